@@ -1,0 +1,17 @@
+# Each target does all its own set-up, in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test
+
+demo: .venv/installed
+	$(BIN)/python train.py --config=configs/digits_semi_supervised.py
+
+test: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -q
+
+.venv/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[test]'
+	touch $@

@@ -1,0 +1,383 @@
+"""Checkpoints of a run: complete and verified, or not used at all."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+import contextlib
+import hashlib
+import json
+import logging as standard_logging
+import pathlib
+import textwrap
+from typing import Any
+
+from absl import logging
+from etils import epath
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+_ITEMS = ('state', 'digests')
+
+
+class Checkpoints:
+  """The checkpoints below one directory; a context manager.
+
+  With the state goes a digest of every array. A checkpoint that does not match
+  its digests is never used, and is removed only once training goes on from an
+  earlier one. Whoever only reads a run therefore changes nothing in it.
+  """
+
+  def __init__(self, directory: epath.PathLike, max_to_keep: int):
+    """Finds the checkpoints that there are.
+
+    Args:
+      directory: local or in a bucket; made if missing.
+      max_to_keep: at least 1; older checkpoints are removed after a save.
+
+    Raises:
+      ValueError: max_to_keep is below 1.
+      OSError: the directory cannot be made.
+    """
+    if max_to_keep < 1:
+      raise ValueError(f'max_to_keep is {max_to_keep}; expected 1 or more')
+    self._directory = _absolute(directory)
+    self._max_to_keep = max_to_keep
+    self._saving_step = None
+    self._invalid_steps = []
+    self._is_clean = False
+    with contextlib.ExitStack() as stack:
+      stack.enter_context(_without_orbax_logs())
+      stack.enter_context(_finishing_event_loops())
+      try:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._manager = self._open(remove_half_written=False)
+      except OSError as error:
+        raise OSError(
+            f'cannot keep checkpoints in {self._directory}: {_cause(error)}'
+        ) from None
+      self._surroundings = stack.pop_all()
+
+  def __enter__(self) -> 'Checkpoints':
+    return self
+
+  def __exit__(self, error_type, error, traceback) -> None:
+    try:
+      self.close()
+    except OSError as closing_error:
+      if error_type is None:
+        raise
+      # The error that ended the run is the one to see.
+      logging.warning('%s', closing_error)
+
+  def save(self, step: int, state: Any) -> None:
+    """Starts to save; the state may be donated as soon as this returns.
+
+    Nothing happens if the step is the latest one saved already.
+
+    Args:
+      step: completed steps.
+      state: pytree of jax.Array, typed keys included.
+
+    Raises:
+      OSError: this checkpoint, or the one before it that was still being
+        written, could not be saved. The earlier ones are intact.
+      ValueError: there is a later checkpoint, so that this one would not
+        count.
+    """
+    self.wait()
+    latest_step = self.latest_step()
+    if step == latest_step:
+      return
+    if latest_step is not None and step < latest_step:
+      raise ValueError(
+          f'checkpoint {step} would come after {latest_step} in '
+          f'{self._directory}; restore the latest one before training'
+      )
+    record = _record(state)
+    with self._explain_failure(step):
+      self._remove_unusable()
+      self._saving_step = step
+      self._manager.save(
+          step,
+          args=ocp.args.Composite(
+              state=ocp.args.StandardSave(state),
+              digests=ocp.args.JsonSave(record),
+          ),
+          force=True,
+      )
+
+  def restore(self, abstract_state: Any) -> Any | None:
+    """Returns the latest valid state, or None if none was ever saved.
+
+    Checkpoints that are passed over are named in warnings.
+
+    Args:
+      abstract_state: pytree of jax.ShapeDtypeStruct with shardings.
+
+    Raises:
+      ValueError: the checkpoint holds other arrays than `abstract_state`, or
+        there are checkpoints and none is valid.
+      OSError: the checkpoint that was still being written could not be saved.
+    """
+    self.wait()
+    steps = sorted(self._manager.all_steps(), reverse=True)
+    for position, step in enumerate(steps):
+      try:
+        state = self._restore_step(step, abstract_state)
+      except _InvalidCheckpointError as error:
+        logging.warning(
+            'Checkpoint %d in %s is not used: %s', step, self._directory, error
+        )
+        continue
+      self._invalid_steps = steps[:position]
+      self._is_clean = self._is_clean and not self._invalid_steps
+      return state
+    if steps:
+      raise ValueError(
+          f'none of the checkpoints {sorted(steps)} in {self._directory} is '
+          'valid (the warnings say why); move them away to start anew'
+      )
+    return None
+
+  def latest_step(self) -> int | None:
+    """Returns the latest step not known to be invalid, or None."""
+    steps = set(self._manager.all_steps()).difference(self._invalid_steps)
+    return max(steps, default=None)
+
+  def wait(self) -> None:
+    """Waits until the last save is complete.
+
+    Raises:
+      OSError: it could not be completed. The earlier ones are intact.
+    """
+    with self._explain_failure(self._saving_step):
+      self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits for the last save, then ends the threads of orbax.
+
+    Raises:
+      OSError: the last save could not be completed.
+    """
+    try:
+      self.wait()
+    finally:
+      self._manager.close()
+      self._surroundings.close()
+
+  def _open(self, remove_half_written: bool) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=ocp.checkpoint_managers.LatestN(self._max_to_keep),
+        cleanup_tmp_directories=remove_half_written,
+        # Else a damaged file of metadata ends the program here.
+        lightweight_initialize=True,
+        # Else a directory that cannot be written leaves coroutines unawaited.
+        async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+    )
+    return ocp.CheckpointManager(
+        self._directory, options=options, item_names=_ITEMS
+    )
+
+  def _reopen(self, remove_half_written: bool) -> None:
+    """Forgets a failed save."""
+    self._manager.close()
+    self._manager = self._open(remove_half_written)
+
+  def _remove_unusable(self) -> None:
+    if self._is_clean:
+      return
+    self._reopen(remove_half_written=True)
+    while self._invalid_steps:
+      logging.warning(
+          'Removing the invalid checkpoint %d in %s',
+          self._invalid_steps[-1],
+          self._directory,
+      )
+      self._manager.delete(self._invalid_steps[-1])
+      self._invalid_steps.pop()
+    self._is_clean = True
+
+  @contextlib.contextmanager
+  def _explain_failure(self, step: int | None) -> Iterator[None]:
+    try:
+      yield
+    except (OSError, ValueError) as error:  # Tensorstore's are ValueErrors.
+      cause = _cause(error)
+    else:
+      return
+    self._is_clean = False
+    with contextlib.suppress(OSError):
+      self._reopen(remove_half_written=False)
+    latest_step = self.latest_step()
+    intact = (
+        'there is no earlier one'
+        if latest_step is None
+        else f'the earlier ones, up to {latest_step}, are intact'
+    )
+    raise OSError(
+        f'cannot save checkpoint {step} in {self._directory}: {cause}; {intact}'
+    ) from None
+
+  def _restore_step(self, step: int, abstract_state: Any) -> Any:
+    record = self._read(step, digests=ocp.args.JsonRestore())
+    arrays = _checked_arrays(record)
+    _check_types(arrays, abstract_state, self._directory / str(step))
+    state = self._read(step, state=ocp.args.StandardRestore(abstract_state))
+    for name, array in _describe(state).items():
+      if array != arrays[name]:
+        raise _InvalidCheckpointError(f'{name} is not what was saved')
+    return state
+
+  def _read(self, step: int, **request: Any) -> Any:
+    """Reads the one item that is asked for."""
+    [item] = request
+    try:
+      items = self._manager.restore(step, args=ocp.args.Composite(**request))
+      return items[item]
+    except Exception as error:  # A damaged file can raise anything.
+      reason = textwrap.shorten(
+          f'{type(error).__name__}: {error}', width=200, placeholder='...'
+      )
+    raise _InvalidCheckpointError(reason)
+
+
+class _InvalidCheckpointError(Exception):
+  """What was read is not what was saved."""
+
+
+@contextlib.contextmanager
+def _without_orbax_logs() -> Iterator[None]:
+  """Drops what orbax logs: all that matters is raised or warned of here."""
+
+  def is_not_orbax(record: standard_logging.LogRecord) -> bool:
+    return 'orbax' not in pathlib.PurePath(record.pathname).parts
+
+  logger = logging.get_absl_logger()
+  logger.addFilter(is_not_orbax)
+  try:
+    yield
+  finally:
+    logger.removeFilter(is_not_orbax)
+
+
+class _FinishingLoop(asyncio.SelectorEventLoop):
+  """Finishes its tasks before it closes."""
+
+  def close(self) -> None:
+    if not self.is_closed():
+      self.run_until_complete(self._finish())
+    super().close()
+
+  async def _finish(self) -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)
+
+
+class _FinishingPolicy(asyncio.DefaultEventLoopPolicy):
+  """Makes loops that finish their tasks."""
+
+  def new_event_loop(self) -> asyncio.AbstractEventLoop:
+    return _FinishingLoop()
+
+
+@contextlib.contextmanager
+def _finishing_event_loops() -> Iterator[None]:
+  """Lets no read or write of orbax outlive the failure of another.
+
+  Orbax abandons them, and they end in tracebacks that nobody can catch.
+  """
+  policy = asyncio.get_event_loop_policy()
+  asyncio.set_event_loop_policy(_FinishingPolicy())
+  try:
+    yield
+  finally:
+    asyncio.set_event_loop_policy(policy)
+
+
+def _absolute(directory: epath.PathLike) -> epath.Path:
+  """Returns what orbax asks for; a bucket's address is absolute already, and
+  `resolve` would make a local directory of it."""
+  path = epath.Path(directory).expanduser()
+  return path if '://' in str(path) else path.resolve()
+
+
+def _cause(error: Exception) -> str:
+  """What the operating system said, which ends a message of tensorstore."""
+  strerror = getattr(error, 'strerror', None)
+  return strerror or str(error).rsplit(': ', 1)[-1].split(' [os_error')[0]
+
+
+def _sha256(array: np.ndarray) -> str:
+  flat = np.ascontiguousarray(array).reshape(-1)
+  return hashlib.sha256(flat.view(np.uint8)).hexdigest()
+
+
+def _named_leaves(tree: Any) -> dict[str, Any]:
+  return {
+      jax.tree_util.keystr(path, simple=True, separator='/'): leaf
+      for path, leaf in jax.tree.leaves_with_path(tree)
+  }
+
+
+def _type(array: jax.Array | jax.ShapeDtypeStruct) -> str:
+  return f'{array.dtype}{list(array.shape)}'
+
+
+def _describe(state: Any) -> dict[str, dict[str, str]]:
+  """Returns {name: {'type', 'sha256'}} of the arrays."""
+  leaves = _named_leaves(state)
+  contents = jax.device_get({
+      name: jax.random.key_data(leaf)
+      if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+      else leaf
+      for name, leaf in leaves.items()
+  })
+  return {
+      name: {'type': _type(leaf), 'sha256': _sha256(contents[name])}
+      for name, leaf in leaves.items()
+  }
+
+
+def _record(state: Any) -> dict[str, Any]:
+  """Returns the digests with one of their own, as a damaged name would else
+  look like another config."""
+  arrays = _describe(state)
+  return {'arrays': arrays, 'sha256': _digest_of(arrays)}
+
+
+def _digest_of(arrays: Mapping[str, Any]) -> str:
+  return hashlib.sha256(
+      json.dumps(arrays, sort_keys=True).encode()
+  ).hexdigest()
+
+
+def _checked_arrays(record: Any) -> dict[str, dict[str, str]]:
+  try:
+    if record['sha256'] == _digest_of(record['arrays']):
+      return record['arrays']
+  except (KeyError, TypeError):
+    pass
+  raise _InvalidCheckpointError('the digests are damaged')
+
+
+def _check_types(
+    arrays: Mapping[str, Mapping[str, str]],
+    abstract_state: Any,
+    path: epath.Path,
+) -> None:
+  saved = {name: array['type'] for name, array in arrays.items()}
+  expected = {
+      name: _type(leaf) for name, leaf in _named_leaves(abstract_state).items()
+  }
+  differences = [
+      f'{name} ({saved.get(name, "none")} in the checkpoint, '
+      f'{expected.get(name, "none")} here)'
+      for name in sorted(saved.keys() | expected.keys())
+      if saved.get(name) != expected.get(name)
+  ]
+  if differences:
+    raise ValueError(
+        f'{path} is the checkpoint of another config: {len(differences)} '
+        f'arrays differ, such as {", ".join(differences[:3])}'
+    )

@@ -1,0 +1,115 @@
+"""Loading a data set by name."""
+
+import dataclasses
+import difflib
+import functools
+import importlib.util
+import os
+import re
+
+from etils import epath
+import tensorflow_datasets as tfds
+
+from aae_jax.datasets import own_images
+from aae_jax.datasets.builders import BUILDERS, FilesBuilder
+from aae_jax.datasets.dataset import Dataset
+from aae_jax.datasets.preparing import prepare_and_read
+
+
+def load(
+    name: str,
+    *,
+    data_dir: epath.PathLike,
+    manual_dir: epath.PathLike | None = None,
+    num_validation: int = 0,
+    allow_unverified: bool = False,
+) -> Dataset:
+  """Loads a data set to memory; prepares it first, once, if need be.
+
+  Args:
+    name: `digits` (needs no files), `mnist`, `svhn_cropped`; the path of an
+      .npz file or a folder of PNGs, which begins with `/`, `./`, `../` or `~`;
+      or, where TensorFlow is installed, any tfds data set with `image`s of one
+      shape.
+    data_dir: where tfds prepares data sets and downloads files.
+    manual_dir: a folder with the original files of the data set, which is only
+      read; without it they are taken from `$AAE_DATA_DIR/<name>` if that
+      folder exists, else downloaded.
+    num_validation: how many training images, the last ones, to hold out.
+    allow_unverified: whether to take files that are not the published ones.
+      They are prepared apart, and the data set's name tells.
+
+  Returns:
+    The data set. Its test split has length zero where there is none.
+
+  Raises:
+    ValueError: if the name is unknown, or files are missing, damaged, or not
+      as published.
+    OSError: if files cannot be downloaded, or `data_dir` not written.
+  """
+  data_dir = epath.Path(data_dir).expanduser()
+  folder = _find_folder(name, manual_dir)
+  if own_images.is_path(name):
+    dataset = own_images.read(name)
+  elif name in BUILDERS:
+    dataset = _load_built_in(name, data_dir, folder, allow_unverified)
+  else:
+    dataset = _load_stock(name, data_dir, folder)
+  return dataset.hold_out(num_validation)
+
+
+def _find_folder(
+    name: str, manual_dir: epath.PathLike | None) -> epath.Path | None:
+  """Returns the folder that holds the original files, if there is one."""
+  if manual_dir:
+    folder = epath.Path(manual_dir).expanduser()
+    if name == 'digits' or own_images.is_path(name):
+      raise ValueError(f'manual_dir={folder}, but {name} has no use for it')
+    if not folder.is_dir():
+      raise ValueError(f'manual_dir={folder} is not a folder')
+    return folder
+  root = os.environ.get('AAE_DATA_DIR')
+  if not root or own_images.is_path(name):
+    return None
+  folder = epath.Path(root).expanduser() / name
+  return folder if folder.is_dir() else None
+
+
+def _load_built_in(
+    name: str,
+    data_dir: epath.Path,
+    folder: epath.Path | None,
+    allow_unverified: bool,
+) -> Dataset:
+  builder_class = BUILDERS[name]
+  if not issubclass(builder_class, FilesBuilder):
+    return prepare_and_read(name, builder_class, data_dir)
+  config = builder_class.choose_content(folder, allow_unverified)
+  dataset = prepare_and_read(
+      name, functools.partial(builder_class, config=config), data_dir, folder)
+  if config.verified:
+    return dataset
+  return dataclasses.replace(
+      dataset,
+      name=f'{name} (unverified: {dataset.train.num_images} train, '
+      f'{dataset.test.num_images} test, content {config.name})')
+
+
+def _load_stock(
+    name: str, data_dir: epath.Path, folder: epath.Path | None) -> Dataset:
+  """Loads a data set by tfds's own builder, which needs TensorFlow."""
+  known = tfds.list_builders(with_community_datasets=False)
+  own = ', '.join(BUILDERS)
+  if re.split('[/:]', name)[0] not in known:
+    close = difflib.get_close_matches(name.lower(), {*BUILDERS, *known})
+    hint = f'Did you mean {" or ".join(close)}? ' if close else ''
+    raise ValueError(
+        f'there is no data set {name!r}. {hint}Known are {own}; with '
+        'TensorFlow those of tfds; and the path of an .npz file or a folder of '
+        'PNGs, which begins with / ./ ../ or ~')
+  if importlib.util.find_spec('tensorflow') is None:
+    raise ValueError(
+        f'{name} needs TensorFlow: pip install aae_jax[tensorflow]. Without it '
+        f'there are {own}, and .npz files and folders of PNGs')
+  return prepare_and_read(
+      name, functools.partial(tfds.builder, name), data_dir, folder)

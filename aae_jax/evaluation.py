@@ -1,0 +1,93 @@
+"""What a trained model is worth: exact numbers over a whole split."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aae_jax import losses
+from aae_jax import train_step
+from aae_jax.datasets import feeding
+from aae_jax.datasets.dataset import Split
+from aae_jax.objectives import Model, Objective
+from aae_jax.train_state import TrainState
+from aae_jax.types import Apply, Array
+
+BATCH_SIZE = 1000
+
+
+def classification_error(model: Model, apply: Apply, image, label) -> Array:
+  """100 for each wrongly classified example and 0 for the others, [B]."""
+  predicted = jnp.argmax(model.classify(apply, image), axis=-1)
+  return 100.0 * (predicted != label)
+
+
+def reconstruction_error(model: Model, apply: Apply, image, label) -> Array:
+  """The squared error summed over the pixels of each example, [B]."""
+  del label
+  code = model.encode(apply, image, None)
+  return 2 * losses.squared_error(model.decode(apply, code), image)
+
+
+def measures(model: Model, labels: bool) -> Mapping[str, Callable]:
+  """The measures of an example that the functions of a model allow."""
+  found = {}
+  if model.classify and labels:
+    found['classification_error'] = classification_error
+  if model.encode and model.decode:
+    found['reconstruction_error'] = reconstruction_error
+  return found
+
+
+class Evaluator:
+  """Measures the states of a system; compiled once."""
+
+  def __init__(self, objective: Objective, labels: bool):
+    """Args: the system, and whether the data has labels."""
+    self._objective = objective
+    self._measures = measures(objective.model, labels)
+    self._sums = jax.jit(jax.vmap(self._sum, (0, 0, None, None, None)))
+
+  def _sum(self, params, batch_stats, image, label, mask):
+    apply, _ = train_step.bind(
+        self._objective.networks, params, batch_stats, train=False
+    )
+    image = feeding.scale(image)
+    return {
+        name: jnp.sum(measure(self._objective.model, apply, image, label) * mask)
+        for name, measure in self._measures.items()
+    }
+
+  def __call__(
+      self, state: TrainState, split: Split
+  ) -> dict[str, np.ndarray]:
+    """The mean of every measure over a split, [S] for each.
+
+    Where the state holds averages they are what is measured, and the newest
+    weights as `NAME_raw` beside them.
+    """
+    if not state.ema:
+      return self._mean(state.params, state.batch_stats, split)
+    averaged = self._mean(state.ema['params'], state.ema['batch_stats'], split)
+    newest = self._mean(state.params, state.batch_stats, split)
+    return averaged | {f'{name}_raw': v for name, v in newest.items()}
+
+  def _mean(self, params: Any, batch_stats: Any, split: Split):
+    size = len(split.image)
+    label = np.zeros(size, np.int32) if split.label is None else split.label
+    totals = dict.fromkeys(self._measures, 0.0)
+    for start in range(0, size, BATCH_SIZE):
+      image, labels = (
+          part[start : start + BATCH_SIZE] for part in (split.image, label)
+      )
+      # Every batch has one shape; the mask leaves out what fills the last.
+      padding = min(BATCH_SIZE, size) - len(image)
+      mask = np.pad(np.ones(len(image), np.float32), (0, padding))
+      image = np.pad(image, [(0, padding)] + [(0, 0)] * (image.ndim - 1))
+      labels = np.pad(labels, (0, padding))
+      sums = self._sums(params, batch_stats, image, labels, mask)
+      for name, total in sums.items():
+        totals[name] += np.asarray(total, np.float64)
+    return {name: total / size for name, total in totals.items()}

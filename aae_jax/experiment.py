@@ -1,0 +1,311 @@
+"""From a configuration to an experiment: the one place that reads configs.
+
+Everything that a user can get wrong is found here, before anything is
+compiled or written.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import functools
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from aae_jax import datasets
+from aae_jax import errors
+from aae_jax import networks
+from aae_jax import objectives
+from aae_jax import optimizers
+from aae_jax import priors
+from aae_jax import train_state
+from aae_jax import train_step
+from aae_jax.datasets import feeding
+
+NEUTRAL_KEYS = (
+    'checkpoint_every_seconds',
+    'checkpoints_to_keep',
+    'dataset.data_dir',
+    'dataset.manual_dir',
+    'evaluate_every_epochs',
+    'steps_per_call',
+)
+"""The keys that do not change what a run computes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """A configuration made real.
+
+  Attributes:
+    config: what it was made of.
+    dataset: in memory.
+    objective: the system, with optimizers.
+    feed: batches of the training split.
+    devices: that share every batch.
+    total_steps: in the whole run.
+  """
+
+  config: ml_collections.ConfigDict
+  dataset: datasets.Dataset
+  objective: objectives.Objective
+  feed: feeding.Feed
+  devices: tuple[jax.Device, ...]
+
+  @property
+  def seeds(self) -> range:
+    """The seeds of the independent runs."""
+    return range(self.config.seed, self.config.seed + self.config.num_seeds)
+
+  @property
+  def total_steps(self) -> int:
+    """Steps in the whole run."""
+    return self.config.epochs * self.feed.steps_per_epoch
+
+  def keys(self) -> jax.Array:
+    """The typed key of each seed, [S]."""
+    return jax.vmap(jax.random.key)(jnp.asarray(self.seeds))
+
+  def data(self) -> feeding.Data:
+    """The training split, and each seed's draw of labels, on the devices."""
+    image, label = self.dataset.train
+    if label is None:
+      label = np.zeros(len(image), np.int32)
+    labelled = np.zeros((len(self.seeds), 0), np.int32)
+    if 'num_labels' in self.config:
+      labelled = np.stack([
+          datasets.draw_labelled(
+              jax.random.fold_in(key, 3),
+              label,
+              self.config.num_labels,
+              self.dataset.num_classes,
+          )
+          for key in self.keys()
+      ])
+    is_labelled = np.zeros((len(self.seeds), len(image)), bool)
+    np.put_along_axis(is_labelled, labelled, True, axis=1)
+    data = feeding.Data(image, label, is_labelled, labelled)
+    return jax.device_put(data, train_step.replicated(self.devices))
+
+  def init(self) -> train_state.TrainState:
+    """The state before the first step, on the devices."""
+    sharding = train_step.replicated(self.devices)
+    return jax.jit(self._create, out_shardings=sharding)(self.keys())
+
+  def abstract_state(self) -> train_state.TrainState:
+    """The shapes, types and sharding of the state."""
+    sharding = train_step.replicated(self.devices)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(self._create, self.keys()),
+    )
+
+  def _create(self, keys):
+    batch = feeding.example_batch(self.feed, self.dataset.image_shape)
+    create = lambda key: train_state.create(
+        self.objective, key, batch, average=self.config.ema_decay > 0
+    )
+    return jax.vmap(create, out_axes=train_state.SEED_AXES)(keys)
+
+  def run(self) -> Callable[..., Any]:
+    """The compiled call of many steps, see `train_step.parallelize`."""
+    step = train_step.make_train_step(self.objective, self.config.ema_decay)
+    return train_step.parallelize(
+        step, self.feed, len(self.seeds), self.devices
+    )
+
+
+def build(config: ml_collections.ConfigDict) -> Experiment:
+  """Checks a configuration and builds what it describes.
+
+  Raises:
+    InputError: names the first key that is wrong, and what was expected.
+  """
+  _check_numbers(config)
+  if config.objective not in objectives.OBJECTIVES:
+    raise errors.unknown(
+        'objective', config.objective, objectives.OBJECTIVES
+    )
+  dataset = datasets.load(**config.dataset)
+  devices = tuple(jax.local_devices())
+  feed = _build_feed(config, dataset, len(devices))
+  objective = objectives.OBJECTIVES[config.objective](
+      _build_parts(config, dataset)
+  )
+  _check_labels(config, objective)
+  objective = _with_optimizers(config, objective, feed.steps_per_epoch)
+  return Experiment(config, dataset, objective, feed, devices)
+
+
+def build_part(
+    section: str,
+    registry: Mapping[str, Callable[..., Any]],
+    options: Mapping[str, Any],
+    **given: Any,
+) -> Any:
+  """Calls what `options` names with the options that are not None.
+
+  Args:
+    section: of the configuration, for messages.
+    registry: what can be built, by name.
+    options: `name`, and parameters of what it names.
+    **given: parameters that the configuration does not choose.
+
+  Raises:
+    InputError: the name is unknown, or does not take one of the options.
+  """
+  options = {k: v for k, v in dict(options).items() if v is not None}
+  name = options.pop('name')
+  if name not in registry:
+    raise errors.unknown(section, name, registry)
+  takes = set(inspect.signature(registry[name]).parameters) - set(given)
+  for key in options:
+    if key not in takes:
+      raise errors.InputError(
+          f'{section}.{key}={options[key]} is given, but {section} {name!r} '
+          f'takes {", ".join(sorted(takes)) or "no options"}.'
+      )
+  return registry[name](**given, **options)
+
+
+def _check_numbers(config):
+  for key in ('latent_size', 'batch_size', 'num_seeds', 'checkpoints_to_keep'):
+    _require(config, key, lambda value: value >= 1, 'at least 1')
+  for key in ('epochs', 'evaluate_every_epochs'):
+    _require(config, key, lambda value: value >= 1, 'at least 1')
+  _require(config, 'seed', lambda value: value >= 0, 'at least 0')
+  _require(config, 'ema_decay', lambda value: 0 <= value < 1, 'in [0, 1)')
+  _require(
+      config,
+      'steps_per_call',
+      lambda value: value >= 1 or value == -1,
+      'at least 1, or -1 for a whole epoch',
+  )
+
+
+def _require(config, key, accepts, expected):
+  if not accepts(config[key]):
+    raise errors.InputError(f'{key} is {config[key]}; expected {expected}.')
+
+
+def _build_feed(config, dataset, num_devices):
+  num_examples = dataset.train.num_images
+  labelled_batch_size = config.get('labelled_batch_size', 0)
+  for key in ('batch_size', 'labelled_batch_size'):
+    if config.get(key, 0) % num_devices:
+      raise errors.InputError(
+          f'{key} is {config[key]}; expected a multiple of the {num_devices} '
+          'devices.'
+      )
+  if config.batch_size > num_examples:
+    raise errors.InputError(
+        f'batch_size is {config.batch_size}; expected at most the '
+        f'{num_examples} training images of {dataset.name}.'
+    )
+  return feeding.Feed(
+      num_examples, config.batch_size, labelled_batch_size, num_devices
+  )
+
+
+def _build_parts(config, dataset):
+  prior = build_part(
+      'prior', priors.PRIORS, config.prior, size=config.latent_size
+  )
+  return objectives.Parts(
+      encoder=lambda heads: _network(
+          networks.Encoder, 'encoder', config, heads=heads
+      ),
+      decoder=lambda: _network(
+          networks.Decoder, 'decoder', config, image_shape=dataset.image_shape
+      ),
+      discriminator=lambda: _network(
+          networks.Discriminator, 'discriminator', config
+      ),
+      latent_size=config.latent_size,
+      num_classes=dataset.num_classes,
+      prior=prior,
+  )
+
+
+def _network(module, section, config, **given):
+  """A network: the module's own options, and its trunk's."""
+  options = dict(config[section])
+  for key, known in (
+      ('activation', networks.ACTIVATIONS),
+      ('initializer', networks.INITIALIZERS),
+      ('output', networks.OUTPUTS),
+  ):
+    if key in options and options[key] not in known:
+      raise errors.unknown(f'{section}.{key}', options[key], known)
+  fields = {field.name for field in dataclasses.fields(module)}
+  own = {key: options.pop(key) for key in list(options) if key in fields}
+  return module(networks.Perceptron(**options), **own, **given)
+
+
+def _check_labels(config, objective):
+  wants, has = objective.labelled_batch, 'labelled_batch_size' in config
+  if wants and not (has and 'num_labels' in config):
+    raise errors.InputError(
+        f'objective {config.objective!r} learns from labels; expected '
+        'num_labels and labelled_batch_size in the configuration.'
+    )
+  if has and not wants:
+    raise errors.InputError(
+        f'objective {config.objective!r} uses no labelled batch; expected no '
+        'labelled_batch_size in the configuration.'
+    )
+
+
+def _with_optimizers(config, objective, steps_per_epoch):
+  """Gives every phase the optimizer and the weights of the configuration."""
+  names = [phase.name for phase in objective.phases]
+  for section in ('optimizer', 'weights'):
+    for name in config[section]:
+      if name not in names:
+        raise errors.unknown(f'phase in {section}', name, names)
+  schedule = build_part(
+      'schedule',
+      optimizers.SCHEDULES,
+      config.schedule,
+      total_steps=config.epochs * steps_per_epoch,
+      steps_per_epoch=steps_per_epoch,
+  )
+  configured = functools.partial(_with_optimizer, config, schedule)
+  phases = tuple(configured(phase) for phase in objective.phases)
+  return dataclasses.replace(objective, phases=phases)
+
+
+def _with_optimizer(config, schedule, phase):
+  if phase.name not in config.optimizer:
+    raise errors.InputError(
+        f'objective {config.objective!r} has a phase {phase.name!r}; expected '
+        f'optimizer.{phase.name} in the configuration.'
+    )
+  options = dict(config.optimizer[phase.name])
+  learning_rate = options.pop('learning_rate')
+  if learning_rate < 0:
+    raise errors.InputError(
+        f'optimizer.{phase.name}.learning_rate is {learning_rate}; expected '
+        'at least 0.'
+    )
+  weights = dict(config.weights.get(phase.name, {}))
+  for key in weights:
+    if key not in phase.hyperparams or key == 'learning_rate':
+      raise errors.unknown(
+          f'weight of phase {phase.name!r}',
+          key,
+          set(phase.hyperparams) - {'learning_rate'},
+      )
+  optimizer = build_part(
+      f'optimizer.{phase.name}', optimizers.OPTIMIZERS, options
+  )
+  return dataclasses.replace(
+      phase,
+      optimizer=optimizers.scheduled(optimizer, schedule),
+      hyperparams={
+          **phase.hyperparams, 'learning_rate': learning_rate, **weights
+      },
+  )

@@ -1,0 +1,350 @@
+"""What a run reports: rows of JSON, TensorBoard and a line of progress."""
+
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import json
+import math
+import socket
+import sys
+import time
+from typing import Any, TextIO
+
+from absl import logging
+from etils import epath
+import numpy as np
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.record_writer import RecordWriter
+import tqdm
+
+_SECONDS_BETWEEN_FLUSHES = 10.0
+
+
+def summarize(
+    per_seed: Mapping[str, Sequence[float] | np.ndarray],
+) -> dict[str, dict[str, Any]]:
+  """Returns the mean and the spread of each metric over the seeds.
+
+  Args:
+    per_seed: one value a seed, [S], by name.
+
+  Returns:
+    {name: {'mean', 'std', 'per_seed'}}. The standard deviation is that of a
+    sample (divided by S - 1), and None for one seed.
+
+  Raises:
+    ValueError: a metric is not a list of at least one value.
+  """
+  return {name: _summary(name, values) for name, values in per_seed.items()}
+
+
+def _summary(name: str, values: Sequence[float] | np.ndarray) -> dict[str, Any]:
+  values = np.asarray(values, np.float64)
+  if values.ndim != 1 or not values.size:
+    raise ValueError(
+        f'{name} has the shape {values.shape}; expected one value a seed, [S]'
+    )
+  # A loss that is not finite is worth a row too.
+  with np.errstate(invalid='ignore', over='ignore'):
+    return {
+        'mean': float(values.mean()),
+        'std': float(values.std(ddof=1)) if values.size > 1 else None,
+        'per_seed': values.tolist(),
+    }
+
+
+def write_json(path: epath.PathLike, value: Any) -> None:
+  """Writes all of a file or nothing; numbers that are not finite become null.
+
+  Args:
+    path: local or in a bucket.
+    value: dicts, lists, strings, numbers, booleans and None.
+
+  Raises:
+    OSError: the file cannot be written; what was there before still is.
+  """
+  text = json.dumps(_finite(value), indent=2, allow_nan=False)
+  _write_whole(epath.Path(path), text + '\n')
+
+
+def _finite(value: Any) -> Any:
+  if isinstance(value, Mapping):
+    return {key: _finite(item) for key, item in value.items()}
+  if isinstance(value, list | tuple):
+    return [_finite(item) for item in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
+
+
+def _write_whole(path: epath.Path, text: str) -> None:
+  partial = path.with_name(f'{path.name}.partial')
+  with _naming(path):
+    partial.write_text(text)
+    partial.replace(path)
+
+
+@contextlib.contextmanager
+def _naming(path: epath.Path) -> Iterator[None]:
+  """Says which file could not be written."""
+  try:
+    yield
+  except OSError as error:
+    reason = error.strerror or error
+    raise OSError(f'cannot write {path}: {reason}') from None
+
+
+class MetricsWriter:
+  """Writes `metrics.jsonl` and TensorBoard's events; a context manager.
+
+  A row is {'step', 'epoch', 'seconds', name: summary, ...}; `seconds` is the
+  wall-clock time of training, without the pauses between a run's parts. A
+  bucket cannot be appended to, so the rows are kept and the file is written
+  whole: at `flush`, at the end, and every ten seconds or so.
+  """
+
+  def __init__(self, workdir: epath.PathLike, restored_step: int):
+    """Takes up the rows of a run.
+
+    Args:
+      workdir: local or in a bucket; made if missing.
+      restored_step: completed steps of the checkpoint that training goes on
+        from, else 0. Later rows are dropped, as the run will repeat them.
+
+    Raises:
+      ValueError: the `metrics.jsonl` that is there holds something else.
+      OSError: workdir cannot be written.
+    """
+    self._workdir = epath.Path(workdir)
+    self._rows, seconds = _rows_until(self._path, restored_step)
+    with _naming(self._workdir):
+      self._workdir.mkdir(parents=True, exist_ok=True)
+      # Of tensorboardX only the file's format: its writer is a thread, which
+      # ends on a full disk, and then the training would wait for it forever.
+      self._events = RecordWriter(str(self._workdir / _events_name()))
+    self._write_event(step=0, file_version='brain.Event:2')
+    # TensorBoard hides what it has from this step on.
+    self._write_event(
+        step=restored_step + 1,
+        session_log=SessionLog(status=SessionLog.START),
+    )
+    self._start = time.monotonic() - seconds
+    self._last_flush = time.monotonic()
+
+  def __enter__(self) -> 'MetricsWriter':
+    return self
+
+  def __exit__(self, error_type, error, traceback) -> None:
+    try:
+      self.close()
+    except OSError as closing_error:
+      if error_type is None:
+        raise
+      # The error that ended the run is the one to see.
+      logging.warning('%s', closing_error)
+
+  def write(
+      self,
+      step: int,
+      epoch: int,
+      metrics: Mapping[str, Sequence[float] | np.ndarray],
+  ) -> None:
+    """Adds one row.
+
+    Args:
+      step: completed steps.
+      epoch: completed epochs.
+      metrics: one value a seed, [S], by name.
+
+    Raises:
+      ValueError: a metric is not a list of at least one value.
+      OSError: the files cannot be written.
+    """
+    summaries = summarize(metrics)
+    now = time.monotonic()
+    row = {'step': step, 'epoch': epoch, 'seconds': round(now - self._start, 3)}
+    self._rows.append(json.dumps(_finite(row | summaries), allow_nan=False))
+    self._write_event(step=step, summary=Summary(value=_scalars(summaries)))
+    if now - self._last_flush > _SECONDS_BETWEEN_FLUSHES:
+      self.flush()
+
+  @property
+  def seconds(self) -> float:
+    """Wall-clock time of training so far, without pauses."""
+    return time.monotonic() - self._start
+
+  def flush(self) -> None:
+    """Makes the files hold all rows.
+
+    Raises:
+      OSError: the files cannot be written.
+    """
+    _write_whole(self._path, ''.join(f'{row}\n' for row in self._rows))
+    with _naming(self._workdir):
+      self._events.flush()
+    self._last_flush = time.monotonic()
+
+  def close(self) -> None:
+    """Flushes and closes the files.
+
+    Raises:
+      OSError: the files cannot be written.
+    """
+    try:
+      self.flush()
+    finally:
+      with _naming(self._workdir):
+        self._events.close()
+
+  @property
+  def _path(self) -> epath.Path:
+    return self._workdir / 'metrics.jsonl'
+
+  def _write_event(self, **content: Any) -> None:
+    event = Event(wall_time=time.time(), **content)
+    with _naming(self._workdir):
+      self._events.write(event.SerializeToString())
+
+
+def _events_name() -> str:
+  """Returns a new name each time, or a part of a run would lose the last."""
+  return f'events.out.tfevents.{time.time():.6f}.{socket.gethostname()}'
+
+
+def _rows_until(path: epath.Path, last_step: float) -> tuple[list[str], float]:
+  """Returns the rows up to a step as they are, and the last one's seconds."""
+  if not path.exists():
+    return [], 0.0
+  rows, seconds = [], 0.0
+  text = path.read_bytes().decode(errors='replace')
+  for number, line in enumerate(text.splitlines(), 1):
+    try:
+      row = json.loads(line)
+      if row['step'] > last_step:
+        continue
+      seconds = float(row['seconds'])
+    except (ValueError, KeyError, TypeError):
+      raise ValueError(
+          f'line {number} of {path} is not a row of metrics: {line[:40]!r}; '
+          'remove the line to go on'
+      ) from None
+    rows.append(line)
+  return rows, seconds
+
+
+def _scalars(summaries: Mapping[str, Mapping[str, Any]]) -> list[Summary.Value]:
+  """Returns the means and, of several seeds, each one's value."""
+  scalars = []
+  for name, summary in summaries.items():
+    scalars.append(Summary.Value(tag=name, simple_value=summary['mean']))
+    if len(summary['per_seed']) > 1:
+      scalars.extend(
+          Summary.Value(tag=f'{name}/seed_{seed}', simple_value=value)
+          for seed, value in enumerate(summary['per_seed'])
+      )
+  return scalars
+
+
+class Progress:
+  """Shows how far a training is; a context manager.
+
+  A bar where the stream is a terminal, else a line whenever an epoch ends.
+  Both give the losses as means over the seeds, the examples per second and
+  the time left. The rate counts from the first update on, which is what the
+  compilation delays.
+  """
+
+  def __init__(
+      self,
+      total_steps: int,
+      initial_step: int,
+      steps_per_epoch: int,
+      examples_per_step: int,
+      enabled: bool = True,
+      stream: TextIO | None = None,
+  ):
+    """Shows nothing yet.
+
+    Args:
+      total_steps: completed steps when the training will be over.
+      initial_step: completed steps now.
+      steps_per_epoch: an epoch's.
+      examples_per_step: of all seeds together.
+      enabled: False in all processes but one.
+      stream: standard error, unless given.
+    """
+    self._stream = stream or sys.stderr
+    self._total_steps = total_steps
+    self._examples_per_step = examples_per_step
+    self._enabled = enabled
+    self._shown_epoch = initial_step // steps_per_epoch
+    self._first_update = None
+    self._bar = None
+    if enabled and self._stream.isatty():
+      self._bar = tqdm.tqdm(
+          total=total_steps,
+          initial=initial_step,
+          file=self._stream,
+          dynamic_ncols=True,
+          bar_format='{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {desc}',
+      )
+
+  def __enter__(self) -> 'Progress':
+    return self
+
+  def __exit__(self, error_type, error, traceback) -> None:
+    self.close()
+
+  def update(
+      self,
+      step: int,
+      epoch: int,
+      metrics: Mapping[str, Sequence[float] | np.ndarray],
+  ) -> None:
+    """Shows the state after a step.
+
+    Args:
+      step: completed steps.
+      epoch: completed epochs.
+      metrics: one value a seed, [S], by name; the `PHASE/loss` are shown.
+    """
+    if not self._enabled:
+      return
+    text = ', '.join([f'epoch {epoch}', *_losses(metrics), *self._speed(step)])
+    if self._bar is not None:
+      self._bar.set_description_str(text, refresh=False)
+      self._bar.update(step - self._bar.n)
+    elif epoch > self._shown_epoch or step >= self._total_steps:
+      self._shown_epoch = epoch
+      line = f'step {step}/{self._total_steps}, {text}'
+      print(line, file=self._stream, flush=True)
+
+  def close(self) -> None:
+    """Leaves the last state of the bar on the terminal."""
+    if self._bar is not None:
+      self._bar.refresh()
+      self._bar.close()
+
+  def _speed(self, step: int) -> list[str]:
+    now = time.monotonic()
+    if self._first_update is None:
+      self._first_update = (step, now)
+    first_step, start = self._first_update
+    if step == first_step or now == start:
+      return []
+    steps_per_second = (step - first_step) / (now - start)
+    left = (self._total_steps - step) / steps_per_second
+    return [
+        f'{steps_per_second * self._examples_per_step:,.0f} examples/s',
+        f'{tqdm.tqdm.format_interval(left)} left',
+    ]
+
+
+def _losses(metrics: Mapping[str, Sequence[float] | np.ndarray]) -> list[str]:
+  summaries = summarize(
+      {name: metrics[name] for name in metrics if name.endswith('/loss')}
+  )
+  return [
+      f'{name.removesuffix("/loss")} {summary["mean"]:.4g}'
+      for name, summary in summaries.items()
+  ]

@@ -1,0 +1,152 @@
+"""The phases that systems are made of, each written once.
+
+A phase is what one loss trains with one optimizer. A system is a tuple of
+phases; a step runs them in order, each with the newest parameters.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import functools
+
+import jax.numpy as jnp
+import optax
+
+from aae_jax import losses
+from aae_jax import randomness
+from aae_jax.types import Apply, Array, Batch, Code, Decode, Encode
+from aae_jax.types import Keys, LossFn
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+  """What a loss trains.
+
+  Attributes:
+    name: of the phase; its metrics are `name/metric`.
+    trains: names of the networks that it updates; no other is changed.
+    loss_fn: `(apply, batch, rng, hyper) -> (loss [], metrics)`.
+    hyperparams: `learning_rate` and the weights in the loss, by name. They
+      live in the state as arrays, and reach the loss as `hyper`.
+    optimizer: gives the update for a learning rate of one.
+  """
+
+  name: str
+  trains: tuple[str, ...]
+  loss_fn: LossFn
+  hyperparams: Mapping[str, float] = dataclasses.field(
+      default_factory=lambda: {'learning_rate': 1e-3}
+  )
+  optimizer: optax.GradientTransformation = dataclasses.field(
+      default_factory=lambda: optax.adam(1.0)
+  )
+
+
+def join(code: Code) -> Array:
+  """The parts of a code side by side, in the order of their names."""
+  return jnp.concatenate([code[name] for name in sorted(code)], axis=-1)
+
+
+def reconstruction(encode: Encode, decode: Decode) -> Phase:
+  """Encoder and decoder minimize half the squared error summed over pixels.
+
+  The target is the clean image. The one phase of its systems that updates the
+  statistics of batch normalization.
+  """
+
+  def loss_fn(apply, batch, rng, hyper):
+    del hyper
+    apply = functools.partial(apply, update_stats=True)
+    code = encode(apply, batch['image'], rng['image'])
+    error = losses.squared_error(decode(apply, code), batch['image'])
+    return jnp.mean(error), {}
+
+  return Phase('reconstruction', ('encoder', 'decoder'), loss_fn)
+
+
+def regularization(
+    discriminators: Mapping[str, str],
+    prior: Callable[[Keys, Batch], Code],
+    posterior: Callable[[Apply, Batch, Keys], Code],
+    generator: tuple[str, ...] = ('encoder',),
+) -> tuple[Phase, Phase]:
+  """The two phases that make codes follow a prior.
+
+  The discriminators minimize -E log D(prior sample) - E log(1 - D(posterior
+  sample)); then the generator minimizes the non-saturating
+  -E log D(posterior sample) (Goodfellow et al., 2014, section 3).
+
+  Args:
+    discriminators: the discriminator of each part of the code, by name.
+    prior: draws a sample [B, size] of each part.
+    posterior: draws a code [B, size] of each part.
+    generator: the networks that make the posterior samples.
+
+  Returns:
+    The phases `discriminator` and `generator`. The latter weights the parts by
+    its hyperparameters `PART_weight`.
+  """
+
+  def discriminator_loss(apply, batch, rng, hyper):
+    del hyper
+    prior_sample = prior(randomness.fold_in(rng['image'], 0), batch)
+    posterior_rng = randomness.fold_in(rng['image'], 1)
+    posterior_sample = posterior(apply, batch, posterior_rng)
+    total, metrics = 0.0, {}
+    for part, name in discriminators.items():
+      positive = apply(name, prior_sample[part], rng=rng['image'])
+      negative = apply(name, posterior_sample[part], rng=rng['image'])
+      total += jnp.mean(_cross_entropy(positive, 1.0))
+      total += jnp.mean(_cross_entropy(negative, 0.0))
+      metrics[f'{part}_prior_accuracy'] = jnp.mean(positive > 0)
+      metrics[f'{part}_posterior_accuracy'] = jnp.mean(negative < 0)
+    return total, metrics
+
+  def generator_loss(apply, batch, rng, hyper):
+    posterior_sample = posterior(apply, batch, rng['image'])
+    total, metrics = 0.0, {}
+    for part, name in discriminators.items():
+      logit = apply(name, posterior_sample[part], rng=rng['image'])
+      metrics[f'{part}_loss'] = jnp.mean(_cross_entropy(logit, 1.0))
+      total += hyper[f'{part}_weight'] * metrics[f'{part}_loss']
+    return total, metrics
+
+  weights = {f'{part}_weight': 1.0 for part in discriminators}
+  return (
+      Phase('discriminator', tuple(discriminators.values()), discriminator_loss),
+      Phase(
+          'generator',
+          generator,
+          generator_loss,
+          {'learning_rate': 1e-3, **weights},
+      ),
+  )
+
+
+def classification(logits: Callable[[Apply, Array, Keys], Array]) -> Phase:
+  """The encoder minimizes the cross-entropy of the labelled examples.
+
+  The labelled images run through the encoder together with the unlabelled
+  batch, so that batch normalization sees them as it sees any image.
+
+  Args:
+    logits: `(apply, image, rng) -> [B, num_classes]`.
+  """
+
+  def loss_fn(apply, batch, rng, hyper):
+    del hyper
+    size = batch['labelled_image'].shape[0]
+    image = jnp.concatenate([batch['labelled_image'], batch['image']])
+    keys = jnp.concatenate([rng['labelled_image'], rng['image']])
+    logit = logits(apply, image, keys)[:size]
+    label = batch['labelled_label']
+    loss = optax.softmax_cross_entropy_with_integer_labels(logit, label)
+    error = jnp.argmax(logit, axis=-1) != label
+    return jnp.mean(loss), {'error': 100 * jnp.mean(error)}
+
+  return Phase('classification', ('encoder',), loss_fn)
+
+
+def _cross_entropy(logit: Array, target: float) -> Array:
+  return optax.sigmoid_binary_cross_entropy(
+      logit, jnp.full_like(logit, target)
+  )

@@ -1,0 +1,350 @@
+"""The loop: build, restore, step, log, evaluate, save."""
+
+from collections.abc import Mapping
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import time
+from typing import Any
+
+from etils import epath
+import jax
+import ml_collections
+import numpy as np
+
+from aae_jax import errors
+from aae_jax import evaluation
+from aae_jax import experiment as experiments
+from aae_jax import metrics as metrics_lib
+from aae_jax.checkpoints import Checkpoints
+from aae_jax.experiment import Experiment
+
+MODES = ('train', 'evaluate')
+
+SECONDS_PER_CALL = 5.0
+"""A signal is answered between calls to the devices, so they stay short."""
+
+
+def train_and_evaluate(
+    config: ml_collections.ConfigDict, workdir: epath.PathLike
+) -> None:
+  """Trains a system, or goes on where its run stopped, and evaluates it.
+
+  Leaves in the workdir `config.json`, `checkpoints/`, `metrics.jsonl`,
+  TensorBoard events, and `results.json` once the last step is done.
+
+  Raises:
+    InputError: the configuration is wrong, or the workdir holds another run.
+  """
+  workdir = epath.Path(workdir)
+  check_workdir(config, workdir)
+  if _is_finished(workdir):
+    print(f'{workdir} holds the finished run: there is nothing to do.')
+    return
+  experiment = experiments.build(config)
+  print(describe(experiment, workdir), flush=True)
+  _prepare(config, workdir)
+  with Checkpoints(
+      workdir / 'checkpoints', config.checkpoints_to_keep
+  ) as checkpoints:
+    state = checkpoints.restore(experiment.abstract_state())
+    if state is None:
+      state = experiment.init()
+    else:
+      print(f'Going on from step {int(state.step):,}.', flush=True)
+    state, seconds = _train(experiment, workdir, checkpoints, state)
+  print(_finish(experiment, workdir, state, seconds), flush=True)
+
+
+def evaluate(
+    config: ml_collections.ConfigDict, workdir: epath.PathLike
+) -> None:
+  """Evaluates the last checkpoint and writes `results.json`.
+
+  Raises:
+    InputError: there is no checkpoint, or it is another configuration's.
+  """
+  workdir = epath.Path(workdir)
+  check_workdir(config, workdir)
+  if not (workdir / 'checkpoints').exists():
+    raise errors.InputError(
+        f'{workdir} holds no checkpoint; expected the workdir of a run.'
+    )
+  experiment = experiments.build(config)
+  with Checkpoints(
+      workdir / 'checkpoints', config.checkpoints_to_keep
+  ) as checkpoints:
+    state = checkpoints.restore(experiment.abstract_state())
+  if state is None:
+    raise errors.InputError(
+        f'{workdir} holds no checkpoint; expected the workdir of a run.'
+    )
+  seconds = metrics_lib.seconds_so_far(workdir)
+  print(_finish(experiment, workdir, state, seconds), flush=True)
+
+
+def check_workdir(
+    config: ml_collections.ConfigDict, workdir: epath.Path
+) -> None:
+  """Refuses a workdir that holds the run of another configuration."""
+  path = workdir / 'config.json'
+  if not path.exists():
+    return
+  before = _flatten(json.loads(path.read_text()))
+  now = _flatten(json.loads(config.to_json()))
+  differences = [
+      f'{key} is {now.get(key, "absent")}, '
+      f'in the workdir {before.get(key, "absent")}'
+      for key in sorted(before.keys() | now.keys())
+      if before.get(key) != now.get(key)
+      and key not in experiments.NEUTRAL_KEYS
+  ]
+  if differences:
+    raise errors.InputError(
+        f'{workdir} holds the run of another configuration '
+        f'({"; ".join(differences)}). Choose another --workdir.'
+    )
+
+
+def describe(experiment: Experiment, workdir: epath.Path) -> str:
+  """What a run is going to do, in a few lines."""
+  config, dataset = experiment.config, experiment.dataset
+  state = jax.eval_shape(experiment.init)
+  seeds = experiment.seeds
+  labels = ''
+  if 'num_labels' in config:
+    labels = (
+        ', all labelled' if config.num_labels == -1
+        else f', {config.num_labels:,} of them labelled'
+    )
+  sizes = ', '.join(
+      f'{name} {count:,}'
+      for name, count in _count_parameters(state.params, len(seeds)).items()
+  )
+  devices = experiment.devices
+  return '\n'.join([
+      f'System     {config.objective}: '
+      + ', '.join(phase.name for phase in experiment.objective.phases),
+      f'Data       {dataset.name}, {" x ".join(map(str, dataset.image_shape))}:'
+      f' {dataset.train.num_images:,} images to train on{labels};'
+      f' {dataset.validation.num_images:,} for validation,'
+      f' {dataset.test.num_images:,} for the test',
+      f'Parameters {sizes}',
+      f'Devices    {len(devices)} x {devices[0].device_kind}',
+      f'Seeds      {", ".join(map(str, seeds))}',
+      f'Steps      {experiment.total_steps:,}: {config.epochs:,} epochs of '
+      f'{experiment.feed.steps_per_epoch:,}, batch size {config.batch_size}',
+      f'Workdir    {workdir}',
+  ])
+
+
+def _prepare(config, workdir):
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / 'config.json').write_text(config.to_json(indent=2))
+  except OSError as error:
+    raise errors.InputError(
+        f'cannot write to workdir {workdir}: {error.strerror or error}'
+    ) from None
+
+
+def _train(experiment, workdir, checkpoints, state):
+  """Steps to the end; returns the state and the seconds it has taken."""
+  config, feed = experiment.config, experiment.feed
+  run, data = experiment.run(), experiment.data()
+  evaluator = evaluation.Evaluator(
+      experiment.objective, experiment.dataset.num_classes is not None
+  )
+  step = int(state.step)
+  calls = Calls(config.steps_per_call, feed.steps_per_epoch)
+  saved = time.monotonic()
+  with (
+      metrics_lib.MetricsWriter(workdir, step) as writer,
+      metrics_lib.Progress(
+          experiment.total_steps, step, feed.steps_per_epoch,
+          config.batch_size * len(experiment.seeds),
+      ) as progress,
+  ):
+    while step < experiment.total_steps:
+      started = time.monotonic()
+      num_steps = calls.next_length(step)
+      state, sums, diverged = run(state, data, num_steps)
+      sums, diverged = jax.device_get((sums, diverged))
+      step += num_steps
+      calls.finished(num_steps, sums, time.monotonic() - started)
+      _check_finite(diverged, experiment.seeds)
+      if step % feed.steps_per_epoch == 0:
+        epoch = step // feed.steps_per_epoch
+        row = calls.epoch_means()
+        if epoch % config.evaluate_every_epochs == 0:
+          row |= _evaluate_split(
+              evaluator, state, 'validation', experiment.dataset.validation
+          )
+        writer.write(step, epoch, row)
+        progress.update(step, epoch, row)
+      if time.monotonic() - saved >= config.checkpoint_every_seconds:
+        checkpoints.save(step, state)
+        writer.flush()
+        saved = time.monotonic()
+    checkpoints.save(step, state)
+    checkpoints.wait()
+    writer.flush()
+    return state, writer.seconds
+
+
+class Calls:
+  """How many steps each call to the devices makes.
+
+  A call ends with its epoch, after `steps_per_call` steps, and after about
+  `SECONDS_PER_CALL`: the first call measures a single step.
+  """
+
+  def __init__(self, steps_per_call: int, steps_per_epoch: int):
+    """Takes `config.steps_per_call`, where -1 stands for an epoch."""
+    self._steps_per_epoch = steps_per_epoch
+    self._longest = (
+        steps_per_epoch if steps_per_call == -1 else steps_per_call
+    )
+    self._affordable = 1
+    self._compiled = False
+    self._totals = {}
+    self._num_steps = 0
+
+  def next_length(self, step: int) -> int:
+    """Steps of the call that begins at `step`."""
+    left = self._steps_per_epoch - step % self._steps_per_epoch
+    return min(left, self._longest, self._affordable)
+
+  def finished(self, num_steps: int, means: Mapping[str, Any], seconds: float):
+    """Takes note of a call: its length, mean metrics and duration."""
+    # The first call compiles, and so tells nothing about the time of a step.
+    if self._compiled:
+      self._affordable = max(
+          1, math.floor(SECONDS_PER_CALL * num_steps / seconds)
+      )
+    self._compiled = True
+    for key, mean in means.items():
+      total = self._totals.get(key, 0.0)
+      self._totals[key] = total + num_steps * np.asarray(mean, np.float64)
+    self._num_steps += num_steps
+
+  def epoch_means(self) -> dict[str, np.ndarray]:
+    """The metrics averaged over the epoch's steps so far; starts anew."""
+    means = {k: total / self._num_steps for k, total in self._totals.items()}
+    self._totals, self._num_steps = {}, 0
+    return means
+
+
+def _check_finite(diverged, seeds):
+  """Raises DivergenceError at the first loss that was not finite."""
+  steps = {
+      (step, name, seed)
+      for name, first in diverged.items()
+      for step, seed in zip(first.tolist(), seeds, strict=True)
+      if step >= 0
+  }
+  if steps:
+    step, name, seed = min(steps)
+    raise errors.DivergenceError(
+        f'{name} of seed {seed} is not finite at step {step:,}; the last '
+        'checkpoint is from before. A lower learning rate may help.'
+    )
+
+
+def _evaluate_split(evaluator, state, name, split):
+  if not split.num_images:
+    return {}
+  means = evaluator(state, split)
+  return {f'{name}/{key}': mean for key, mean in means.items()}
+
+
+def _is_finished(workdir):
+  path = workdir / 'results.json'
+  if not path.exists():
+    return False
+  results = json.loads(path.read_text())
+  return results['step'] == results['total_steps']
+
+
+def _finish(experiment, workdir, state, seconds):
+  """Evaluates, writes results.json, and says the numbers in a few lines."""
+  dataset = experiment.dataset
+  evaluator = evaluation.Evaluator(
+      experiment.objective, dataset.num_classes is not None
+  )
+  found = {}
+  for name in ('validation', 'test'):
+    split = getattr(dataset, name)
+    found |= _evaluate_split(evaluator, state, name, split)
+  summary = metrics_lib.summarize(found)
+  results = {
+      'metrics': summary,
+      'step': int(state.step),
+      'total_steps': experiment.total_steps,
+      'seeds': list(experiment.seeds),
+      'dataset': {
+          'name': dataset.name,
+          'train': dataset.train.num_images,
+          'validation': dataset.validation.num_images,
+          'test': dataset.test.num_images,
+      },
+      'parameters': _count_parameters(state.params, len(experiment.seeds)),
+      'training_seconds': seconds,
+      **provenance(),
+      'config': json.loads(experiment.config.to_json()),
+  }
+  metrics_lib.write_json(workdir / 'results.json', results)
+  lines = [f'{key} {_show(value)}' for key, value in summary.items()]
+  return '\n'.join([*lines, f'Results in {workdir / "results.json"}'])
+
+
+def provenance() -> dict[str, Any]:
+  """Where numbers come from: commit, versions of packages and hardware."""
+  root = epath.Path(__file__).parent.parent
+  git = subprocess.run(
+      ['git', 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'],
+      cwd=root, capture_output=True, text=True, check=False,
+  )
+  packages = ('aae_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
+  devices = jax.local_devices()
+  return {
+      'commit': git.stdout.strip() or None,
+      'versions': {
+          'python': platform.python_version(),
+          **{name: importlib.metadata.version(name) for name in packages},
+      },
+      'hardware': {
+          'devices': len(devices),
+          'kind': devices[0].device_kind,
+          'platform': devices[0].platform,
+          'cpus': len(os.sched_getaffinity(0)),
+      },
+  }
+
+
+def _count_parameters(params, num_seeds):
+  return {
+      name: sum(leaf.size for leaf in jax.tree.leaves(tree)) // num_seeds
+      for name, tree in params.items()
+  }
+
+
+def _flatten(config, prefix=''):
+  flat = {}
+  for key, value in config.items():
+    if isinstance(value, dict):
+      flat |= _flatten(value, f'{prefix}{key}.')
+    else:
+      flat[f'{prefix}{key}'] = value
+  return flat
+
+
+def _show(summary):
+  mean, std, per_seed = (summary[k] for k in ('mean', 'std', 'per_seed'))
+  if std is None:
+    return f'{mean:.2f}'
+  seeds = ', '.join(f'{value:.2f}' for value in per_seed)
+  return f'{mean:.2f} ± {std:.2f} ({seeds})'

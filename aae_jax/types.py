@@ -1,0 +1,45 @@
+"""Type aliases and the name of the device axis."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+AXIS = 'devices'
+"""The axis that `train_step.parallelize` maps over the devices."""
+
+Array = jax.Array
+Key = jax.Array
+"""A typed key of `jax.random.key`."""
+
+Keys = jax.Array
+"""Typed keys [B]: one an example, so that noise follows the example."""
+
+Code = Mapping[str, Array]
+"""The parts of a code by name: `z` the style [B, Z], `y` the label [B, Y]."""
+
+Metrics = Mapping[str, Array]
+
+Batch = Mapping[str, Array]
+"""What a step sees of the data.
+
+  image           float32 [B, H, W, C] in [0, 1]
+  label           int32 [B], in a data set that has labels
+  is_labelled     bool [B], whether the system may use the example's label
+  labelled_image  float32 [L, H, W, C] in [0, 1], in systems that ask for it
+  labelled_label  int32 [L]
+"""
+
+Rngs = Mapping[str, Keys]
+"""The keys of a phase: `image` [B] and `labelled_image` [L]."""
+
+Hyper = Mapping[str, Array]
+"""`step` int32 [] and the phase's rates and weights, float32 []."""
+
+Apply = Callable[..., Any]
+"""Runs a network: `apply(name, *inputs, rng=keys, update_stats=False)`."""
+
+LossFn = Callable[[Apply, Batch, Rngs, Hyper], tuple[Array, Metrics]]
+Prior = Callable[[Keys, Batch], Array]
+Encode = Callable[[Apply, Array, Keys | None], Code]
+Decode = Callable[[Apply, Code], Array]

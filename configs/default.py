@@ -1,0 +1,83 @@
+"""Every key of a configuration, with its default; experiments start from it."""
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+
+def phase(name='adam', learning_rate=1e-3, **options):
+  """How a phase is optimized; what is None is left to the optimizer."""
+  keys = {
+      'b1': placeholder(float),
+      'b2': placeholder(float),
+      'eps': placeholder(float),
+      'momentum': placeholder(float),
+      'nesterov': placeholder(bool),
+  }
+  return {'name': name, 'learning_rate': learning_rate, **keys, **options}
+
+
+def perceptron(**options):
+  """Fully connected hidden layers."""
+  return {
+      'hidden': (1000, 1000),
+      'activation': 'relu',
+      'initializer': 'he',
+      'batch_norm': False,
+      'noise': 0.0,
+      **options,
+  }
+
+
+def get_config():
+  """An autoencoder on digits."""
+  return ml_collections.ConfigDict({
+      # The system: autoencoder, aae or semi_supervised_aae.
+      'objective': 'autoencoder',
+      'dataset': {
+          # digits, mnist, svhn_cropped, another tfds name, or a path.
+          'name': 'digits',
+          # Where prepared data goes.
+          'data_dir': '~/.cache/aae_jax/datasets',
+          # Where downloaded files lie; otherwise $AAE_DATA_DIR/NAME.
+          'manual_dir': placeholder(str),
+          # Training images kept back, and evaluated while training.
+          'num_validation': 0,
+          # Whether to accept files other than the published ones.
+          'allow_unverified': False,
+      },
+      'latent_size': 2,
+      'prior': {
+          'name': 'gaussian',
+          'std': placeholder(float),
+          'num_modes': placeholder(int),
+          'radius': placeholder(float),
+          'radial_std': placeholder(float),
+          'tangential_std': placeholder(float),
+          'turns': placeholder(float),
+          'noise_std': placeholder(float),
+      },
+      'encoder': perceptron(input_noise=0.0),
+      'decoder': perceptron(output='sigmoid'),
+      'discriminator': perceptron(),
+      # By phase: how it is optimized, and the weights in its loss.
+      'optimizer': {'reconstruction': phase()},
+      'weights': {},
+      'schedule': {
+          'name': 'constant',
+          'begin': placeholder(float),
+          'epochs': placeholder(tuple),
+          'factor': placeholder(float),
+      },
+      # Decay of the averages that are evaluated; 0 for none.
+      'ema_decay': 0.0,
+      'batch_size': 100,
+      'epochs': 100,
+      'seed': 0,
+      # Independent runs, with seeds seed, seed + 1, ...
+      'num_seeds': 1,
+      # Steps in a call to the devices; -1 for a whole epoch.
+      'steps_per_call': -1,
+      'evaluate_every_epochs': 10,
+      'checkpoint_every_seconds': 60.0,
+      'checkpoints_to_keep': 2,
+  })

@@ -1,0 +1,22 @@
+"""Four devices on the CPU, for all tests; set before jax is imported."""
+
+import os
+
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+os.environ['XLA_FLAGS'] = (
+    os.environ.get('XLA_FLAGS', '')
+    + ' --xla_force_host_platform_device_count=4'
+)
+
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+
+# A program that a test runs must not leave compiled code behind.
+jax.config.update('jax_enable_compilation_cache', False)
+
+# The same examples in every run, and no folder of found ones.
+hypothesis.settings.register_profile(
+    'repeatable', deadline=None, derandomize=True, database=None,
+    max_examples=20,
+)
+hypothesis.settings.load_profile('repeatable')

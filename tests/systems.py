@@ -1,0 +1,128 @@
+"""Every system made tiny, on random images, without a file."""
+
+import dataclasses
+import functools
+from typing import Any
+from unittest import mock
+
+from configs import default
+import jax
+import ml_collections
+import numpy as np
+
+from aae_jax import experiment
+from aae_jax import objectives
+from aae_jax.datasets.dataset import Dataset, Split
+from aae_jax.datasets.feeding import Data
+from aae_jax.train_state import TrainState
+
+NAMES = sorted(objectives.OBJECTIVES)
+IMAGE_SHAPE = (4, 4, 1)
+NUM_CLASSES = 3
+STEPS_PER_EPOCH = 5
+
+NOISY = {
+    'encoder.batch_norm': True,
+    'encoder.noise': 0.3,
+    'encoder.input_noise': 0.3,
+}
+"""Whatever could make a run depend on the number of devices."""
+
+SGD = {'name': 'sgd', 'learning_rate': 0.05, 'momentum': 0.9}
+"""Unlike Adam it tells a wrong scale of the gradients."""
+
+
+def make_split(num_images: int, seed: int) -> Split:
+  generator = np.random.default_rng(seed)
+  image = generator.integers(0, 256, (num_images, *IMAGE_SHAPE), np.uint8)
+  return Split(image, np.arange(num_images, dtype=np.int32) % NUM_CLASSES)
+
+
+DATASET = Dataset(
+    'random', make_split(44, 0), make_split(0, 1), make_split(13, 2),
+    NUM_CLASSES,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+  """A system ready to train."""
+
+  experiment: experiment.Experiment
+  run: Any
+  data: Data
+
+  def train(
+      self, *calls: int, state: TrainState | None = None
+  ) -> tuple[TrainState, Any, Any]:
+    """Makes calls of so many steps; the metrics are those of the last."""
+    state = self.experiment.init() if state is None else state
+    for num_steps in calls:
+      state, metrics, diverged = self.run(state, self.data, num_steps)
+    return state, metrics, diverged
+
+
+def make_config(name: str, **changes) -> ml_collections.ConfigDict:
+  """The default configuration of a system made tiny; keys may have dots."""
+  config = default.get_config()
+  config.objective = name
+  config.batch_size = 8
+  config.epochs = 4
+  config.num_labels = 2 * NUM_CLASSES
+  for section in config.values():
+    if isinstance(section, ml_collections.ConfigDict) and 'hidden' in section:
+      section.hidden = (8, 8)
+  parts = experiment._build_parts(config, DATASET)
+  objective = objectives.OBJECTIVES[name](parts)
+  if objective.labelled_batch:
+    config.labelled_batch_size = 8
+  options = changes.pop('optimizer', {})
+  config.optimizer = {
+      phase.name: default.phase(**dict(options)) for phase in objective.phases
+  }
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+def build(name: str, num_devices: int = 1, **changes) -> experiment.Experiment:
+  """What `experiment.build` makes of `make_config`, on so many devices."""
+  config = make_config(name, **changes)
+  with mock.patch.object(
+      experiment.datasets, 'load', return_value=DATASET
+  ):
+    built = experiment.build(config)
+  return dataclasses.replace(
+      built,
+      devices=tuple(jax.local_devices()[:num_devices]),
+      feed=dataclasses.replace(built.feed, num_devices=num_devices),
+  )
+
+
+def system(name: str, num_devices: int = 1, **changes) -> System:
+  """A system that trains; the same arguments give the same compiled one."""
+  frozen = {
+      key: tuple(value.items()) if isinstance(value, dict) else value
+      for key, value in changes.items()
+  }
+  return _system(name, num_devices, **frozen)
+
+
+@functools.cache
+def _system(name, num_devices, **changes):
+  built = build(name, num_devices, **changes)
+  return System(built, built.run(), built.data())
+
+
+def plain(tree: Any) -> Any:
+  """The arrays of a tree as NumPy's, typed keys as their data."""
+
+  def convert(x):
+    is_key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(x) if is_key else x)
+
+  return jax.tree.map(convert, tree)
+
+
+def keys(num_keys: int, seed: int = 0) -> jax.Array:
+  """Keys [num_keys], one an example."""
+  return jax.random.split(jax.random.key(seed), num_keys)
