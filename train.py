@@ -1,78 +1,130 @@
-"""Trains and evaluates a system.
+"""Trains, evaluates and exports a system.
 
-  python train.py --config=configs/NAME.py [--workdir=DIR] [--config.key=value]
+  python train.py --config=configs/NAME.py [--workdir=DIR] [--mode=MODE]
+      [--config.KEY=VALUE ...]
 """
 
+import ast
 import pathlib
 import sys
 
-from absl import app
-from absl import flags
-from absl import logging
+from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 
-from aae_jax import errors
-from aae_jax import training
+from aae_jax import errors, training
+from configs import default
 
-_CONFIG = config_flags.DEFINE_config_file(
-    'config', help_string='The experiment, a file of configs/.'
-)
-_WORKDIR = flags.DEFINE_string(
-    'workdir',
-    None,
-    'Where results go and a stopped run goes on; a folder or a bucket. '
-    'Default: runs/NAME and the overridden keys.',
-)
-_MODE = flags.DEFINE_enum(
-    'mode', 'train', training.MODES, 'Train, or evaluate the last checkpoint.'
-)
+_MODES = {
+    'train': 'train, or go on where a stopped run was saved; then evaluate',
+    'evaluate': 'evaluate the last checkpoint and draw its figures again',
+    'export': 'write the networks as StableHLO, for use without this package',
+}
 
-
-def default_workdir() -> str:
-  """runs/NAME, with `,key=value` for each key given on the command line."""
-  holder = flags.FLAGS['config']
-  name = pathlib.Path(holder.config_filename).stem
-  overrides = [
-      f',{key}={str(value).replace("/", "_")}'
-      for key, value in sorted(holder.override_values.items())
-  ]
-  return f'runs/{name}{"".join(overrides)}'
+_CONFIG = config_flags.DEFINE_config_file('config')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'A folder or a bucket.')
+_MODE = flags.DEFINE_string('mode', 'train', ', '.join(_MODES))
 
 
 def main(argv: list[str]) -> None:
   """Runs the mode; errors that a user can mend are shown without traceback."""
   if len(argv) > 1:
-    _leave(f'unknown argument {argv[1]!r}; expected flags only.')
+    raise errors.InputError(f'unknown argument {argv[1]!r}; expected flags.')
   if _CONFIG.value is None:
-    _leave('expected --config=configs/NAME.py.')
+    raise errors.InputError('expected --config=configs/NAME.py; see --help.')
+  if _MODE.value not in _MODES:
+    raise errors.unknown('mode', _MODE.value, _MODES)
   logging.set_verbosity(logging.WARNING)
-  jax.config.update('jax_compilation_cache_dir', _compilation_cache())
-  modes = {'train': training.train_and_evaluate, 'evaluate': training.evaluate}
+  cache = pathlib.Path('~/.cache/aae_jax/compilation').expanduser()
+  jax.config.update('jax_compilation_cache_dir', str(cache))
+  jax.config.update('jax_compilation_cache_max_size', 2**30)
+  run = {
+      'train': training.train_and_evaluate,
+      'evaluate': training.evaluate,
+      'export': training.export,
+  }
+  run[_MODE.value](_CONFIG.value, _WORKDIR.value or default_workdir())
+
+
+def default_workdir() -> str:
+  """runs/NAME, with `,key=value` for each key given on the command line."""
+  holder = flags.FLAGS['config']
+  name = holder.config_filename.rpartition('/')[2].replace('.py', '', 1)
+  overrides = [
+      f',{key}={value}'.replace('/', '_')
+      for key, value in sorted(holder.override_values.items())
+  ]
+  return f'runs/{name.replace(":", "-")}{"".join(overrides)}'
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """Parses the command line.
+
+  Raises:
+    InputError: a flag, a key, a value or the file is not what is expected.
+  """
+  if {'--help', '-h', '--helpfull'} & set(argv):
+    print(usage())
+    sys.exit(0)
   try:
-    modes[_MODE.value](_CONFIG.value, _WORKDIR.value or default_workdir())
-  except (errors.InputError, errors.DivergenceError, OSError) as error:
-    _leave(str(error))
-
-
-def _compilation_cache() -> str:
-  return str(pathlib.Path('~/.cache/aae_jax/compilation').expanduser())
-
-
-def _leave(message: str) -> None:
-  print(f'train.py: {message}', file=sys.stderr)
-  sys.exit(1)
-
-
-def _parse_flags(argv: list[str]) -> list[str]:
-  """Parses flags; a config that cannot be read is said in one line."""
-  try:
+    _check_config_file(argv)
     return flags.FLAGS(argv)
-  except flags.Error as error:
-    _leave(str(error))
-  except (OSError, KeyError, AttributeError, TypeError, ValueError) as error:
-    _leave(str(error).splitlines()[0])
+  except (flags.Error, KeyError, AttributeError, TypeError) as error:
+    message = ' '.join(str(error.args[0]).split())
+    raise errors.InputError(message) from None
+
+
+def usage() -> str:
+  """What `--help` shows: modes, configurations and keys."""
+  rows = [__doc__, 'Modes:']
+  rows += [f'  {name:10}{text}' for name, text in _MODES.items()]
+  rows += ['', 'Configurations:']
+  for path in _config_files():
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
+    rows.append(f'  {str(path):48}{docstring.splitlines()[0]}')
+  rows += ['', 'Keys and their defaults (a configuration may set others):']
+  rows += [f'  {key} = {value!r}' for key, value in _flat_defaults()]
+  rows += ['', 'The workdir is runs/NAME and the keys given, unless --workdir.']
+  return '\n'.join(rows)
+
+
+def _config_files():
+  return sorted(set(pathlib.Path('configs').glob('*.py')) - {
+      pathlib.Path('configs/default.py'), pathlib.Path('configs/__init__.py')
+  })
+
+
+def _flat_defaults(config=None, prefix='config.'):
+  config = default.get_config() if config is None else config
+  for key, value in config.items():
+    if hasattr(value, 'items'):
+      yield from _flat_defaults(value, f'{prefix}{key}.')
+    elif value is not None:
+      yield f'{prefix}{key}', value
+
+
+def _check_config_file(argv):
+  for argument, following in zip(argv, [*argv[1:], ''], strict=True):
+    flag, _, value = argument.lstrip('-').partition('=')
+    if flag != 'config':
+      continue
+    path = pathlib.Path((value or following).split(':')[0])
+    if not path.is_file():
+      known = [str(path) for path in _config_files()]
+      raise errors.unknown('configuration file', str(path), known)
+
+
+def _run(entry):
+  """Calls `entry`, and shows what a user can mend as one line."""
+  try:
+    return entry()
+  except (errors.InputError, errors.DivergenceError, OSError) as error:
+    print(f'train.py: {error}', file=sys.stderr)
+    sys.exit(1)
 
 
 if __name__ == '__main__':
-  app.run(main, flags_parser=_parse_flags)
+  app.run(
+      lambda argv: _run(lambda: main(argv)),
+      flags_parser=lambda argv: _run(lambda: parse_flags(argv)),
+  )

@@ -16,10 +16,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from aae_jax import errors
+
 _ITEMS = ('state', 'digests')
 
 
-class Checkpoints:
+class Checkpoints(contextlib.AbstractContextManager):
   """The checkpoints below one directory; a context manager.
 
   With the state goes a digest of every array. A checkpoint that does not match
@@ -35,11 +37,13 @@ class Checkpoints:
       max_to_keep: at least 1; older checkpoints are removed after a save.
 
     Raises:
-      ValueError: max_to_keep is below 1.
+      InputError: max_to_keep is below 1.
       OSError: the directory cannot be made.
     """
     if max_to_keep < 1:
-      raise ValueError(f'max_to_keep is {max_to_keep}; expected 1 or more')
+      raise errors.InputError(
+          f'max_to_keep is {max_to_keep}; expected 1 or more'
+      )
     self._directory = _absolute(directory)
     self._max_to_keep = max_to_keep
     self._saving_step = None
@@ -57,16 +61,13 @@ class Checkpoints:
         ) from None
       self._surroundings = stack.pop_all()
 
-  def __enter__(self) -> 'Checkpoints':
-    return self
-
   def __exit__(self, error_type, error, traceback) -> None:
+    """Closes; the error that ended the run is the one to see."""
     try:
       self.close()
     except OSError as closing_error:
       if error_type is None:
         raise
-      # The error that ended the run is the one to see.
       logging.warning('%s', closing_error)
 
   def save(self, step: int, state: Any) -> None:
@@ -115,7 +116,7 @@ class Checkpoints:
       abstract_state: pytree of jax.ShapeDtypeStruct with shardings.
 
     Raises:
-      ValueError: the checkpoint holds other arrays than `abstract_state`, or
+      InputError: the checkpoint holds other arrays than `abstract_state`, or
         there are checkpoints and none is valid.
       OSError: the checkpoint that was still being written could not be saved.
     """
@@ -133,7 +134,7 @@ class Checkpoints:
       self._is_clean = self._is_clean and not self._invalid_steps
       return state
     if steps:
-      raise ValueError(
+      raise errors.InputError(
           f'none of the checkpoints {sorted(steps)} in {self._directory} is '
           'valid (the warnings say why); move them away to start anew'
       )
@@ -377,7 +378,7 @@ def _check_types(
       if saved.get(name) != expected.get(name)
   ]
   if differences:
-    raise ValueError(
+    raise errors.InputError(
         f'{path} is the checkpoint of another config: {len(differences)} '
         f'arrays differ, such as {", ".join(differences[:3])}'
     )

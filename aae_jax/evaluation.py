@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aae_jax import losses
-from aae_jax import train_step
+from aae_jax import losses, train_step
 from aae_jax.datasets import feeding
 from aae_jax.datasets.dataset import Split
 from aae_jax.objectives import Model, Objective

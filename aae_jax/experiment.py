@@ -15,14 +15,17 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from aae_jax import datasets
-from aae_jax import errors
-from aae_jax import networks
-from aae_jax import objectives
-from aae_jax import optimizers
-from aae_jax import priors
-from aae_jax import train_state
-from aae_jax import train_step
+from aae_jax import (
+  datasets,
+  errors,
+  networks,
+  objectives,
+  optimizers,
+  posteriors,
+  priors,
+  train_state,
+  train_step,
+)
 from aae_jax.datasets import feeding
 
 NEUTRAL_KEYS = (
@@ -31,6 +34,7 @@ NEUTRAL_KEYS = (
     'dataset.data_dir',
     'dataset.manual_dir',
     'evaluate_every_epochs',
+    'on_divergence',
     'steps_per_call',
 )
 """The keys that do not change what a run computes."""
@@ -46,7 +50,7 @@ class Experiment:
     objective: the system, with optimizers.
     feed: batches of the training split.
     devices: that share every batch.
-    total_steps: in the whole run.
+    labelled: int32 [S, n], the training examples whose labels each seed uses.
   """
 
   config: ml_collections.ConfigDict
@@ -54,11 +58,12 @@ class Experiment:
   objective: objectives.Objective
   feed: feeding.Feed
   devices: tuple[jax.Device, ...]
+  labelled: np.ndarray
 
   @property
   def seeds(self) -> range:
     """The seeds of the independent runs."""
-    return range(self.config.seed, self.config.seed + self.config.num_seeds)
+    return _seeds(self.config)
 
   @property
   def total_steps(self) -> int:
@@ -67,27 +72,16 @@ class Experiment:
 
   def keys(self) -> jax.Array:
     """The typed key of each seed, [S]."""
-    return jax.vmap(jax.random.key)(jnp.asarray(self.seeds))
+    return _keys(self.config)
 
   def data(self) -> feeding.Data:
     """The training split, and each seed's draw of labels, on the devices."""
     image, label = self.dataset.train
     if label is None:
       label = np.zeros(len(image), np.int32)
-    labelled = np.zeros((len(self.seeds), 0), np.int32)
-    if 'num_labels' in self.config:
-      labelled = np.stack([
-          datasets.draw_labelled(
-              jax.random.fold_in(key, 3),
-              label,
-              self.config.num_labels,
-              self.dataset.num_classes,
-          )
-          for key in self.keys()
-      ])
     is_labelled = np.zeros((len(self.seeds), len(image)), bool)
-    np.put_along_axis(is_labelled, labelled, True, axis=1)
-    data = feeding.Data(image, label, is_labelled, labelled)
+    np.put_along_axis(is_labelled, self.labelled, True, axis=1)
+    data = feeding.Data(image, label, is_labelled, self.labelled)
     return jax.device_put(data, train_step.replicated(self.devices))
 
   def init(self) -> train_state.TrainState:
@@ -132,12 +126,35 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   dataset = datasets.load(**config.dataset)
   devices = tuple(jax.local_devices())
   feed = _build_feed(config, dataset, len(devices))
+  objective = build_objective(
+      config, dataset.image_shape, dataset.num_classes, feed.steps_per_epoch
+  )
+  labelled = _draw_labelled(config, dataset)
+  return Experiment(config, dataset, objective, feed, devices, labelled)
+
+
+def build_objective(
+    config: ml_collections.ConfigDict,
+    image_shape: tuple[int, int, int],
+    num_classes: int | None,
+    steps_per_epoch: int,
+) -> objectives.Objective:
+  """Builds the system alone, which takes no data.
+
+  Args:
+    config: whose `objective` is a known one.
+    image_shape: [H, W, C].
+    num_classes: of the data, or None without labels.
+    steps_per_epoch: for schedules.
+
+  Raises:
+    InputError: names the first key that is wrong, and what was expected.
+  """
   objective = objectives.OBJECTIVES[config.objective](
-      _build_parts(config, dataset)
+      _build_parts(config, image_shape, num_classes)
   )
   _check_labels(config, objective)
-  objective = _with_optimizers(config, objective, feed.steps_per_epoch)
-  return Experiment(config, dataset, objective, feed, devices)
+  return _with_optimizers(config, objective, steps_per_epoch)
 
 
 def build_part(
@@ -184,6 +201,12 @@ def _check_numbers(config):
       lambda value: value >= 1 or value == -1,
       'at least 1, or -1 for a whole epoch',
   )
+  _require(
+      config,
+      'on_divergence',
+      lambda value: value in ('stop', 'continue'),
+      'stop or continue',
+  )
 
 
 def _require(config, key, accepts, expected):
@@ -210,24 +233,58 @@ def _build_feed(config, dataset, num_devices):
   )
 
 
-def _build_parts(config, dataset):
-  prior = build_part(
-      'prior', priors.PRIORS, config.prior, size=config.latent_size
-  )
+def _build_parts(config, image_shape, num_classes):
   return objectives.Parts(
       encoder=lambda heads: _network(
           networks.Encoder, 'encoder', config, heads=heads
       ),
       decoder=lambda: _network(
-          networks.Decoder, 'decoder', config, image_shape=dataset.image_shape
+          networks.Decoder, 'decoder', config, image_shape=image_shape
       ),
       discriminator=lambda: _network(
           networks.Discriminator, 'discriminator', config
       ),
       latent_size=config.latent_size,
-      num_classes=dataset.num_classes,
-      prior=prior,
+      posterior=lambda size: build_part(
+          'posterior', posteriors.POSTERIORS, config.posterior, size=size
+      ),
+      prior=lambda: _prior(config, priors.PRIORS),
+      dense_prior=lambda: _prior(config, priors.PRIORS, dense=True),
+      label_prior=lambda: _prior(
+          config, priors.LABEL_PRIORS, num_classes=_classes(num_classes)
+      ),
+      num_classes=lambda: _classes(num_classes),
+      num_clusters=lambda: config.num_clusters,
   )
+
+
+def _prior(config, registry, dense=False, **given):
+  """The configuration's prior, if `registry` has it."""
+  name = config.prior.name
+  if ':' in name and registry is priors.PRIORS:
+    registry = {name: priors.imported(name)}
+  if name in priors.PRIORS and name not in registry:
+    raise errors.InputError(
+        f'objective {config.objective!r} needs a prior with a place for each '
+        f'label; prior {name!r} has none. Known: {", ".join(registry)}.'
+    )
+  prior = build_part(
+      'prior', registry, config.prior, size=config.latent_size, **given
+  )
+  if dense and not prior.density:
+    raise errors.InputError(
+        f'objective {config.objective!r} needs the density of its prior; '
+        f'prior {name!r} can only be sampled.'
+    )
+  return prior
+
+
+def _classes(num_classes):
+  if num_classes is None:
+    raise errors.InputError(
+        'the system learns from labels, but the data set has none.'
+    )
+  return num_classes
 
 
 def _network(module, section, config, **given):
@@ -246,17 +303,44 @@ def _network(module, section, config, **given):
 
 
 def _check_labels(config, objective):
-  wants, has = objective.labelled_batch, 'labelled_batch_size' in config
-  if wants and not (has and 'num_labels' in config):
-    raise errors.InputError(
-        f'objective {config.objective!r} learns from labels; expected '
-        'num_labels and labelled_batch_size in the configuration.'
-    )
-  if has and not wants:
-    raise errors.InputError(
-        f'objective {config.objective!r} uses no labelled batch; expected no '
-        'labelled_batch_size in the configuration.'
-    )
+  """A configuration speaks of labels exactly if its system learns from them."""
+  wants = {
+      'num_labels': objective.labels,
+      'labelled_batch_size': objective.labelled_batch,
+  }
+  for key, wanted in wants.items():
+    if wanted and key not in config:
+      raise errors.InputError(
+          f'objective {config.objective!r} learns from labels; expected {key} '
+          'in the configuration.'
+      )
+    if key in config and not wanted:
+      raise errors.InputError(
+          f'{key} is {config[key]}, but objective {config.objective!r} has no '
+          'use for it; expected a configuration without it.'
+      )
+
+
+def _draw_labelled(config, dataset):
+  if 'num_labels' not in config:
+    return np.zeros((config.num_seeds, 0), np.int32)
+  return np.stack([
+      datasets.draw_labelled(
+          jax.random.fold_in(key, 3),
+          dataset.train.label,
+          config.num_labels,
+          dataset.num_classes,
+      )
+      for key in _keys(config)
+  ])
+
+
+def _seeds(config):
+  return range(config.seed, config.seed + config.num_seeds)
+
+
+def _keys(config):
+  return jax.vmap(jax.random.key)(jnp.asarray(_seeds(config)))
 
 
 def _with_optimizers(config, objective, steps_per_epoch):

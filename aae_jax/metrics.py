@@ -17,6 +17,8 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import RecordWriter
 import tqdm
 
+from aae_jax import errors
+
 _SECONDS_BETWEEN_FLUSHES = 10.0
 
 
@@ -94,7 +96,7 @@ def _naming(path: epath.Path) -> Iterator[None]:
     raise OSError(f'cannot write {path}: {reason}') from None
 
 
-class MetricsWriter:
+class MetricsWriter(contextlib.AbstractContextManager):
   """Writes `metrics.jsonl` and TensorBoard's events; a context manager.
 
   A row is {'step', 'epoch', 'seconds', name: summary, ...}; `seconds` is the
@@ -112,7 +114,7 @@ class MetricsWriter:
         from, else 0. Later rows are dropped, as the run will repeat them.
 
     Raises:
-      ValueError: the `metrics.jsonl` that is there holds something else.
+      InputError: the `metrics.jsonl` that is there holds something else.
       OSError: workdir cannot be written.
     """
     self._workdir = epath.Path(workdir)
@@ -131,16 +133,13 @@ class MetricsWriter:
     self._start = time.monotonic() - seconds
     self._last_flush = time.monotonic()
 
-  def __enter__(self) -> 'MetricsWriter':
-    return self
-
   def __exit__(self, error_type, error, traceback) -> None:
+    """Closes; the error that ended the run is the one to see."""
     try:
       self.close()
     except OSError as closing_error:
       if error_type is None:
         raise
-      # The error that ended the run is the one to see.
       logging.warning('%s', closing_error)
 
   def write(
@@ -211,6 +210,16 @@ def _events_name() -> str:
   return f'events.out.tfevents.{time.time():.6f}.{socket.gethostname()}'
 
 
+def seconds_so_far(workdir: epath.PathLike) -> float:
+  """Returns the wall-clock seconds of training of the last row, or 0.
+
+  Raises:
+    InputError: `metrics.jsonl` holds something else.
+  """
+  _, seconds = _rows_until(epath.Path(workdir) / 'metrics.jsonl', math.inf)
+  return seconds
+
+
 def _rows_until(path: epath.Path, last_step: float) -> tuple[list[str], float]:
   """Returns the rows up to a step as they are, and the last one's seconds."""
   if not path.exists():
@@ -224,7 +233,7 @@ def _rows_until(path: epath.Path, last_step: float) -> tuple[list[str], float]:
         continue
       seconds = float(row['seconds'])
     except (ValueError, KeyError, TypeError):
-      raise ValueError(
+      raise errors.InputError(
           f'line {number} of {path} is not a row of metrics: {line[:40]!r}; '
           'remove the line to go on'
       ) from None
@@ -245,7 +254,7 @@ def _scalars(summaries: Mapping[str, Mapping[str, Any]]) -> list[Summary.Value]:
   return scalars
 
 
-class Progress:
+class Progress(contextlib.AbstractContextManager):
   """Shows how far a training is; a context manager.
 
   A bar where the stream is a terminal, else a line whenever an epoch ends.
@@ -289,10 +298,8 @@ class Progress:
           bar_format='{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {desc}',
       )
 
-  def __enter__(self) -> 'Progress':
-    return self
-
   def __exit__(self, error_type, error, traceback) -> None:
+    """Closes."""
     self.close()
 
   def update(

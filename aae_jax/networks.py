@@ -4,7 +4,7 @@ Every module takes `rng`, keys [B], for its noise, and `train`: whether to add
 noise and to normalize with the batch's own statistics.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import math
 
 from flax import linen as nn
@@ -64,20 +64,34 @@ class Encoder(nn.Module):
     trunk: the hidden layers.
     heads: the size of each output by its name.
     input_noise: standard deviation of Gaussian noise on the image.
+    input_dropout: the share of the image's values that are set to zero.
   """
 
   trunk: nn.Module
   heads: Mapping[str, int]
   input_noise: float = 0.0
+  input_dropout: float = 0.0
 
   @nn.compact
   def __call__(
-      self, image: Array, *, rng: Keys | None = None, train: bool = False
+      self,
+      image: Array,
+      noise: Array | None = None,
+      *,
+      rng: Keys | None = None,
+      train: bool = False,
   ) -> dict[str, Array]:
-    """Maps images [B, H, W, C] in [0, 1] to {head: [B, size]}."""
+    """Maps images [B, H, W, C] in [0, 1] to {head: [B, size]}.
+
+    `noise` [B, size] is a universal approximator's: the first layer sees it
+    beside the image.
+    """
     x = image
     if train:
+      x = drop_out(x, rng, self.input_dropout)
       x = add_noise(x, rng, self.input_noise, -1)
+    if noise is not None:
+      x = jnp.concatenate([x.reshape(x.shape[0], -1), noise], axis=-1)
     x = self.trunk(x, rng, train)
     kernel_init = INITIALIZERS[self.trunk.initializer]
     return {
@@ -127,10 +141,41 @@ class Discriminator(nn.Module):
     return nn.Dense(1, kernel_init=kernel_init)(x)[:, 0]
 
 
+class ClusterHeads(nn.Module):
+  """W_C: where in the representation the clusters lie.
+
+  Attributes:
+    num_clusters: C.
+    size: n, of the representation.
+  """
+
+  num_clusters: int
+  size: int
+
+  @nn.compact
+  def __call__(
+      self, y: Array, *, rng: Keys | None = None, train: bool = False
+  ) -> Array:
+    """Maps y [B, C] to W_C y, [B, n]."""
+    del rng, train
+    heads = self.param(
+        'heads', nn.initializers.normal(1.0), (self.num_clusters, self.size)
+    )
+    return y @ heads
+
+
+def drop_out(x: Array, rng: Keys, share: float) -> Array:
+  """Sets a share of the values to zero and scales the others up."""
+  if not share:
+    return x
+  keep = randomness.uniform(rng, x.shape[1:]) >= share
+  return jnp.where(keep, x / (1 - share), 0.0)
+
+
 def add_noise(x: Array, rng: Keys, std: float, place: int) -> Array:
   """Adds Gaussian noise; `place` tells apart the places of one network."""
   if not std:
     return x
-  # Places count from -1, the input; folded data must not be negative.
-  keys = randomness.fold_in(rng, place + 1)
+  # Places count from -1, the input; phases and posteriors fold in 0 and 1.
+  keys = randomness.fold_in(rng, place + 3)
   return x + std * randomness.normal(keys, x.shape[1:])

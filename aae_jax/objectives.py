@@ -11,10 +11,10 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from aae_jax import phases
-from aae_jax import posteriors
-from aae_jax import priors
-from aae_jax.types import Apply, Array, Batch, Code, Decode, Encode, Key, Prior
+from aae_jax import losses, networks, phases, posteriors, priors, randomness
+from aae_jax.posteriors import Posterior
+from aae_jax.priors import Prior
+from aae_jax.types import Apply, Array, Batch, Code, Decode, Encode, Keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,20 +22,37 @@ class Model:
   """How the trained networks are used; a system has some of these functions.
 
   Attributes:
+    code_sizes: the size of each part of the decoder's code, by name. A part
+      that `encode` does not give is the one-hot label.
     encode: `(apply, image [B, H, W, C], keys [B] or None) -> {part: [B, .]}`.
       Without keys, the mean of the posterior.
     decode: `(apply, {part: [B, .]}) -> image`.
     classify: `(apply, image) -> probabilities [B, num_classes]`.
-    sample: `(apply, keys [B], batch) -> image`; `batch` has the labels, where
-      the system wants any.
-    prior: `(keys [B], batch) -> {part: [B, .]}`, what the codes should follow.
+    cluster: `(apply, image) -> probabilities [B, num_clusters]`.
+    prior: `(keys [B], batch) -> {part: [B, .]}`, what the codes should follow;
+      `batch` has `label` and `is_labelled` [B].
+    sample: `(apply, keys [B], batch) -> image`.
+    represent: `(apply, code) -> [B, n]`, the representation of an image.
+    cluster_heads: `apply -> [num_clusters, n]`, where in the representation
+      the clusters lie.
+    region: `z [B, 2] -> int [B]`, the label whose part of the prior it is in.
+    bound: `(apply, image, keys [B]) -> (log-likelihood [B], divergence [B])`,
+      the terms of the evidence lower bound, in nats.
+    log_weight: `(apply, image, keys [B]) -> [B]`, log p(x, z) / q(z|x).
   """
 
+  code_sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
   encode: Encode | None = None
   decode: Decode | None = None
   classify: Callable[[Apply, Array], Array] | None = None
-  sample: Callable[[Apply, Array, Batch], Array] | None = None
-  prior: Callable[[Array, Batch], Code] | None = None
+  cluster: Callable[[Apply, Array], Array] | None = None
+  prior: Callable[[Keys, Batch], Code] | None = None
+  sample: Callable[[Apply, Keys, Batch], Array] | None = None
+  represent: Callable[[Apply, Code], Array] | None = None
+  cluster_heads: Callable[[Apply], Array] | None = None
+  region: Callable[[Array], Array] | None = None
+  bound: Callable[[Apply, Array, Keys], tuple[Array, Array]] | None = None
+  log_weight: Callable[[Apply, Array, Keys], Array] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,124 +63,352 @@ class Objective:
     networks: flax modules by name.
     phases: run in this order in every step.
     model: how the networks are used once trained.
+    labels: whether it learns from labels.
     labelled_batch: whether a phase asks for a batch of labelled examples.
   """
 
   networks: Mapping[str, nn.Module]
   phases: tuple[phases.Phase, ...]
   model: Model
+  labels: bool = False
   labelled_batch: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-  """What a builder may use.
+  """What a builder may use; it asks for what its system needs.
 
   Attributes:
     encoder: `({head: size}) -> module`.
     decoder: `() -> module`.
     discriminator: `() -> module`.
     latent_size: of z.
-    num_classes: of the data, or None without labels.
-    prior: of z.
+    posterior: of z.
+    prior: `() -> Prior` of z.
+    dense_prior: `() -> Prior` of z that has a density.
+    label_prior: `() -> Prior` of z that is conditional on the label.
+    num_classes: `() -> int`, of the data.
+    num_clusters: `() -> int`, entries of y that no label names.
   """
 
   encoder: Callable[[Mapping[str, int]], nn.Module]
   decoder: Callable[[], nn.Module]
   discriminator: Callable[[], nn.Module]
   latent_size: int
-  num_classes: int | None = None
-  prior: Prior | None = None
-
-
-def decode(apply: Apply, code: Code) -> Array:
-  """The decoder on the parts of the code side by side."""
-  return apply('decoder', phases.join(code))
+  posterior: Callable[[int], Posterior]
+  prior: Callable[[], Prior]
+  dense_prior: Callable[[], Prior]
+  label_prior: Callable[[], Prior]
+  num_classes: Callable[[], int]
+  num_clusters: Callable[[], int]
 
 
 def autoencoder(parts: Parts) -> Objective:
   """Reconstruction alone; nothing shapes the codes."""
-  encode = posteriors.encode(z=posteriors.deterministic)
+  posterior = posteriors.deterministic(parts.latent_size)
+  encode = posteriors.encode(z=posterior)
+  return Objective(
+      networks=_autoencoder(parts, z=posterior),
+      phases=(phases.reconstruction(_encoded(encode), _decode),),
+      model=Model(
+          {'z': parts.latent_size}, encode, _decode, represent=_style
+      ),
+  )
+
+
+def vae(parts: Parts) -> Objective:
+  """Variational autoencoder (Kingma and Welling, 2014)."""
+  posterior = posteriors.gaussian(parts.latent_size)
+  encode = posteriors.encode(z=posterior)
+  dense_prior = parts.dense_prior()
+  prior = _of_style(dense_prior)
+  bound, log_weight = _bounds(dense_prior)
+  return Objective(
+      networks=_autoencoder(parts, z=posterior),
+      phases=(phases.elbo(bound),),
+      model=Model(
+          {'z': parts.latent_size},
+          encode,
+          _decode,
+          prior=prior,
+          sample=_sample(prior, _decode),
+          represent=_style,
+          bound=bound,
+          log_weight=log_weight,
+      ),
+  )
+
+
+def gan(parts: Parts) -> Objective:
+  """Generative adversarial network (Goodfellow et al., 2014)."""
+  prior = _of_style(parts.prior())
+  sample = _sample(prior, _decode)
   return Objective(
       networks={
-          'encoder': parts.encoder({'z': parts.latent_size}),
           'decoder': parts.decoder(),
+          'discriminator': parts.discriminator(),
       },
-      phases=(phases.reconstruction(encode, decode),),
-      model=Model(encode=encode, decode=decode),
+      phases=phases.regularization(
+          {'image': 'discriminator'},
+          prior=lambda rng, batch: {'image': batch['image']},
+          posterior=lambda apply, batch, rng: {
+              'image': sample(apply, rng, batch)
+          },
+          generator=('decoder',),
+      ),
+      model=Model(
+          {'z': parts.latent_size}, decode=_decode, prior=prior, sample=sample
+      ),
   )
 
 
 def aae(parts: Parts) -> Objective:
   """Adversarial autoencoder (Makhzani et al., 2015, section 2)."""
-  encode = posteriors.encode(z=posteriors.deterministic)
-  prior = lambda rng, batch: {'z': parts.prior(rng, batch)}
-  posterior = lambda apply, batch, rng: encode(apply, batch['image'], rng)
+  posterior = parts.posterior(parts.latent_size)
+  encode = posteriors.encode(z=posterior)
+  prior = _of_style(parts.prior())
   return Objective(
       networks={
-          'encoder': parts.encoder({'z': parts.latent_size}),
-          'decoder': parts.decoder(),
+          **_autoencoder(parts, z=posterior),
           'discriminator': parts.discriminator(),
       },
       phases=(
-          phases.reconstruction(encode, decode),
-          *phases.regularization({'z': 'discriminator'}, prior, posterior),
+          phases.reconstruction(_encoded(encode), _decode),
+          *phases.regularization(
+              {'z': 'discriminator'}, prior, _encoded(encode)
+          ),
       ),
-      model=Model(encode, decode, sample=_sample(prior), prior=prior),
+      model=Model(
+          {'z': parts.latent_size},
+          encode,
+          _decode,
+          prior=prior,
+          sample=_sample(prior, _decode),
+          represent=_style,
+      ),
+  )
+
+
+def label_regularized_aae(parts: Parts) -> Objective:
+  """AAE whose prior has a place for each label (section 2.3).
+
+  The discriminator sees the label too, or that there is none.
+  """
+  label_prior = parts.label_prior()
+  base = aae(dataclasses.replace(parts, prior=lambda: label_prior))
+  labelled = _with_label(parts.num_classes())
+  regularization = phases.regularization(
+      {'z': 'discriminator'},
+      prior=lambda rng, batch: labelled(base.model.prior(rng, batch), batch),
+      posterior=lambda apply, batch, rng: labelled(
+          base.model.encode(apply, batch['image'], rng), batch
+      ),
+  )
+  return dataclasses.replace(
+      base,
+      phases=(base.phases[0], *regularization),
+      model=dataclasses.replace(base.model, region=label_prior.region),
+      labels=True,
+  )
+
+
+def supervised_aae(parts: Parts) -> Objective:
+  """AAE whose decoder is told the label, so that z is style (section 4)."""
+  base = aae(parts)
+  label = _one_hot(parts.num_classes())
+  code = lambda apply, batch, rng: {
+      **base.model.encode(apply, batch['image'], rng), 'y': label(batch)
+  }
+  prior = lambda rng, batch: {
+      **base.model.prior(rng, batch), 'y': label(batch)
+  }
+  return dataclasses.replace(
+      base,
+      phases=(phases.reconstruction(code, _decode), *base.phases[1:]),
+      model=dataclasses.replace(
+          base.model,
+          code_sizes={'y': parts.num_classes(), 'z': parts.latent_size},
+          prior=prior,
+          sample=_sample(prior, _decode),
+      ),
+      labels=True,
   )
 
 
 def semi_supervised_aae(parts: Parts) -> Objective:
-  """Semi-supervised AAE: label y and style z (section 5).
-
-  One adversary makes y one-hot, another makes z follow its prior; labelled
-  examples train y directly.
-  """
-  encode = posteriors.encode(
-      y=posteriors.categorical, z=posteriors.deterministic
-  )
-  categorical = priors.categorical(parts.num_classes)
-  prior = lambda rng, batch: {
-      'y': categorical(rng, batch),
-      'z': parts.prior(rng, batch),
-  }
-  posterior = lambda apply, batch, rng: encode(apply, batch['image'], rng)
-  logits = lambda apply, image, rng: apply('encoder', image, rng=rng)['y']
-  return Objective(
-      networks={
-          'encoder': parts.encoder(
-              {'y': parts.num_classes, 'z': parts.latent_size}
-          ),
-          'decoder': parts.decoder(),
-          'discriminator_y': parts.discriminator(),
-          'discriminator_z': parts.discriminator(),
-      },
-      phases=(
-          phases.reconstruction(encode, decode),
-          *phases.regularization(
-              {'y': 'discriminator_y', 'z': 'discriminator_z'},
-              prior,
-              posterior,
-          ),
-          phases.classification(logits),
-      ),
-      model=Model(
-          encode,
-          decode,
-          classify=lambda apply, image: encode(apply, image, None)['y'],
-          sample=_sample(prior),
-          prior=prior,
-      ),
-      labelled_batch=True,
-  )
+  """AAE with a label y and a style z; few images are labelled (section 5)."""
+  return _with_classification(_two_codes(parts, parts.num_classes()))
 
 
-def _sample(prior):
-  return lambda apply, rng, batch: decode(apply, prior(rng, batch))
+def clustering_aae(parts: Parts) -> Objective:
+  """The same without any label: y names a cluster (section 6)."""
+  return _with_clusters(_two_codes(parts, parts.num_clusters()))
+
+
+def dimensionality_reduction_aae(parts: Parts) -> Objective:
+  """Few labels; the representation is W_C y + z (section 7)."""
+  return _with_classification(_with_heads(parts, parts.num_classes()))
+
+
+def dimensionality_reduction_clustering_aae(parts: Parts) -> Objective:
+  """No labels; the representation is W_C y + z (section 7)."""
+  return _with_clusters(_with_heads(parts, parts.num_clusters()))
 
 
 OBJECTIVES = {
     'autoencoder': autoencoder,
+    'vae': vae,
+    'gan': gan,
     'aae': aae,
+    'label_regularized_aae': label_regularized_aae,
+    'supervised_aae': supervised_aae,
     'semi_supervised_aae': semi_supervised_aae,
+    'clustering_aae': clustering_aae,
+    'dimensionality_reduction_aae': dimensionality_reduction_aae,
+    'dimensionality_reduction_clustering_aae': (
+        dimensionality_reduction_clustering_aae
+    ),
 }
+
+
+def _autoencoder(parts, **posterior):
+  heads = posteriors.head_sizes(**posterior)
+  return {'encoder': parts.encoder(heads), 'decoder': parts.decoder()}
+
+
+def _decode(apply, code):
+  return apply('decoder', phases.join(code))
+
+
+def _style(apply, code):
+  del apply
+  return code['z']
+
+
+def _of_style(prior):
+  return lambda rng, batch: {'z': prior.sample(rng, batch)}
+
+
+def _encoded(encode):
+  return lambda apply, batch, rng: encode(apply, batch['image'], rng)
+
+
+def _sample(prior, decode):
+  return lambda apply, rng, batch: decode(apply, prior(rng, batch))
+
+
+def _one_hot(num_classes):
+  return lambda batch: jax.nn.one_hot(batch['label'], num_classes)
+
+
+def _with_label(num_classes):
+  """Joins a code with the label, whose last entry means unlabelled."""
+
+  def labelled(code, batch):
+    label = jnp.where(batch['is_labelled'], batch['label'], num_classes)
+    label = jax.nn.one_hot(label, num_classes + 1)
+    return {'z': jnp.concatenate([code['z'], label], axis=-1)}
+
+  return labelled
+
+
+def _bounds(prior):
+  """The two terms of the evidence lower bound, and the importance weight."""
+
+  def draw(apply, image, rng):
+    head = apply('encoder', image, rng=rng)['z']
+    mean, log_variance = posteriors.moments(head)
+    noise = randomness.normal(randomness.fold_in(rng, 0), mean.shape[1:])
+    z = mean + jnp.exp(0.5 * log_variance) * noise
+    likelihood = losses.bernoulli_log_likelihood(
+        _decode(apply, {'z': z}), image
+    )
+    return likelihood, mean, log_variance, z
+
+  def bound(apply, image, rng):
+    likelihood, *posterior_and_z = draw(apply, image, rng)
+    return likelihood, prior.divergence(*posterior_and_z)
+
+  def log_weight(apply, image, rng):
+    likelihood, mean, log_variance, z = draw(apply, image, rng)
+    log_q = losses.gaussian_log_density(z, mean, log_variance)
+    return likelihood + prior.density(z) - log_q
+
+  return bound, log_weight
+
+
+def _two_codes(parts, size, decode=_decode, heads=None, represent=_style):
+  """y of `size` entries and style z, each with an adversary of its own."""
+  posterior = {
+      'y': posteriors.categorical(size),
+      'z': parts.posterior(parts.latent_size),
+  }
+  encode = posteriors.encode(**posterior)
+  prior_y, prior_z = priors.categorical(size), parts.prior()
+  prior = lambda rng, batch: {
+      'y': prior_y.sample(randomness.fold_in(rng, 0), batch),
+      'z': prior_z.sample(randomness.fold_in(rng, 1), batch),
+  }
+  heads = heads or {}
+  return Objective(
+      networks={
+          **_autoencoder(parts, **posterior),
+          'discriminator_y': parts.discriminator(),
+          'discriminator_z': parts.discriminator(),
+          **heads,
+      },
+      phases=(
+          phases.reconstruction(
+              _encoded(encode), decode, ('encoder', 'decoder', *heads)
+          ),
+          *phases.regularization(
+              {'y': 'discriminator_y', 'z': 'discriminator_z'},
+              prior,
+              _encoded(encode),
+          ),
+      ),
+      model=Model(
+          {'y': size, 'z': parts.latent_size},
+          encode,
+          decode,
+          prior=prior,
+          sample=_sample(prior, decode),
+          represent=represent,
+      ),
+  )
+
+
+def _with_classification(base):
+  encode = base.model.encode
+  logits = lambda apply, image, rng: apply('encoder', image, rng=rng)['y']
+  classify = lambda apply, image: encode(apply, image, None)['y']
+  return dataclasses.replace(
+      base,
+      phases=(*base.phases, phases.classification(logits)),
+      model=dataclasses.replace(base.model, classify=classify),
+      labels=True,
+      labelled_batch=True,
+  )
+
+
+def _with_clusters(base):
+  encode = base.model.encode
+  cluster = lambda apply, image: encode(apply, image, None)['y']
+  model = dataclasses.replace(base.model, cluster=cluster)
+  return dataclasses.replace(base, model=model)
+
+
+def _with_heads(parts, size):
+  """Two codes whose decoder sees nothing but W_C y + z."""
+  heads = {'cluster_heads': networks.ClusterHeads(size, parts.latent_size)}
+  represent = lambda apply, code: (
+      apply('cluster_heads', code['y']) + code['z']
+  )
+  decode = lambda apply, code: apply('decoder', represent(apply, code))
+  cluster_heads = lambda apply: apply('cluster_heads', jnp.eye(size))
+  base = _two_codes(parts, size, decode, heads, represent)
+  return dataclasses.replace(
+      base,
+      phases=(*base.phases, phases.separation(cluster_heads)),
+      model=dataclasses.replace(base.model, cluster_heads=cluster_heads),
+  )

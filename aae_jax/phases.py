@@ -11,10 +11,16 @@ import functools
 import jax.numpy as jnp
 import optax
 
-from aae_jax import losses
-from aae_jax import randomness
-from aae_jax.types import Apply, Array, Batch, Code, Decode, Encode
-from aae_jax.types import Keys, LossFn
+from aae_jax import losses, randomness
+from aae_jax.types import (
+  Apply,
+  Array,
+  Batch,
+  Code,
+  Decode,
+  Keys,
+  LossFn,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,21 +52,67 @@ def join(code: Code) -> Array:
   return jnp.concatenate([code[name] for name in sorted(code)], axis=-1)
 
 
-def reconstruction(encode: Encode, decode: Decode) -> Phase:
+def reconstruction(
+    code: Callable[[Apply, Batch, Keys], Code],
+    decode: Decode,
+    trains: tuple[str, ...] = ('encoder', 'decoder'),
+) -> Phase:
   """Encoder and decoder minimize half the squared error summed over pixels.
 
   The target is the clean image. The one phase of its systems that updates the
   statistics of batch normalization.
+
+  Args:
+    code: draws the decoder's code of a batch.
+    decode: maps it to images.
+    trains: the networks that both use.
   """
 
   def loss_fn(apply, batch, rng, hyper):
     del hyper
     apply = functools.partial(apply, update_stats=True)
-    code = encode(apply, batch['image'], rng['image'])
-    error = losses.squared_error(decode(apply, code), batch['image'])
-    return jnp.mean(error), {}
+    image = decode(apply, code(apply, batch, rng['image']))
+    return jnp.mean(losses.squared_error(image, batch['image'])), {}
 
-  return Phase('reconstruction', ('encoder', 'decoder'), loss_fn)
+  return Phase('reconstruction', trains, loss_fn)
+
+
+def elbo(
+    terms: Callable[[Apply, Array, Keys], tuple[Array, Array]],
+) -> Phase:
+  """Encoder and decoder maximize the evidence lower bound.
+
+  Args:
+    terms: `(apply, image, rng) -> (log-likelihood [B], divergence [B])`, the
+      two terms of the bound, E log p(x|z) and KL(q(z|x) || p(z)).
+  """
+
+  def loss_fn(apply, batch, rng, hyper):
+    apply = functools.partial(apply, update_stats=True)
+    likelihood, divergence = map(
+        jnp.mean, terms(apply, batch['image'], rng['image'])
+    )
+    loss = hyper['divergence_weight'] * divergence - likelihood
+    metrics = {'log_likelihood': likelihood, 'divergence': divergence}
+    return loss, metrics
+
+  hyperparams = {'learning_rate': 1e-3, 'divergence_weight': 1.0}
+  return Phase('elbo', ('encoder', 'decoder'), loss_fn, hyperparams)
+
+
+def separation(cluster_heads: Callable[[Apply], Array]) -> Phase:
+  """Cluster heads closer than a threshold are pushed apart (section 7).
+
+  The threshold is a hyperparameter, in units of the representation.
+  """
+
+  def loss_fn(apply, batch, rng, hyper):
+    del batch, rng
+    heads = cluster_heads(apply)
+    return losses.separation_penalty(heads, hyper['threshold']), {}
+
+  hyperparams = {'learning_rate': 1e-3, 'threshold': 4.0}
+  return Phase('separation', ('cluster_heads',), loss_fn, hyperparams)
 
 
 def regularization(

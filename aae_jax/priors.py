@@ -1,26 +1,50 @@
-"""Distributions that a code is made to follow: they need only be sampled.
+"""Distributions that a code is made to follow.
 
-A builder returns a `Prior`: a function of keys [B] and of the batch that
-returns samples [B, size].
+A builder returns a `Prior`. It need only be sampled; the few densities here are
+for the variational autoencoder.
 """
+
+from collections.abc import Callable
+import dataclasses
+import importlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from aae_jax import randomness
-from aae_jax.types import Prior
+from aae_jax import errors, losses, randomness
+from aae_jax.types import Array, Batch, Keys
+
+
+@dataclasses.dataclass(frozen=True)
+class Prior:
+  """A distribution of codes.
+
+  Attributes:
+    sample: `(keys [B], batch) -> [B, size]`; a prior that is conditional on the
+      label reads `label` and `is_labelled` of the batch.
+    density: `z [B, size] -> log p(z) [B]`, in nats.
+    divergence: `(mean, log_variance, z) -> [B]`, KL(q || p) of a Gaussian q, in
+      nats: in closed form, or estimated from the sample z of q.
+    region: `z [B, size] -> int [B]`, the label whose place a code is in.
+  """
+
+  sample: Callable[[Keys, Batch], Array]
+  density: Callable[[Array], Array] | None = None
+  divergence: Callable[[Array, Array, Array], Array] | None = None
+  region: Callable[[Array], Array] | None = None
 
 
 def gaussian(size: int, std: float = 1.0) -> Prior:
   """N(0, std^2 I) in `size` dimensions."""
-  if std <= 0:
-    raise ValueError(f'prior.std is {std}; expected a number above 0.')
-
-  def sample(rng, batch):
-    del batch
-    return std * randomness.normal(rng, (size,))
-
-  return sample
+  _require_positive(std=std)
+  return Prior(
+      sample=lambda rng, batch: std * randomness.normal(rng, (size,)),
+      density=lambda z: losses.gaussian_log_density(z, 0.0, 2 * np.log(std)),
+      divergence=lambda mean, log_variance, z: losses.gaussian_divergence(
+          mean, log_variance, std
+      ),
+  )
 
 
 def gaussian_mixture(
@@ -37,23 +61,46 @@ def gaussian_mixture(
   across.
 
   Raises:
-    ValueError: if `size` is not 2.
+    InputError: `size` is not 2, or a scale is not positive.
   """
   _require_plane('gaussian_mixture', size)
+  petals = _Petals(num_modes, radius, radial_std, tangential_std)
 
   def sample(rng, batch):
     del batch
     mode = randomness.integers(randomness.fold_in(rng, 0), num_modes)
-    noise = randomness.normal(randomness.fold_in(rng, 1), (2,))
-    angle = 2 * jnp.pi * mode / num_modes
-    along = radius + radial_std * noise[:, 0]
-    across = tangential_std * noise[:, 1]
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
-    return jnp.stack(
-        [along * cos - across * sin, along * sin + across * cos], axis=-1
-    )
+    return petals.sample(randomness.fold_in(rng, 1), mode)
 
-  return sample
+  def density(z):
+    modes = petals.densities(z)
+    return jax.nn.logsumexp(modes, axis=-1) - np.log(num_modes)
+
+  def divergence(mean, log_variance, z):
+    log_q = losses.gaussian_log_density(z, mean, log_variance)
+    return log_q - density(z)
+
+  return Prior(sample, density, divergence)
+
+
+def label_gaussian_mixture(
+    size: int,
+    num_classes: int,
+    radius: float = 1.4,
+    radial_std: float = 0.5,
+    tangential_std: float = 0.1,
+) -> Prior:
+  """`gaussian_mixture` where a labelled example has its label's mode."""
+  _require_plane('gaussian_mixture', size)
+  petals = _Petals(num_classes, radius, radial_std, tangential_std)
+
+  def sample(rng, batch):
+    any_mode = randomness.integers(randomness.fold_in(rng, 0), num_classes)
+    mode = jnp.where(batch['is_labelled'], batch['label'], any_mode)
+    return petals.sample(randomness.fold_in(rng, 1), mode)
+
+  return Prior(
+      sample, region=lambda z: jnp.argmax(petals.densities(z), axis=-1)
+  )
 
 
 def swiss_roll(
@@ -61,42 +108,150 @@ def swiss_roll(
 ) -> Prior:
   """A 2-D spiral from the centre to `radius`, uniform along its length.
 
-  The arc of an Archimedean spiral grows with the square of the angle, so the
-  angle is the square root of a uniform variable.
-
   Raises:
-    ValueError: if `size` is not 2.
+    InputError: `size` is not 2, or a scale is not positive.
   """
   _require_plane('swiss_roll', size)
+  spiral = _Spiral(turns, radius, noise_std)
 
   def sample(rng, batch):
     del batch
     along = randomness.uniform(randomness.fold_in(rng, 0))
-    noise = randomness.normal(randomness.fold_in(rng, 1), (2,))
-    fraction = jnp.sqrt(along)
-    angle = 2 * jnp.pi * turns * fraction
-    spiral = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
-    return radius * fraction[:, None] * spiral + noise_std * noise
+    return spiral.sample(randomness.fold_in(rng, 1), along)
 
-  return sample
+  return Prior(sample)
+
+
+def label_swiss_roll(
+    size: int,
+    num_classes: int,
+    turns: float = 2.0,
+    radius: float = 2.0,
+    noise_std: float = 0.05,
+) -> Prior:
+  """`swiss_roll` where a labelled example has its label's stretch of it."""
+  _require_plane('swiss_roll', size)
+  spiral = _Spiral(turns, radius, noise_std)
+
+  def sample(rng, batch):
+    along = randomness.uniform(randomness.fold_in(rng, 0))
+    stretch = (batch['label'] + along) / num_classes
+    along = jnp.where(batch['is_labelled'], stretch, along)
+    return spiral.sample(randomness.fold_in(rng, 1), along)
+
+  def region(z):
+    # A hundred points for each stretch are closer than the noise is wide.
+    along = (jnp.arange(100 * num_classes) + 0.5) / (100 * num_classes)
+    distance = jnp.square(z[:, None] - spiral.points(along)).sum(axis=-1)
+    return jnp.argmin(distance, axis=-1) // 100
+
+  return Prior(sample, region=region)
 
 
 def categorical(size: int) -> Prior:
   """A one-hot vector of `size` equally likely entries."""
+  return Prior(
+      lambda rng, batch: jax.nn.one_hot(randomness.integers(rng, size), size)
+  )
 
-  def sample(rng, batch):
-    del batch
-    return jax.nn.one_hot(randomness.integers(rng, size), size)
 
-  return sample
+def imported(name: str) -> Callable[..., Prior]:
+  """The user's own builder, of `size` and options, as 'module:function'.
+
+  Raises:
+    InputError: there is no such function.
+  """
+  module, function = name.split(':', 1)
+  try:
+    return getattr(importlib.import_module(module), function)
+  except (ImportError, AttributeError) as error:
+    raise errors.InputError(
+        f'prior {name!r} cannot be imported ({error}); expected '
+        "'module:function'."
+    ) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Petals:
+  """2-D Gaussians on a circle."""
+
+  num_modes: int
+  radius: float
+  radial_std: float
+  tangential_std: float
+
+  def __post_init__(self):
+    _require_positive(
+        num_modes=self.num_modes,
+        radial_std=self.radial_std,
+        tangential_std=self.tangential_std,
+    )
+
+  def sample(self, rng, mode):
+    """A point of each example's mode, [B, 2]."""
+    noise = randomness.normal(rng, (2,))
+    angle = 2 * jnp.pi * mode / self.num_modes
+    along = self.radius + self.radial_std * noise[:, 0]
+    across = self.tangential_std * noise[:, 1]
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return jnp.stack(
+        [along * cos - across * sin, along * sin + across * cos], axis=-1
+    )
+
+  def densities(self, z):
+    """The log-density of each mode, [B, num_modes]."""
+    angle = 2 * jnp.pi * jnp.arange(self.num_modes) / self.num_modes
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    along = z[:, :1] * cos + z[:, 1:] * sin
+    across = z[:, 1:] * cos - z[:, :1] * sin
+    return losses.gaussian_log_density(
+        jnp.stack([along - self.radius, across], axis=-1),
+        0.0,
+        2 * jnp.log(jnp.array([self.radial_std, self.tangential_std])),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Spiral:
+  """An Archimedean spiral from the centre, with noise."""
+
+  turns: float
+  radius: float
+  noise_std: float
+
+  def __post_init__(self):
+    _require_positive(turns=self.turns, radius=self.radius)
+
+  def points(self, along):
+    """Points at the share `along` [B] of its length, [B, 2].
+
+    The length grows with the square of the angle.
+    """
+    share = jnp.sqrt(along)
+    angle = 2 * jnp.pi * self.turns * share
+    direction = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+    return self.radius * share[:, None] * direction
+
+  def sample(self, rng, along):
+    """Points beside those of `points`, [B, 2]."""
+    noise = randomness.normal(rng, (2,))
+    return self.points(along) + self.noise_std * noise
 
 
 def _require_plane(name: str, size: int) -> None:
   if size != 2:
-    raise ValueError(
+    raise errors.InputError(
         f'prior {name!r} lies in the plane, but latent_size is {size}; '
         'expected latent_size=2.'
     )
+
+
+def _require_positive(**values: float) -> None:
+  for name, value in values.items():
+    if value <= 0:
+      raise errors.InputError(
+          f'prior.{name} is {value}; expected a number above 0.'
+      )
 
 
 PRIORS = {
@@ -104,4 +259,8 @@ PRIORS = {
     'gaussian_mixture': gaussian_mixture,
     'swiss_roll': swiss_roll,
     'categorical': categorical,
+}
+LABEL_PRIORS = {
+    'gaussian_mixture': label_gaussian_mixture,
+    'swiss_roll': label_swiss_roll,
 }

@@ -1,6 +1,7 @@
 """The loop: build, restore, step, log, evaluate, save."""
 
 from collections.abc import Mapping
+import contextlib
 import importlib.metadata
 import json
 import math
@@ -15,14 +16,14 @@ import jax
 import ml_collections
 import numpy as np
 
-from aae_jax import errors
-from aae_jax import evaluation
+from aae_jax import errors, evaluation, saved_model
 from aae_jax import experiment as experiments
 from aae_jax import metrics as metrics_lib
 from aae_jax.checkpoints import Checkpoints
 from aae_jax.experiment import Experiment
+from aae_jax.interruption import Interruption
 
-MODES = ('train', 'evaluate')
+MODES = ('train', 'evaluate', 'export')
 
 SECONDS_PER_CALL = 5.0
 """A signal is answered between calls to the devices, so they stay short."""
@@ -33,30 +34,36 @@ def train_and_evaluate(
 ) -> None:
   """Trains a system, or goes on where its run stopped, and evaluates it.
 
-  Leaves in the workdir `config.json`, `checkpoints/`, `metrics.jsonl`,
-  TensorBoard events, and `results.json` once the last step is done.
+  Leaves in the workdir `config.json`, `model.json`, `checkpoints/`,
+  `metrics.jsonl`, TensorBoard events, and `results.json` once the last step is
+  done.
 
   Raises:
     InputError: the configuration is wrong, or the workdir holds another run.
+    DivergenceError: a loss is not finite.
+    OSError: something cannot be written.
   """
   workdir = epath.Path(workdir)
   check_workdir(config, workdir)
   if _is_finished(workdir):
     print(f'{workdir} holds the finished run: there is nothing to do.')
     return
-  experiment = experiments.build(config)
-  print(describe(experiment, workdir), flush=True)
-  _prepare(config, workdir)
-  with Checkpoints(
-      workdir / 'checkpoints', config.checkpoints_to_keep
-  ) as checkpoints:
-    state = checkpoints.restore(experiment.abstract_state())
-    if state is None:
-      state = experiment.init()
-    else:
-      print(f'Going on from step {int(state.step):,}.', flush=True)
-    state, seconds = _train(experiment, workdir, checkpoints, state)
-  print(_finish(experiment, workdir, state, seconds), flush=True)
+  with Interruption() as interruption:
+    experiment = experiments.build(config)
+    print(describe(experiment, workdir), flush=True)
+    _prepare(experiment, workdir)
+    with Checkpoints(
+        workdir / 'checkpoints', config.checkpoints_to_keep
+    ) as checkpoints:
+      state = checkpoints.restore(experiment.abstract_state())
+      if state is None:
+        state = experiment.init()
+      else:
+        print(f'Going on from step {int(state.step):,}.', flush=True)
+      state, seconds = _train(
+          experiment, workdir, checkpoints, state, interruption
+      )
+    print(_finish(experiment, workdir, state, seconds), flush=True)
 
 
 def evaluate(
@@ -84,6 +91,19 @@ def evaluate(
     )
   seconds = metrics_lib.seconds_so_far(workdir)
   print(_finish(experiment, workdir, state, seconds), flush=True)
+
+
+def export(
+    config: ml_collections.ConfigDict, workdir: epath.PathLike
+) -> None:
+  """Writes the trained functions as StableHLO, see `saved_model.export`.
+
+  Raises:
+    InputError: there is no checkpoint, or it is another configuration's.
+  """
+  workdir = epath.Path(workdir)
+  check_workdir(config, workdir)
+  print('\n'.join(saved_model.export(workdir)), flush=True)
 
 
 def check_workdir(
@@ -141,17 +161,19 @@ def describe(experiment: Experiment, workdir: epath.Path) -> str:
   ])
 
 
-def _prepare(config, workdir):
+def _prepare(experiment, workdir):
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / 'config.json').write_text(config.to_json(indent=2))
+    saved_model.write_signature(workdir, experiment.dataset)
+    config = json.loads(experiment.config.to_json())
+    metrics_lib.write_json(workdir / 'config.json', config)
   except OSError as error:
     raise errors.InputError(
         f'cannot write to workdir {workdir}: {error.strerror or error}'
     ) from None
 
 
-def _train(experiment, workdir, checkpoints, state):
+def _train(experiment, workdir, checkpoints, state, interruption):
   """Steps to the end; returns the state and the seconds it has taken."""
   config, feed = experiment.config, experiment.feed
   run, data = experiment.run(), experiment.data()
@@ -160,22 +182,27 @@ def _train(experiment, workdir, checkpoints, state):
   )
   step = int(state.step)
   calls = Calls(config.steps_per_call, feed.steps_per_epoch)
-  saved = time.monotonic()
-  with (
-      metrics_lib.MetricsWriter(workdir, step) as writer,
-      metrics_lib.Progress(
-          experiment.total_steps, step, feed.steps_per_epoch,
-          config.batch_size * len(experiment.seeds),
-      ) as progress,
-  ):
+  with contextlib.ExitStack() as stack:
+    writer = stack.enter_context(metrics_lib.MetricsWriter(workdir, step))
+    progress = stack.enter_context(
+        metrics_lib.Progress(
+            experiment.total_steps,
+            step,
+            feed.steps_per_epoch,
+            config.batch_size * len(experiment.seeds),
+        )
+    )
+    saved = time.monotonic()
     while step < experiment.total_steps:
       started = time.monotonic()
       num_steps = calls.next_length(step)
-      state, sums, diverged = run(state, data, num_steps)
-      sums, diverged = jax.device_get((sums, diverged))
+      state, means, diverged = run(state, data, num_steps)
+      means, diverged = jax.device_get((means, diverged))
+      # Until the first call is through, which compiles, nothing is new.
+      stack.enter_context(interruption.deferred())
       step += num_steps
-      calls.finished(num_steps, sums, time.monotonic() - started)
-      _check_finite(diverged, experiment.seeds)
+      calls.finished(num_steps, means, time.monotonic() - started)
+      _check_finite(diverged, experiment.seeds, config.on_divergence)
       if step % feed.steps_per_epoch == 0:
         epoch = step // feed.steps_per_epoch
         row = calls.epoch_means()
@@ -185,10 +212,16 @@ def _train(experiment, workdir, checkpoints, state):
           )
         writer.write(step, epoch, row)
         progress.update(step, epoch, row)
-      if time.monotonic() - saved >= config.checkpoint_every_seconds:
+      is_due = time.monotonic() - saved >= config.checkpoint_every_seconds
+      if is_due or interruption.signal:
         checkpoints.save(step, state)
         writer.flush()
         saved = time.monotonic()
+      if interruption.signal:
+        checkpoints.wait()
+        interruption.leave(
+            f'saved step {step:,}; the same command goes on from there.'
+        )
     checkpoints.save(step, state)
     checkpoints.wait()
     writer.flush()
@@ -238,16 +271,22 @@ class Calls:
     return means
 
 
-def _check_finite(diverged, seeds):
-  """Raises DivergenceError at the first loss that was not finite."""
+def _check_finite(diverged, seeds, on_divergence):
+  """Raises DivergenceError at the first loss that was not finite.
+
+  With `on_divergence='continue'` only once no seed is left.
+  """
   steps = {
       (step, name, seed)
       for name, first in diverged.items()
       for step, seed in zip(first.tolist(), seeds, strict=True)
       if step >= 0
   }
-  if steps:
-    step, name, seed = min(steps)
+  if not steps:
+    return
+  step, name, seed = min(steps)
+  is_over = len({seed for _, _, seed in steps}) == len(seeds)
+  if on_divergence == 'stop' or is_over:
     raise errors.DivergenceError(
         f'{name} of seed {seed} is not finite at step {step:,}; the last '
         'checkpoint is from before. A lower learning rate may help.'

@@ -40,6 +40,5 @@ Apply = Callable[..., Any]
 """Runs a network: `apply(name, *inputs, rng=keys, update_stats=False)`."""
 
 LossFn = Callable[[Apply, Batch, Rngs, Hyper], tuple[Array, Metrics]]
-Prior = Callable[[Keys, Batch], Array]
 Encode = Callable[[Apply, Array, Keys | None], Code]
 Decode = Callable[[Apply, Code], Array]

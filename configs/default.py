@@ -31,7 +31,7 @@ def perceptron(**options):
 def get_config():
   """An autoencoder on digits."""
   return ml_collections.ConfigDict({
-      # The system: autoencoder, aae or semi_supervised_aae.
+      # The system, a key of aae_jax.objectives.OBJECTIVES.
       'objective': 'autoencoder',
       'dataset': {
           # digits, mnist, svhn_cropped, another tfds name, or a path.
@@ -46,6 +46,7 @@ def get_config():
           'allow_unverified': False,
       },
       'latent_size': 2,
+      'posterior': {'name': 'deterministic', 'noise_size': placeholder(int)},
       'prior': {
           'name': 'gaussian',
           'std': placeholder(float),
@@ -77,6 +78,9 @@ def get_config():
       'num_seeds': 1,
       # Steps in a call to the devices; -1 for a whole epoch.
       'steps_per_call': -1,
+      # What a loss that is not finite does: stop, or continue while any seed
+      # is sound.
+      'on_divergence': 'stop',
       'evaluate_every_epochs': 10,
       'checkpoint_every_seconds': 60.0,
       'checkpoints_to_keep': 2,

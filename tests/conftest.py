@@ -1,12 +1,17 @@
-"""Four devices on the CPU, for all tests; set before jax is imported."""
+"""Four devices on the CPU, for all tests; set before jax is imported.
+
+XLA is told to compile fast, not to make fast code: tests run a step or two.
+"""
 
 import os
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-os.environ['XLA_FLAGS'] = (
-    os.environ.get('XLA_FLAGS', '')
-    + ' --xla_force_host_platform_device_count=4'
-)
+os.environ['XLA_FLAGS'] = ' '.join([
+    os.environ.get('XLA_FLAGS', ''),
+    '--xla_force_host_platform_device_count=4',
+    '--xla_backend_optimization_level=0',
+    '--xla_llvm_disable_expensive_passes=true',
+])
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402

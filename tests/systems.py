@@ -5,16 +5,16 @@ import functools
 from typing import Any
 from unittest import mock
 
-from configs import default
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from aae_jax import experiment
-from aae_jax import objectives
+from aae_jax import experiment, objectives
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.datasets.feeding import Data
 from aae_jax.train_state import TrainState
+from configs import default
 
 NAMES = sorted(objectives.OBJECTIVES)
 IMAGE_SHAPE = (4, 4, 1)
@@ -51,12 +51,19 @@ class System:
   experiment: experiment.Experiment
   run: Any
   data: Data
+  initial: TrainState
+
+  def init(self) -> TrainState:
+    """A copy of the initial state, which a call may take."""
+    return jax.tree.map(
+        lambda x: jax.device_put(x, x.sharding, may_alias=False), self.initial
+    )
 
   def train(
       self, *calls: int, state: TrainState | None = None
   ) -> tuple[TrainState, Any, Any]:
     """Makes calls of so many steps; the metrics are those of the last."""
-    state = self.experiment.init() if state is None else state
+    state = self.init() if state is None else state
     for num_steps in calls:
       state, metrics, diverged = self.run(state, self.data, num_steps)
     return state, metrics, diverged
@@ -68,12 +75,15 @@ def make_config(name: str, **changes) -> ml_collections.ConfigDict:
   config.objective = name
   config.batch_size = 8
   config.epochs = 4
-  config.num_labels = 2 * NUM_CLASSES
+  config.prior.name = 'gaussian_mixture'
+  config.num_clusters = 4
   for section in config.values():
     if isinstance(section, ml_collections.ConfigDict) and 'hidden' in section:
       section.hidden = (8, 8)
-  parts = experiment._build_parts(config, DATASET)
+  parts = experiment._build_parts(config, IMAGE_SHAPE, NUM_CLASSES)
   objective = objectives.OBJECTIVES[name](parts)
+  if objective.labels:
+    config.num_labels = 2 * NUM_CLASSES
   if objective.labelled_batch:
     config.labelled_batch_size = 8
   options = changes.pop('optimizer', {})
@@ -110,7 +120,7 @@ def system(name: str, num_devices: int = 1, **changes) -> System:
 @functools.cache
 def _system(name, num_devices, **changes):
   built = build(name, num_devices, **changes)
-  return System(built, built.run(), built.data())
+  return System(built, built.run(), built.data(), built.init())
 
 
 def plain(tree: Any) -> Any:
@@ -121,6 +131,18 @@ def plain(tree: Any) -> Any:
     return np.asarray(jax.random.key_data(x) if is_key else x)
 
   return jax.tree.map(convert, tree)
+
+
+def make_batch() -> dict[str, jax.Array]:
+  """Eight images, the first three labelled, and as many labelled images."""
+  image, label = DATASET.train
+  return {
+      'image': jnp.asarray(image[:8] / 255, jnp.float32),
+      'label': jnp.asarray(label[:8]),
+      'is_labelled': jnp.arange(8) < 3,
+      'labelled_image': jnp.asarray(image[8:16] / 255, jnp.float32),
+      'labelled_label': jnp.asarray(label[8:16]),
+  }
 
 
 def keys(num_keys: int, seed: int = 0) -> jax.Array:

@@ -18,6 +18,7 @@ import pytest
 
 from aae_jax import checkpoints as checkpoints_module
 from aae_jax.checkpoints import Checkpoints
+from aae_jax.errors import InputError
 
 
 class State(flax.struct.PyTreeNode):
@@ -172,7 +173,7 @@ def test_refuses_a_save_that_would_not_count(tmp_path):
 
 
 def test_refuses_to_keep_none(tmp_path):
-  with pytest.raises(ValueError, match='max_to_keep is 0; expected 1 or more'):
+  with pytest.raises(InputError, match='max_to_keep is 0; expected 1 or more'):
     Checkpoints(tmp_path, 0)
 
 
@@ -261,7 +262,7 @@ def test_never_starts_anew_over_invalid_checkpoints(tmp_path):
   save_steps(tmp_path, 1, 2)
   for step in '12':
     shutil.rmtree(tmp_path / step / 'digests')
-  with pytest.raises(ValueError, match=r'none of the checkpoints \[1, 2\]'):
+  with pytest.raises(InputError, match=r'none of the checkpoints \[1, 2\]'):
     restore(tmp_path)
   assert step_names(tmp_path) == ['1', '2']
 
@@ -288,7 +289,7 @@ def test_never_starts_anew_over_invalid_checkpoints(tmp_path):
 def test_checkpoint_of_another_config(tmp_path, state, difference):
   save_steps(tmp_path, 1)
   with Checkpoints(tmp_path, 1) as checkpoints:
-    with pytest.raises(ValueError, match=difference):
+    with pytest.raises(InputError, match=difference):
       checkpoints.restore(abstract(state))
 
 

@@ -15,6 +15,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from aae_jax import metrics
+from aae_jax.errors import InputError
 from aae_jax.metrics import MetricsWriter, Progress
 
 
@@ -148,6 +149,16 @@ def test_resumed_rows_replace_what_was_after_the_checkpoint(tmp_path, clock):
   assert last['seconds'] == 3
 
 
+def test_seconds_of_training(tmp_path, clock):
+  assert metrics.seconds_so_far(tmp_path) == 0
+  with MetricsWriter(tmp_path, 0) as writer:
+    clock.now += 4
+    writer.write(10, 1, {'a/loss': [1]})
+    clock.now += 2
+    assert writer.seconds == 6
+  assert metrics.seconds_so_far(tmp_path) == 4
+
+
 @pytest.mark.parametrize(
     'line', ['{"step": 1', '[]', '{"epoch": 1}', '{"step": "1"}', '\xff']
 )
@@ -155,7 +166,7 @@ def test_refuses_a_file_of_something_else(tmp_path, line):
   (tmp_path / 'metrics.jsonl').write_text(
       f'{{"step": 1, "seconds": 1}}\n{line}\n', encoding='latin-1'
   )
-  with pytest.raises(ValueError, match='line 2 of .*jsonl is not a row'):
+  with pytest.raises(InputError, match='line 2 of .*jsonl is not a row'):
     MetricsWriter(tmp_path, 10)
 
 
@@ -214,7 +225,7 @@ def test_full_disk(tmp_path):
 def test_full_disk_does_not_hide_the_error_of_the_run(tmp_path, caplog):
   with full_disk(2000), pytest.raises(KeyError, match='of the run'):
     with MetricsWriter(tmp_path, 0) as writer:
-      for step in range(100):
+      for step in range(30):
         writer.write(step, 0, {'a/loss': [1.0]})
       raise KeyError('of the run')
   assert 'File too large' in caplog.text

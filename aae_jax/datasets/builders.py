@@ -20,6 +20,8 @@ import numpy as np
 import scipy.io
 import tensorflow_datasets as tfds
 
+from aae_jax.errors import InputError
+
 
 class PublishedFile(NamedTuple):
   """A file's published content, uncompressed.
@@ -110,7 +112,7 @@ class FilesBuilder(ImageBuilder, skip_registration=True):
 
   @classmethod
   def unpack(cls, name: str, data: bytes) -> bytes:
-    """Returns the uncompressed bytes of a file; ValueError if damaged."""
+    """Returns the uncompressed bytes of a file; InputError if damaged."""
     del name
     return data
 
@@ -127,7 +129,7 @@ class FilesBuilder(ImageBuilder, skip_registration=True):
       {split: (image, label)}: uint8 [N, H, W, C] and integers [N], 0 to 9.
 
     Raises:
-      ValueError: if a file is not of its format; names the file.
+      InputError: if a file is not of its format; names the file.
     """
     raise NotImplementedError
 
@@ -146,7 +148,7 @@ class FilesBuilder(ImageBuilder, skip_registration=True):
       The config to build with.
 
     Raises:
-      ValueError: if files are missing, damaged, or not the published ones.
+      InputError: if files are missing, damaged, or not the published ones.
     """
     published = cls.published()
     if folder is None:
@@ -161,7 +163,7 @@ class FilesBuilder(ImageBuilder, skip_registration=True):
         name for name in cls.FILES if digests[name] != published[name].sha256]
     if unverified and not allow_unverified:
       name = unverified[0]
-      raise ValueError(
+      raise InputError(
           f'{folder / name} is not the published file of {cls.name}: expected '
           f'{published[name].size} bytes, unpacked, of sha256 '
           f'{published[name].sha256[:12]}..., found {len(contents[name])} of '
@@ -179,7 +181,7 @@ class FilesBuilder(ImageBuilder, skip_registration=True):
       paths[name] = next((path for path in candidates if path.exists()), None)
     missing = [name for name, path in paths.items() if path is None]
     if missing:
-      raise ValueError(
+      raise InputError(
           f'{folder} lacks {", ".join(missing)}: {cls.name} needs '
           f'{", ".join(cls.FILES)}')
     return {
@@ -242,7 +244,7 @@ class Mnist(FilesBuilder, skip_registration=True):
     try:
       return gzip.decompress(data)
     except (EOFError, OSError, zlib.error) as error:
-      raise ValueError(f'{name} is not a whole gzip file: {error}') from None
+      raise InputError(f'{name} is not a whole gzip file: {error}') from None
 
   @classmethod
   def parse(
@@ -307,19 +309,19 @@ def parse_idx(name: str, data: bytes, num_dimensions: int) -> np.ndarray:
     uint8, of the shape in the header.
 
   Raises:
-    ValueError: if the header is another one, or the size does not fit it.
+    InputError: if the header is another one, or the size does not fit it.
   """
   magic = bytes([0, 0, 8, num_dimensions])
   header_size = 4 * (1 + num_dimensions)
   if data[:4] != magic or len(data) < header_size:
-    raise ValueError(
+    raise InputError(
         f'{name} is not an IDX file of unsigned bytes in {num_dimensions} '
         f'dimensions: expected it to begin with {magic.hex()}, found '
         f'{data[:4].hex()}')
   shape = tuple(
       int(size) for size in np.frombuffer(data, '>u4', num_dimensions, 4))
   if len(data) != header_size + math.prod(shape):
-    raise ValueError(
+    raise InputError(
         f'{name} should have {header_size + math.prod(shape)} bytes for the '
         f'shape {shape} in its header, found {len(data)}')
   return np.frombuffer(data, np.uint8, offset=header_size).reshape(shape)
@@ -336,20 +338,20 @@ def parse_svhn(name: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
     The images [N, H, W, C] and the labels [N], 0 to 9.
 
   Raises:
-    ValueError: if it is no MATLAB file, lacks an array, or a label is not one
+    InputError: if it is no MATLAB file, lacks an array, or a label is not one
       of 1 to 10.
   """
   try:
     arrays = scipy.io.loadmat(io.BytesIO(data))
   except Exception as error:  # Damaged bytes fail anywhere inside scipy.
-    raise ValueError(f'{name} is not a whole MATLAB file: {error}') from None
+    raise InputError(f'{name} is not a whole MATLAB file: {error}') from None
   missing = {'X', 'y'} - arrays.keys()
   if missing:
-    raise ValueError(f'{name} lacks the arrays {sorted(missing)}')
+    raise InputError(f'{name} lacks the arrays {sorted(missing)}')
   label = arrays['y'].reshape(-1)
   unknown = label[~np.isin(label, np.arange(1, 11))]
   if unknown.size:
-    raise ValueError(
+    raise InputError(
         f'{name} has the label {unknown[0]}: expected 1 to 10, 10 for the '
         'digit 0')
   return np.moveaxis(arrays['X'], -1, 0), label % 10
@@ -358,15 +360,15 @@ def parse_svhn(name: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
 def _check_examples(
     name: str, image: np.ndarray, label: np.ndarray, shape: tuple[int, ...]
 ) -> None:
-  """Raises ValueError unless image and label are as `parse` promises."""
+  """Raises InputError unless image and label are as `parse` promises."""
   if image.dtype != np.uint8 or image.shape[1:] != shape or not len(image):
-    raise ValueError(
+    raise InputError(
         f'{name}: expected uint8 images of shape {shape}, found {image.dtype} '
         f'{image.shape}')
   if len(image) != len(label):
-    raise ValueError(f'{name}: {len(image)} images, but {len(label)} labels')
+    raise InputError(f'{name}: {len(image)} images, but {len(label)} labels')
   if label.max() > 9:
-    raise ValueError(f'{name}: label {label.max()}, expected 0 to 9')
+    raise InputError(f'{name}: label {label.max()}, expected 0 to 9')
 
 
 def _content_name(digests: Mapping[str, str]) -> str:

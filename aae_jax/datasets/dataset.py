@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aae_jax.errors import InputError
+
 
 class Split(NamedTuple):
   """Images in memory and their labels, in one order.
@@ -63,11 +65,11 @@ class Dataset:
       The data set with the two new splits.
 
     Raises:
-      ValueError: if `num_validation` is out of that range.
+      InputError: if `num_validation` is out of that range.
     """
     num_images = self.train.num_images
     if not 0 <= num_validation < num_images:
-      raise ValueError(
+      raise InputError(
           f'num_validation={num_validation} must be from 0 to '
           f'{num_images - 1}: {self.name} has {num_images} training images')
     num_train = num_images - num_validation

@@ -3,6 +3,8 @@
 import jax
 import numpy as np
 
+from aae_jax.errors import InputError
+
 
 def draw_labelled(
     rng: jax.Array,
@@ -24,10 +26,10 @@ def draw_labelled(
     for -1 all of them, as they are.
 
   Raises:
-    ValueError: if there are no labels, or not that many to draw.
+    InputError: if there are no labels, or not that many to draw.
   """
   if label is None or not num_classes:
-    raise ValueError(
+    raise InputError(
         f'num_labels={num_labels}, but the data set has no labels')
   if num_labels == -1:
     return np.arange(len(label), dtype=np.int32)
@@ -59,4 +61,4 @@ def _images_per_class(
         f'{counts.argmin()} has {counts.min()}')
   else:
     return num_labels // num_classes
-  raise ValueError(f'num_labels={num_labels} {problem}; it must be {allowed}')
+  raise InputError(f'num_labels={num_labels} {problem}; it must be {allowed}')

@@ -14,6 +14,7 @@ from aae_jax.datasets import own_images
 from aae_jax.datasets.builders import BUILDERS, FilesBuilder
 from aae_jax.datasets.dataset import Dataset
 from aae_jax.datasets.preparing import prepare_and_read
+from aae_jax.errors import InputError
 
 
 def load(
@@ -43,7 +44,7 @@ def load(
     The data set. Its test split has length zero where there is none.
 
   Raises:
-    ValueError: if the name is unknown, or files are missing, damaged, or not
+    InputError: if the name is unknown, or files are missing, damaged, or not
       as published.
     OSError: if files cannot be downloaded, or `data_dir` not written.
   """
@@ -64,9 +65,9 @@ def _find_folder(
   if manual_dir:
     folder = epath.Path(manual_dir).expanduser()
     if name == 'digits' or own_images.is_path(name):
-      raise ValueError(f'manual_dir={folder}, but {name} has no use for it')
+      raise InputError(f'manual_dir={folder}, but {name} has no use for it')
     if not folder.is_dir():
-      raise ValueError(f'manual_dir={folder} is not a folder')
+      raise InputError(f'manual_dir={folder} is not a folder')
     return folder
   root = os.environ.get('AAE_DATA_DIR')
   if not root or own_images.is_path(name):
@@ -103,12 +104,12 @@ def _load_stock(
   if re.split('[/:]', name)[0] not in known:
     close = difflib.get_close_matches(name.lower(), {*BUILDERS, *known})
     hint = f'Did you mean {" or ".join(close)}? ' if close else ''
-    raise ValueError(
+    raise InputError(
         f'there is no data set {name!r}. {hint}Known are {own}; with '
         'TensorFlow those of tfds; and the path of an .npz file or a folder of '
         'PNGs, which begins with / ./ ../ or ~')
   if importlib.util.find_spec('tensorflow') is None:
-    raise ValueError(
+    raise InputError(
         f'{name} needs TensorFlow: pip install aae_jax[tensorflow]. Without it '
         f'there are {own}, and .npz files and folders of PNGs')
   return prepare_and_read(

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from aae_jax.datasets.dataset import Dataset, Split
+from aae_jax.errors import InputError
 
 _ARRAYS = ('image', 'label', 'test_image', 'test_label')
 _MODES = {'1': 'L', 'L': 'L', 'P': 'RGB', 'RGB': 'RGB'}
@@ -35,7 +36,7 @@ def read(name: str) -> Dataset:
     The data set, without validation images; `name` is the path.
 
   Raises:
-    ValueError: if there is nothing, or not what the two functions ask for.
+    InputError: if there is nothing, or not what the two functions ask for.
   """
   path = epath.Path(name).expanduser()
   if path.is_dir():
@@ -43,7 +44,7 @@ def read(name: str) -> Dataset:
   elif path.exists():
     train, test = read_npz(path)
   else:
-    raise ValueError(f'{name}: there is no such .npz file or folder of PNGs')
+    raise InputError(f'{name}: there is no such .npz file or folder of PNGs')
   num_classes = None if train.label is None else _count_classes(
       path, train.label, test.label)
   return Dataset(
@@ -64,7 +65,7 @@ def read_npz(path: epath.Path) -> tuple[Split, Split]:
     none.
 
   Raises:
-    ValueError: if it is no .npz file, or an array is missing, unknown, or not
+    InputError: if it is no .npz file, or an array is missing, unknown, or not
       of this kind.
   """
   arrays = _load_arrays(path)
@@ -73,17 +74,17 @@ def read_npz(path: epath.Path) -> tuple[Split, Split]:
   train = Split(image, label)
   if 'test_image' not in arrays:
     if 'test_label' in arrays:
-      raise ValueError(f'{path} has test_label, but no test_image')
+      raise InputError(f'{path} has test_label, but no test_image')
     return train, train.part(0, 0)
   test_image = _to_uint8(path, 'test_image', arrays['test_image'])
   test_label = _to_label(
       path, 'test_label', arrays.get('test_label'), len(test_image))
   if test_image.shape[1:] != image.shape[1:]:
-    raise ValueError(
+    raise InputError(
         f'{path}: test_image has images of shape {test_image.shape[1:]}, image '
         f'has {image.shape[1:]}')
   if (label is None) != (test_label is None):
-    raise ValueError(
+    raise InputError(
         f'{path} must have both label and test_label, or neither')
   return train, Split(test_image, test_label)
 
@@ -99,7 +100,7 @@ def read_folder(path: epath.Path) -> tuple[Split, Split]:
     The images in sorted order, and a test split of length zero.
 
   Raises:
-    ValueError: if there are no PNGs, both kinds, an empty class, or an image
+    InputError: if there are no PNGs, both kinds, an empty class, or an image
       is damaged, of another kind or of another shape than the first.
   """
   files = _list_images(path)
@@ -107,15 +108,15 @@ def read_folder(path: epath.Path) -> tuple[Split, Split]:
       child for child in path.iterdir()
       if child.is_dir() and not child.name.startswith('.'))
   if files and folders:
-    raise ValueError(
+    raise InputError(
         f'{path} holds both PNGs and folders: put each PNG into the folder of '
         'its class, or take the folders away')
   classes = [_list_images(folder) for folder in folders]
   for folder, images in zip(folders, classes, strict=True):
     if not images:
-      raise ValueError(f'{folder}, the folder of a class, holds no PNG')
+      raise InputError(f'{folder}, the folder of a class, holds no PNG')
   if not (files or classes):
-    raise ValueError(f'{path} holds no PNG and no folders of PNGs')
+    raise InputError(f'{path} holds no PNG and no folders of PNGs')
   label = np.repeat(
       np.arange(len(classes), dtype=np.int32), [len(c) for c in classes])
   image = _read_images(files + [file for images in classes for file in images])
@@ -126,15 +127,15 @@ def read_folder(path: epath.Path) -> tuple[Split, Split]:
 def _load_arrays(path: epath.Path) -> dict[str, np.ndarray]:
   data = io.BytesIO(path.read_bytes())
   if not zipfile.is_zipfile(data):
-    raise ValueError(f'{path} is not a whole .npz file: it is no zip archive')
+    raise InputError(f'{path} is not a whole .npz file: it is no zip archive')
   try:
     with np.load(data, allow_pickle=False) as arrays:
       unknown = sorted(set(arrays.files) - set(_ARRAYS))
       found = {name: arrays[name] for name in arrays.files if name in _ARRAYS}
   except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-    raise ValueError(f'{path} is not a whole .npz file: {error}') from None
+    raise InputError(f'{path} is not a whole .npz file: {error}') from None
   if unknown or 'image' not in found:
-    raise ValueError(
+    raise InputError(
         f'{path} has the arrays {sorted([*found, *unknown])}: expected image, '
         'and optionally label, test_image and test_label, and no others')
   return found
@@ -143,7 +144,7 @@ def _load_arrays(path: epath.Path) -> dict[str, np.ndarray]:
 def _to_uint8(path: epath.Path, name: str, image: np.ndarray) -> np.ndarray:
   """Checks images and returns them as uint8 [N, H, W, C]."""
   if image.ndim not in (3, 4) or not image.size:
-    raise ValueError(
+    raise InputError(
         f'{path}: {name} must be [N, H, W] or [N, H, W, C], none of them 0, '
         f'found {image.shape}')
   if image.ndim == 3:
@@ -151,12 +152,12 @@ def _to_uint8(path: epath.Path, name: str, image: np.ndarray) -> np.ndarray:
   if image.dtype == np.uint8:
     return image
   if not np.issubdtype(image.dtype, np.floating):
-    raise ValueError(
+    raise InputError(
         f'{path}: {name} must be uint8 or floats from 0 to 1, found '
         f'{image.dtype}')
   low, high = image.min(), image.max()
   if not (low >= 0 and high <= 1):  # Also false for NaN.
-    raise ValueError(
+    raise InputError(
         f'{path}: {name} must be from 0 to 1 where it is of floats, found '
         f'{low} to {high}')
   return np.round(image * 255).astype(np.uint8)
@@ -169,9 +170,9 @@ def _to_label(
   if label is None:
     return None
   if not np.issubdtype(label.dtype, np.integer):
-    raise ValueError(f'{path}: {name} must be integers, found {label.dtype}')
+    raise InputError(f'{path}: {name} must be integers, found {label.dtype}')
   if label.shape != (num_images,):
-    raise ValueError(
+    raise InputError(
         f'{path}: {name} must have the shape ({num_images},), one for each '
         f'image, found {label.shape}')
   return label.astype(np.int32)
@@ -182,12 +183,12 @@ def _count_classes(
   """Returns how many classes there are, numbered from 0 without a gap."""
   classes = np.unique(label)
   if not np.array_equal(classes, np.arange(len(classes))):
-    raise ValueError(
+    raise InputError(
         f'{path}: the labels must number the classes 0, 1, 2, ... without a '
         f'gap, found {_shorten(classes)}')
   unknown = np.setdiff1d(test_label, classes)
   if unknown.size:
-    raise ValueError(
+    raise InputError(
         f'{path}: test_label has {_shorten(unknown)}, which label has not')
   return len(classes)
 
@@ -210,7 +211,7 @@ def _read_images(paths: Sequence[epath.Path]) -> np.ndarray:
   for index, path in enumerate(paths):
     image = _read_image(path)
     if image.shape != first.shape:
-      raise ValueError(
+      raise InputError(
           f'{path} has the shape {image.shape}, but {paths[0]} has '
           f'{first.shape}: all images must have one')
     images[index] = image
@@ -224,9 +225,9 @@ def _read_image(path: epath.Path) -> np.ndarray:
       mode = image.mode
       pixels = np.array(image.convert(_MODES.get(mode)))
   except (OSError, SyntaxError, ValueError) as error:
-    raise ValueError(f'{path} is not a whole PNG: {error}') from None
+    raise InputError(f'{path} is not a whole PNG: {error}') from None
   if mode not in _MODES:
-    raise ValueError(
+    raise InputError(
         f'{path} must be grey or RGB, 8 bits, without transparency: found '
         f'the mode {mode}')
   return pixels.reshape(*pixels.shape[:2], -1)

@@ -14,6 +14,7 @@ import requests
 import tensorflow_datasets as tfds
 
 from aae_jax.datasets.dataset import Dataset, Split
+from aae_jax.errors import InputError
 
 Builder = tfds.core.DatasetBuilder
 _CONNECT_SECONDS = 5
@@ -48,7 +49,7 @@ def prepare_and_read(
     The data set, with no validation images.
 
   Raises:
-    ValueError: if the images are of another kind, or the prepared data damaged.
+    InputError: if the images are of another kind, or the prepared data damaged.
     OSError: if a download fails, or the data cannot be written.
   """
   builder = _open(name, make_builder, data_dir)
@@ -79,18 +80,18 @@ def _open(
     with _quiet_tfds():
       return make_builder(data_dir=data_dir)
   except Exception as error:  # A description that is damaged, or a bad name.
-    raise ValueError(
+    raise InputError(
         f'{name}: tfds cannot open it ({_first_line(error)}). If it was '
         f'prepared, delete {data_dir / name} and run again') from error
 
 
 def _check_features(name: str, features: tfds.features.FeaturesDict) -> None:
   if 'image' not in features:
-    raise ValueError(
+    raise InputError(
         f'{name} has no feature `image`, only {", ".join(sorted(features))}')
   image = features['image']
   if None in image.shape or len(image.shape) != 3 or image.np_dtype != np.uint8:
-    raise ValueError(
+    raise InputError(
         f'{name}: expected uint8 images of one shape (H, W, C), found '
         f'{np.dtype(image.np_dtype)} of {image.shape}')
 
@@ -169,7 +170,7 @@ def _read_split(name: str, builder: Builder, split: str) -> Split:
     # Six times faster than one by one.
     examples = source.__getitems__(list(range(len(source))))
   except Exception as error:  # Damaged bytes fail in many ways.
-    raise ValueError(
+    raise InputError(
         f'{name}: the prepared data in {builder.data_path} cannot be read '
         f'({_first_line(error)}). Delete that folder and run again'
     ) from error

@@ -1,0 +1,892 @@
+"""Every picture of a run.
+
+Which ones a run gets follows from what its `Model` has. A `draw_...` function
+takes NumPy arrays alone, so it draws whatever a reader wants to compare.
+Images are float in [0, 1] or uint8; those of one channel are drawn as dark ink
+on white.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import io
+import itertools
+import json
+import math
+from typing import Any
+
+from etils import epath
+import jax
+import jax.numpy as jnp
+import matplotlib
+from matplotlib import patheffects
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from aae_jax import train_step
+from aae_jax.datasets import feeding
+from aae_jax.datasets.dataset import Dataset, Split
+from aae_jax.experiment import Experiment
+from aae_jax.objectives import Model
+from aae_jax.train_state import TrainState
+
+DPI = 150
+BATCH_SIZE = 1000
+MAX_POINTS = 5000
+"""Of a scatter plot: more of them hide each other."""
+
+PRIOR_DRAWS = 1_000_000
+"""Whose percentiles stand for the prior's: to 0.01 where its std is 1."""
+
+PERCENTILES = 100 * (np.arange(20) + 0.5) / 20
+"""Where the manifold is decoded: in the middle of 20 equally likely parts."""
+
+PRIOR_ACCURACY = '_prior_accuracy'
+"""The metric of a discriminator, after the part of the code that it judges."""
+
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00')
+"""Told apart by every kind of colour vision (Okabe and Ito, 2008)."""
+
+GREY = '0.4'
+
+
+def write_figures(
+    experiment: Experiment, state: TrainState, workdir: epath.Path
+) -> list[str]:
+  """Writes the figures of the first seed to `workdir/figures`.
+
+  Args:
+    experiment: the system and its data. Held-out images are the test images,
+      or else those for validation, or else those it was trained on.
+    state: of all seeds; its averaged weights are used where it has any.
+    workdir: where `metrics.jsonl` is, local or in a bucket.
+
+  Returns:
+    The names of the files written.
+  """
+  trained = _first_seed(experiment, state)
+  figures = {
+      'reconstructions.png': _reconstructions(trained),
+      'latent.png': _latent(trained),
+      'manifold.png': _manifold(trained),
+      'samples.png': _samples(trained),
+      'styles.png': _styles(trained),
+      'clusters.png': _clusters(trained),
+      'curves.png': _curves(experiment, workdir),
+  }
+  figures = {name: figure for name, figure in figures.items() if figure}
+  folder = workdir / 'figures'
+  folder.mkdir(parents=True, exist_ok=True)
+  for name, figure in figures.items():
+    (folder / name).write_bytes(to_png(figure))
+  return list(figures)
+
+
+def to_png(figure: Figure) -> bytes:
+  """A figure as the content of a PNG file."""
+  content = io.BytesIO()
+  figure.savefig(
+      content, format='png', dpi=DPI, bbox_inches='tight', pad_inches=0.12
+  )
+  return content.getvalue()
+
+
+def draw_reconstructions(
+    image: np.ndarray,
+    reconstruction: np.ndarray,
+    columns: Sequence[str] = (),
+    title: str = 'Images above their reconstructions',
+    note: str = '',
+) -> Figure:
+  """Draws images [R, C, H, W, D], each above its reconstruction.
+
+  Args:
+    image: R rows of C images.
+    reconstruction: of the same shape.
+    columns: names of equally many columns each, for instance the classes.
+    title: what is seen.
+    note: of what it is.
+  """
+  num_rows, num_columns = image.shape[:2]
+  pairs = np.stack([_unit(image), _unit(reconstruction)], axis=1)
+  groups = len(columns) or 1
+  return _draw_images(
+      pairs.reshape(2 * num_rows, *image.shape[1:]),
+      title,
+      note,
+      columns=columns,
+      row_groups=range(2, 2 * num_rows, 2),
+      column_groups=range(
+          num_columns // groups, num_columns, num_columns // groups
+      ),
+  )
+
+
+def draw_latent(
+    code: np.ndarray,
+    label: np.ndarray | None = None,
+    prior: np.ndarray | None = None,
+    prior_label: np.ndarray | None = None,
+    heads: np.ndarray | None = None,
+    title: str = 'Codes beside samples of the prior',
+    note: str = '',
+    axis_names: tuple[str, str] = ('$z_1$', '$z_2$'),
+) -> Figure:
+  """Draws codes [N, 2] beside samples of the prior [M, 2], on equal axes.
+
+  Args:
+    code: of images.
+    label: int [N], the classes of the images.
+    prior: what the codes should follow, if anything.
+    prior_label: int [M], where the label decides the prior.
+    heads: [K, 2], of clusters: marked with their numbers.
+    title: what is seen.
+    note: of what it is.
+    axis_names: of the two coordinates.
+  """
+  panels = [('codes of images', code, label)]
+  if prior is not None:
+    panels.append(('samples of the prior', prior, prior_label))
+  figure = _figure(4.6 * len(panels) + 0.7, 5.5, title, note)
+  all_axes = figure.subplots(
+      1, len(panels), sharex=True, sharey=True, squeeze=False
+  )[0]
+  for axes, (name, points, classes) in zip(all_axes, panels, strict=True):
+    _draw_points(axes, points, classes)
+    axes.set_title(name, fontsize=10)
+    axes.set_xlabel(axis_names[0], fontsize=9)
+    if heads is not None:
+      _draw_heads(axes, heads)
+  all_axes[0].set_ylabel(axis_names[1], fontsize=9)
+  _set_square_limits(all_axes[0], [points for _, points, _ in panels])
+  if label is not None:
+    _draw_label_legend(all_axes[-1], np.unique(label))
+  return figure
+
+
+def draw_manifold(
+    image: np.ndarray,
+    horizontal: np.ndarray,
+    vertical: np.ndarray,
+    title: str = 'The decoder over the plane of codes',
+    note: str = '',
+) -> Figure:
+  """Draws images [R, C, H, W, D] decoded at a grid of 2-D codes.
+
+  Args:
+    image: image[i, j] is decoded at (horizontal[j], vertical[i]).
+    horizontal: [C], increasing.
+    vertical: [R], increasing: the first row is drawn at the bottom.
+    title: what is seen.
+    note: of what it is.
+  """
+  figure = _draw_images(
+      image[::-1],
+      title,
+      note,
+      rows=_numbers(vertical[::-1]),
+      columns=_numbers(horizontal),
+      columns_at='bottom',
+  )
+  axes = figure.axes[0]
+  axes.tick_params(labelsize=7)
+  axes.set_xlabel('$z_1$', fontsize=9)
+  axes.set_ylabel('$z_2$', fontsize=9)
+  return figure
+
+
+def draw_samples(
+    image: np.ndarray,
+    columns: Sequence[str] = (),
+    title: str = 'Samples',
+    note: str = '',
+) -> Figure:
+  """Draws sampled images [R, C, H, W, D].
+
+  Args:
+    image: rows of samples.
+    columns: their labels, where the label decides the sample.
+    title: what is seen.
+    note: of what it is.
+  """
+  return _draw_images(image, title, note, columns=columns)
+
+
+def draw_styles(
+    image: np.ndarray,
+    styled: np.ndarray,
+    columns: Sequence[str],
+    title: str = 'A style in each row, a label in each column',
+    note: str = '',
+) -> Figure:
+  """Draws images [R, H, W, D] and, beside each, its style under every label.
+
+  Args:
+    image: where the styles are from.
+    styled: [R, C, H, W, D], decoded from the style with each label.
+    columns: the C labels.
+    title: what is seen.
+    note: of what it is.
+  """
+  return _draw_images(
+      np.concatenate([_unit(image)[:, None], _unit(styled)], axis=1),
+      title,
+      note,
+      columns=['image', *columns],
+      column_groups=[1],
+  )
+
+
+def draw_clusters(
+    head: np.ndarray,
+    image: np.ndarray,
+    cluster: np.ndarray,
+    title: str = 'Cluster heads, and images given to each cluster',
+    note: str = '',
+    num_columns: int = 12,
+) -> Figure:
+  """Draws a row for each cluster: its head and the first of its images.
+
+  Args:
+    head: [K, H, W, D], decoded from the cluster without a style.
+    image: [N, H, W, D].
+    cluster: int [N], which cluster each image was given to.
+    title: what is seen.
+    note: of what it is.
+    num_columns: how many images to show of a cluster.
+  """
+  num_clusters, shape = len(head), head.shape[1:]
+  cells = np.full((num_clusters, 1 + num_columns, *shape), np.nan)
+  cells[:, 0] = _unit(head)
+  for row in range(num_clusters):
+    members = _unit(image[cluster == row][:num_columns])
+    cells[row, 1 : 1 + len(members)] = members
+  counts = np.bincount(cluster, minlength=num_clusters)
+  figure = _draw_images(
+      cells,
+      title,
+      note,
+      rows=[f'{row}' for row in range(num_clusters)],
+      columns=['head', *[''] * num_columns],
+      rows_right=[f'{count:,}' for count in counts],
+      column_groups=[1],
+  )
+  axes = figure.axes[0]
+  axes.set_ylabel('cluster', fontsize=9)
+  for row in np.flatnonzero(counts == 0):
+    axes.text(
+        axes.get_xticks()[1] - shape[1] / 2,
+        axes.get_yticks()[row],
+        'empty: no image was given to this cluster',
+        va='center', fontsize=8, style='italic', color=GREY,
+    )
+  return figure
+
+
+def draw_curves(
+    rows: Sequence[Mapping[str, Any]],
+    phases: Sequence[str],
+    note: str = '',
+    title: str = 'Losses and accuracies while training',
+) -> Figure:
+  """Draws the metrics of every epoch: means and ranges over the seeds.
+
+  Args:
+    rows: of `metrics.jsonl`; values that are not finite are None.
+    phases: whose losses to draw, in this order.
+    note: of what it is.
+    title: what is seen.
+  """
+  panels = _panels(rows, phases)
+  num_columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
+  num_rows = math.ceil(len(panels) / num_columns)
+  figure = _figure(
+      3.3 * num_columns, 2.6 * num_rows + 0.6, title, note
+  )
+  all_axes = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
+  for axes, panel in zip(all_axes, panels, strict=False):
+    _draw_panel(axes, rows, panel)
+  for axes in all_axes[len(panels) :]:
+    axes.remove()
+  return figure
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trained:
+  """One seed of a trained system, and the images to show it on.
+
+  Attributes:
+    model: of the system.
+    compiled: compiles `function(apply, *arguments)` to one of NumPy arrays.
+    held_out: images that it was not trained on, where there are any.
+    kind: what these are called.
+    num_classes: None where there are no labels.
+    name: of the run.
+  """
+
+  model: Model
+  compiled: Callable[[Callable[..., Any]], Callable[..., Any]]
+  held_out: Split
+  kind: str
+  num_classes: int | None
+  name: str
+
+  def full_code(self, code, label):
+    """Adds to a code its parts that are the one-hot label."""
+    sizes = self.model.code_sizes
+    absent = sizes.keys() - code.keys()
+    return {**code, **{k: jax.nn.one_hot(label, sizes[k]) for k in absent}}
+
+  def encode(self, apply, image, label):
+    """The decoder's code of uint8 images, at the mean of the posterior."""
+    code = self.model.encode(apply, feeding.scale(image), None)
+    return self.full_code(code, label)
+
+  def of_images(self, function, index):
+    """`function(apply, image, label)` of the held-out images at `index`."""
+    image, label = self.held_out
+    if label is None:
+      label = np.zeros(len(image), np.int32)
+    compiled = self.compiled(function)
+    batches = np.split(index, range(BATCH_SIZE, len(index), BATCH_SIZE))
+    results = [compiled(image[batch], label[batch]) for batch in batches]
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+
+  def draw(self, function, size):
+    """Draws `function(apply, keys, batch)`, all labels equally often.
+
+    Returns:
+      What it gives for `size` keys, and int [size] labels, or None if the
+      label does not change what it gives.
+    """
+    label = np.arange(size, dtype=np.int32) % (self.num_classes or 1)
+    known = np.full(size, self.num_classes is not None)
+    keys = jax.random.split(jax.random.key(0), size)
+    compiled = self.compiled(function)
+    drawn, other = (
+        compiled(keys, {'label': part, 'is_labelled': known})
+        for part in (label, np.roll(label, 1))
+    )
+    decides = not np.array_equal(drawn, other)
+    return drawn, label if decides else None
+
+
+def _first_seed(experiment: Experiment, state: TrainState) -> _Trained:
+  weights = state.ema or {
+      'params': state.params, 'batch_stats': state.batch_stats
+  }
+  weights = jax.tree.map(lambda x: x[0], jax.device_get(weights))
+  networks = experiment.objective.networks
+
+  def compiled(function):
+    @jax.jit
+    def run(weights, *arguments):
+      apply, _ = train_step.bind(networks, **weights, train=False)
+      return function(apply, *arguments)
+
+    return lambda *arguments: jax.device_get(run(weights, *arguments))
+
+  seeds = experiment.seeds
+  seed = f'seed {seeds[0]}' + (f' of {len(seeds)}' if len(seeds) > 1 else '')
+  return _Trained(
+      experiment.objective.model,
+      compiled,
+      *_held_out(experiment.dataset),
+      experiment.dataset.num_classes,
+      f'{_run_name(experiment)}, {seed}, step {int(state.step):,}',
+  )
+
+
+def _held_out(dataset: Dataset) -> tuple[Split, str]:
+  for name in ('test', 'validation'):
+    split = getattr(dataset, name)
+    if split.num_images:
+      return split, f'{name} images'
+  return dataset.train, 'training images'
+
+
+def _run_name(experiment):
+  return f'{experiment.config.objective} on {experiment.dataset.name}'
+
+
+def _reconstructions(trained):
+  model = trained.model
+  if not (model.encode and model.decode):
+    return None
+  reconstruct = lambda apply, image, label: model.decode(
+      apply, trained.encode(apply, image, label)
+  )
+  index, classes = _examples(trained, rows=3, columns_per_class=2)
+  image = trained.held_out.image[index]
+  reconstruction = trained.of_images(reconstruct, index.ravel())
+  return draw_reconstructions(
+      image,
+      reconstruction.reshape(image.shape),
+      columns=classes,
+      title=f'{trained.kind.capitalize()} above their reconstructions',
+      note=trained.name,
+  )
+
+
+def _examples(trained, rows, columns_per_class):
+  """Indexes [rows, columns] of held-out images, and the columns' classes."""
+  image, label = trained.held_out
+  if label is None:
+    index = np.resize(np.arange(len(image)), rows * 20)
+    return index.reshape(rows, 20), ()
+  classes = np.unique(label)[:10]
+  each = rows * columns_per_class
+  index = [np.resize(np.flatnonzero(label == k), each) for k in classes]
+  index = np.reshape(index, (len(classes), rows, columns_per_class))
+  return index.swapaxes(0, 1).reshape(rows, -1), [str(k) for k in classes]
+
+
+def _latent(trained):
+  model = trained.model
+  if not (model.encode and model.represent):
+    return None
+  index = np.arange(trained.held_out.num_images)[:MAX_POINTS]
+  represent = lambda apply, image, label: model.represent(
+      apply, trained.encode(apply, image, label)
+  )
+  code = trained.of_images(represent, index)
+  if min(code.shape) < 2:
+    return None
+  label = trained.held_out.label
+  label = None if label is None else label[index]
+  method, axis_names, project = _projection(code, label)
+  beside = ' beside samples of the prior' if model.prior else ''
+  title = f'Codes of {len(code):,} {trained.kind}{method or beside}'
+  prior, prior_label, heads = None, None, None
+  if model.prior:
+    represent = lambda apply, keys, batch: model.represent(
+        apply, trained.full_code(model.prior(keys, batch), batch['label'])
+    )
+    prior, prior_label = trained.draw(represent, len(code))
+  if model.cluster_heads:
+    heads = trained.compiled(model.cluster_heads)()
+  code, prior, heads = (
+      None if points is None else project(points)
+      for points in (code, prior, heads)
+  )
+  return draw_latent(
+      code, label, prior, prior_label, heads, title, trained.name, axis_names
+  )
+
+
+def _projection(code, label):
+  """How codes [N, n] are seen in two dimensions: its name, axes, function."""
+  size = code.shape[1]
+  if size == 2:
+    return '', ('$z_1$', '$z_2$'), lambda points: points
+  if label is not None and 2 < len(np.unique(label)) < len(code):
+    method, axis = 'linear discriminant analysis', 'discriminant'
+    project = LinearDiscriminantAnalysis(n_components=2).fit(code, label)
+  else:
+    method, axis = 'principal component analysis', 'principal component'
+    project = PCA(n_components=2).fit(code)
+  return (
+      f': {method} of {size} dimensions',
+      (f'first {axis}', f'second {axis}'),
+      project.transform,
+  )
+
+
+def _manifold(trained):
+  model = trained.model
+  if not model.decode or model.code_sizes != {'z': 2}:
+    return None
+  if model.prior:
+    prior = lambda apply, keys, batch: model.prior(keys, batch)['z']
+    code, _ = trained.draw(prior, PRIOR_DRAWS)
+    source = 'the prior'
+  else:
+    encode = lambda *arguments: trained.encode(*arguments)['z']
+    code = trained.of_images(encode, np.arange(trained.held_out.num_images))
+    source = f'the codes of the {trained.kind}'
+  horizontal, vertical = np.percentile(code, PERCENTILES, axis=0).T
+  grid = np.stack(np.meshgrid(horizontal, vertical), axis=-1)
+  image = trained.compiled(model.decode)({'z': grid.reshape(-1, 2)})
+  return draw_manifold(
+      image.reshape(*grid.shape[:2], *image.shape[1:]),
+      horizontal,
+      vertical,
+      title=f'Decoded at percentiles of {source}',
+      note=trained.name,
+  )
+
+
+def _samples(trained):
+  if not trained.model.sample:
+    return None
+  num_classes = trained.num_classes or 1
+  image, label = trained.draw(trained.model.sample, 10 * max(10, num_classes))
+  num_columns = 10 if label is None else num_classes
+  image = image[: 10 * num_columns].reshape(10, num_columns, *image.shape[1:])
+  columns = [] if label is None else [str(k) for k in label[:num_columns]]
+  title = 'Samples' if label is None else 'Samples with the label of the column'
+  return draw_samples(image[:, :20], columns[:20], title, trained.name)
+
+
+def _styles(trained):
+  model = trained.model
+  y_is_label = 'y' in model.code_sizes and not model.cluster
+  if not (model.encode and model.decode and y_is_label):
+    return None
+  index, _ = _examples(trained, rows=1, columns_per_class=1)
+  index = index.ravel()[:10]
+  style = trained.of_images(trained.encode, index)['z']
+  num_labels = model.code_sizes['y']
+  code = {
+      'y': np.tile(np.eye(num_labels, dtype=np.float32), (len(index), 1)),
+      'z': np.repeat(style, num_labels, axis=0),
+  }
+  image = trained.held_out.image[index]
+  styled = trained.compiled(model.decode)(code)
+  return draw_styles(
+      image,
+      styled.reshape(len(index), num_labels, *image.shape[1:]),
+      [str(k) for k in range(num_labels)],
+      title=f'The styles of {trained.kind} in each row, with every label',
+      note=trained.name,
+  )
+
+
+def _clusters(trained):
+  model = trained.model
+  if not (model.cluster and model.decode):
+    return None
+  cluster = lambda apply, image, label: jnp.argmax(
+      model.cluster(apply, feeding.scale(image)), axis=-1
+  )
+  image = trained.held_out.image
+  cluster = trained.of_images(cluster, np.arange(len(image)))
+  num_clusters = model.code_sizes['y']
+  code = {
+      part: np.zeros((num_clusters, size), np.float32)
+      for part, size in model.code_sizes.items()
+  }
+  code['y'] = np.eye(num_clusters, dtype=np.float32)
+  return draw_clusters(
+      trained.compiled(model.decode)(code),
+      image,
+      cluster,
+      title=f'Cluster heads, and {trained.kind} given to each cluster',
+      note=trained.name,
+  )
+
+
+def _curves(experiment, workdir):
+  path = workdir / 'metrics.jsonl'
+  rows = path.read_text().splitlines() if path.exists() else []
+  if not rows:
+    return None
+  num_seeds = len(experiment.seeds)
+  seeds = (
+      f'mean and range of {num_seeds} seeds' if num_seeds > 1
+      else f'seed {experiment.seeds[0]}'
+  )
+  return draw_curves(
+      [json.loads(row) for row in rows],
+      [phase.name for phase in experiment.objective.phases],
+      note=f'{_run_name(experiment)}, {seeds}',
+  )
+
+
+def _figure(width, height, title, note):
+  """An empty figure with a title and a note, of a size in inches."""
+  header = (0.45 if note else 0.25) / height
+  figure = Figure(
+      (width, height),
+      dpi=DPI,
+      layout=ConstrainedLayoutEngine(
+          rect=(0, 0, 1, 1 - header), w_pad=0.08, h_pad=0.08
+      ),
+  )
+  FigureCanvasAgg(figure)
+  left = 0.1 / width
+  figure.text(left, 1, title, va='top', fontsize=11, fontweight='bold')
+  figure.text(
+      left, 1 - 0.24 / height, note, va='top', fontsize=8.5, color=GREY
+  )
+  return figure
+
+
+def _unit(image):
+  """Images as float; uint8 is scaled to [0, 1]."""
+  return image / 255 if image.dtype == np.uint8 else image
+
+
+def _ink(image):
+  """RGB [..., H, W, 3]: what is not a number and the paper are white."""
+  image = np.clip(_unit(image), 0, 1)
+  if image.shape[-1] == 1:
+    image = np.repeat(1 - image, 3, axis=-1)
+  return np.nan_to_num(image, nan=1.0)
+
+
+def _cell_starts(num_cells, size, gap, groups):
+  """Where cells begin, in pixels, with more room before those in `groups`."""
+  cells = np.arange(num_cells)
+  num_groups = np.searchsorted(list(groups), cells, side='right')
+  return cells * (size + gap) + num_groups * math.ceil(size / 3)
+
+
+def _centres(starts, size, names):
+  """The middle of as many groups of cells as there are names."""
+  groups = np.array_split(starts + (size - 1) / 2, max(1, len(names)))
+  return [np.mean(group) for group in groups][: len(names)]
+
+
+def _numbers(values):
+  return [f'{value:.2f}'.replace('-', '\N{MINUS SIGN}') for value in values]
+
+
+def _draw_images(
+    image, title, note, rows=(), columns=(), rows_right=(),
+    columns_at='top', row_groups=(), column_groups=(),
+):
+  """Draws images [R, C, H, W, D] in a grid with names at its sides."""
+  num_rows, num_columns, height, width, _ = image.shape
+  gap = max(1, height // 14)
+  tops = _cell_starts(num_rows, height, gap, row_groups)
+  lefts = _cell_starts(num_columns, width, gap, column_groups)
+  canvas = np.ones((tops[-1] + height, lefts[-1] + width, 3))
+  for top, image_row in zip(tops, _ink(image), strict=True):
+    for left, cell in zip(lefts, image_row, strict=True):
+      canvas[top : top + height, left : left + width] = cell
+  scale = min(0.55 / height, 8.6 / canvas.shape[1], 7.5 / canvas.shape[0])
+  figure = _figure(
+      canvas.shape[1] * scale + 1.0, canvas.shape[0] * scale + 1.2, title, note
+  )
+  axes = figure.subplots()
+  axes.imshow(canvas)
+  axes.set_anchor('NW')
+  axes.spines[:].set_visible(False)
+  axes.tick_params(length=0, labelsize=8)
+  axes.set_yticks(_centres(tops, height, rows), rows)
+  axes.set_xticks(_centres(lefts, width, columns), columns)
+  axes.xaxis.set_ticks_position(columns_at)
+  axes.xaxis.set_label_position(columns_at)
+  if rows_right:
+    right = axes.secondary_yaxis('right')
+    right.set_yticks(_centres(tops, height, rows_right), rows_right)
+    right.set_ylabel('images', fontsize=9)
+    right.tick_params(length=0, labelsize=8)
+    right.spines[:].set_visible(False)
+  return figure
+
+
+def _label_colours(num_labels):
+  """Colours [num_labels, 4]: of tab10 where it has enough of them."""
+  if num_labels <= 10:
+    return matplotlib.colormaps['tab10'](np.arange(num_labels))
+  return matplotlib.colormaps['turbo'](np.linspace(0, 1, num_labels))
+
+
+def _draw_points(axes, points, label):
+  """Draws points [N, 2]; the middle of each class carries its number."""
+  size = np.clip(12_000 / len(points), 3, 18)
+  style = {'s': size, 'linewidths': 0, 'alpha': 0.7}
+  if label is None:
+    axes.scatter(*points.T, color='black', **style)
+    return
+  colours = _label_colours(label.max() + 1)
+  axes.scatter(*points.T, c=colours[label], **style)
+  halo = [patheffects.withStroke(linewidth=3, foreground='white')]
+  for k in np.unique(label):
+    x, y = np.median(points[label == k], axis=0)
+    axes.annotate(
+        str(k), (x, y), ha='center', va='center', fontsize=11,
+        fontweight='bold', path_effects=halo,
+    )
+
+
+def _draw_heads(axes, heads):
+  for number, (x, y) in enumerate(heads):
+    axes.plot(
+        x, y, marker='o', markersize=15, markerfacecolor='white',
+        markeredgecolor='black', markeredgewidth=1.3, alpha=0.9,
+    )
+    axes.annotate(
+        str(number), (x, y), ha='center', va='center', fontsize=8,
+        fontweight='bold',
+    )
+
+
+def _draw_label_legend(axes, labels):
+  colours = _label_colours(labels.max() + 1)
+  handles = [
+      Line2D([], [], marker='o', linestyle='', color=colours[k], label=str(k))
+      for k in labels
+  ]
+  axes.legend(
+      handles=handles, title='label', loc='center left',
+      bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, title_fontsize=9,
+      ncols=math.ceil(len(handles) / 20),
+  )
+
+
+def _set_square_limits(axes, all_points):
+  """Shows all points on square axes that share a scale."""
+  points = np.concatenate(all_points)
+  lowest, highest = points.min(axis=0), points.max(axis=0)
+  middle = (lowest + highest) / 2
+  reach = 0.53 * max(*(highest - lowest), 1e-3)
+  axes.set(
+      xlim=(middle[0] - reach, middle[0] + reach),
+      ylim=(middle[1] - reach, middle[1] + reach),
+  )
+  for shown in axes.figure.axes:
+    shown.set_box_aspect(1)
+    shown.tick_params(labelsize=8)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Panel:
+  """Curves that share an axis.
+
+  Attributes:
+    title: what they are.
+    unit: of the values.
+    curves: the metric of each curve, by its name in the legend.
+    factor: from the metrics to the unit.
+    equilibrium: (value, its name), where there is one.
+    limits: of the values, where they are known.
+  """
+
+  title: str
+  unit: str
+  curves: Mapping[str, str]
+  factor: float = 1.0
+  equilibrium: tuple[float, str] | None = None
+  limits: tuple[float, float] | None = None
+
+
+def _panels(rows, phases):
+  names = sorted({name for row in rows for name in row})
+  accuracies = [name for name in names if name.endswith(PRIOR_ACCURACY)]
+  panels = [
+      _loss_panel(phase, names, accuracies)
+      for phase in phases
+      if f'{phase}/loss' in names
+  ]
+  if accuracies:
+    panels.append(_accuracy_panel(accuracies))
+  validation = [
+      name for name in names
+      if name.startswith('validation/') and not name.endswith('_raw')
+  ]
+  return panels + [_validation_panel(name, names) for name in validation]
+
+
+def _part(accuracy):
+  return accuracy.split('/')[1].removesuffix(PRIOR_ACCURACY)
+
+
+def _loss_panel(phase, names, accuracies):
+  """The loss of a phase.
+
+  Where no sample tells its origin a discriminator is right by chance: each of
+  its two cross-entropies is log 2, and so is that of the generator.
+  """
+  generated = {
+      f'on {_part(name)}': f'{phase}/{_part(name)}_loss'
+      for name in accuracies
+      if f'{phase}/{_part(name)}_loss' in names
+  }
+  if generated:
+    return _Panel(
+        f'{phase} loss', 'nats', generated,
+        equilibrium=(math.log(2), 'equilibrium, log 2'),
+    )
+  discriminated = [name for name in accuracies if name.startswith(f'{phase}/')]
+  terms = 2 * len(discriminated)
+  return _Panel(
+      f'{phase} loss', 'nats', {'': f'{phase}/loss'},
+      equilibrium=(
+          (terms * math.log(2), f'equilibrium, {terms} log 2') if terms
+          else None
+      ),
+  )
+
+
+def _accuracy_panel(accuracies):
+  curves = {}
+  for name in accuracies:
+    for origin in ('prior', 'posterior'):
+      curves[f'{origin} samples of {_part(name)}'] = name.replace(
+          '_prior_', f'_{origin}_'
+      )
+  return _Panel(
+      'discriminator accuracy', '%', curves, 100,
+      (50, 'equilibrium, 50 %'), (0, 100),
+  )
+
+
+def _validation_panel(name, names):
+  measure = name.removeprefix('validation/').replace('_', ' ')
+  curves = {'': name}
+  if f'{name}_raw' in names:
+    curves = {'averaged weights': name, 'newest weights': f'{name}_raw'}
+  return _Panel(f'validation {measure}', measure, curves)
+
+
+def _values(rows, metric):
+  """Epochs [E] and masked values [E, S] of a metric."""
+  found = [row for row in rows if metric in row]
+  values = [row[metric]['per_seed'] for row in found]
+  epochs = np.array([row['epoch'] for row in found])
+  return epochs, np.ma.masked_invalid(np.array(values, np.float64))
+
+
+def _draw_panel(axes, rows, panel):
+  for colour, (label, metric) in zip(
+      itertools.cycle(COLOURS), panel.curves.items(), strict=False
+  ):
+    epochs, values = _values(rows, metric)
+    _draw_curve(axes, epochs, panel.factor * values, colour, label)
+  if panel.equilibrium:
+    level, name = panel.equilibrium
+    axes.axhline(
+        level, color='black', linestyle='--', linewidth=1, label=name
+    )
+  elif _spans_decades(rows, panel):
+    axes.set_yscale('log')
+  axes.set_title(panel.title, fontsize=10)
+  axes.set_xlabel('epoch', fontsize=9)
+  axes.set_ylabel(panel.unit, fontsize=9)
+  axes.set_ylim(panel.limits)
+  axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+  axes.tick_params(labelsize=8)
+  axes.spines[['top', 'right']].set_visible(False)
+  if panel.equilibrium or len(panel.curves) > 1:
+    axes.legend(fontsize=7.5, frameon=False)
+
+
+def _draw_curve(axes, epochs, values, colour, label):
+  """Draws the mean of values [E, S] over the seeds, and their range."""
+  mean, lowest, highest = (
+      part.filled(np.nan)
+      for part in (values.mean(1), values.min(1), values.max(1))
+  )
+  # One epoch makes no line.
+  marker = 'o' if len(epochs) == 1 else ''
+  axes.plot(
+      epochs, mean, color=colour, label=label, linewidth=1.4, marker=marker
+  )
+  if values.shape[1] > 1:
+    axes.fill_between(
+        epochs, lowest, highest, color=colour, alpha=0.2, linewidth=0
+    )
+
+
+def _spans_decades(rows, panel):
+  values = [_values(rows, metric)[1] for metric in panel.curves.values()]
+  values = np.concatenate([part.compressed() for part in values])
+  return values.size and values.min() > 0 and values.max() > 30 * values.min()

@@ -1,0 +1,68 @@
+"""SIGINT and SIGTERM: nothing is lost, and nobody waits."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+  """Watches for signals; a context manager.
+
+  A signal ends the process at once where there is nothing to save, also in the
+  middle of a compilation, when Python's own handlers do not run. Within
+  `deferred` it is only noted, for the training to save and `leave`; a second
+  SIGINT ends the process at once there too.
+  """
+
+  def __init__(self):
+    """Watches nothing yet."""
+    self.signal = None
+    self._is_deferred = False
+
+  def __enter__(self) -> 'Interruption':
+    self._receiver, self._sender = socket.socketpair()
+    self._sender.setblocking(False)
+    self._handlers = {
+        number: signal.signal(number, lambda *_: None) for number in _SIGNALS
+    }
+    # The wake-up writes the signal's number whatever the main thread does.
+    self._wakeup = signal.set_wakeup_fd(
+        self._sender.fileno(), warn_on_full_buffer=False
+    )
+    threading.Thread(target=self._watch, daemon=True).start()
+    return self
+
+  def __exit__(self, error_type, error, traceback) -> None:
+    signal.set_wakeup_fd(self._wakeup)
+    for number, handler in self._handlers.items():
+      signal.signal(number, handler)
+    self._sender.close()
+
+  @contextlib.contextmanager
+  def deferred(self):
+    """While there is something to save, signals are noted in `signal`."""
+    self._is_deferred = True
+    try:
+      yield
+    finally:
+      self._is_deferred = False
+
+  def leave(self, message: str) -> None:
+    """Ends the process with the usual exit status of the signal."""
+    name = signal.Signals(self.signal).name
+    print(f'\nStopped by {name}: {message}', file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(128 + self.signal)
+
+  def _watch(self):
+    while received := self._receiver.recv(1):
+      is_first, self.signal = self.signal is None, received[0]
+      if not self._is_deferred:
+        self.leave('what was saved before stays; the same command goes on.')
+      if not is_first and self.signal == signal.SIGINT:
+        self.leave('at once; the same command goes on from what was saved.')

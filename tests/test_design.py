@@ -1,0 +1,117 @@
+"""Tests that the code keeps to its design."""
+
+import ast
+import pathlib
+
+import pytest
+
+import aae_jax
+
+PACKAGE = pathlib.Path(aae_jax.__file__).parent
+TABLE = (
+    'types', 'errors', 'randomness', 'losses', 'priors', 'networks',
+    'posteriors', 'phases', 'objectives', 'optimizers', 'train_state',
+    'train_step', 'datasets', 'checkpoints', 'metrics', 'evaluation',
+    'saved_model', 'experiment', 'figures', 'training',
+)
+"""A module may import those before it."""
+
+TREES = {
+    path.relative_to(PACKAGE): ast.parse(path.read_text())
+    for path in sorted(PACKAGE.rglob('*.py'))
+}
+FILES = pytest.mark.parametrize('path', TREES, ids=str)
+
+
+def module_of(path):
+  """The row of the table that a file belongs to; None for the package's."""
+  return None if str(path) == '__init__.py' else path.parts[0].split('.')[0]
+
+
+def imports_of(tree):
+  """The full names of what a file imports."""
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      assert not node.level, 'imports name the package'
+      yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+def definitions(tree, *kinds):
+  return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+@FILES
+def test_imports_point_up_the_table(path):
+  module = module_of(path)
+  own = [name for name in imports_of(TREES[path]) if name.startswith('aae_jax')]
+  imported = {name.split('.')[1] for name in own} - {'__version__'}
+  if module is None:
+    assert not imported
+    return
+  assert module in TABLE, f'{module} is not in the table of modules'
+  above = set(TABLE[: TABLE.index(module)])
+  # The files of a folder import one another.
+  if len(path.parts) > 1:
+    above.add(module)
+  assert imported <= above
+
+
+def test_the_train_step_knows_no_system():
+  imported = set(imports_of(TREES[pathlib.Path('train_step.py')]))
+  assert 'aae_jax.objectives' not in imported
+  assert not any(name.startswith('aae_jax.objectives.') for name in imported)
+
+
+@FILES
+def test_configurations_end_at_the_experiment(path):
+  reads = any('ml_collections' in name for name in imports_of(TREES[path]))
+  first = TABLE.index('experiment')
+  assert not reads or TABLE.index(module_of(path)) >= first
+
+
+@FILES
+def test_one_module_maps_over_devices(path):
+  """Whoever calls, names or imports `pmap`."""
+  names = {
+      getattr(node, 'attr', None) or getattr(node, 'id', None)
+      for node in ast.walk(TREES[path])
+  } | {name.split('.')[-1] for name in imports_of(TREES[path])}
+  mapped = {'pmap', 'shard_map', 'pjit'} & names
+  assert mapped == ({'pmap'} if str(path) == 'train_step.py' else set())
+
+
+@FILES
+def test_functions_are_short(path):
+  kinds = ast.FunctionDef, ast.AsyncFunctionDef
+  lengths = {
+      node.name: node.end_lineno - node.lineno + 1
+      for node in definitions(TREES[path], *kinds)
+  }
+  assert {name: n for name, n in lengths.items() if n > 60} == {}
+
+
+@FILES
+def test_everything_public_is_documented(path):
+  tree = TREES[path]
+  assert ast.get_docstring(tree)
+  public = [
+      node
+      for scope in [tree, *definitions(tree, ast.ClassDef)]
+      if not getattr(scope, 'name', '').startswith('_')
+      for node in scope.body
+      if isinstance(node, ast.FunctionDef | ast.ClassDef)
+      and not node.name.startswith('_')
+  ]
+  assert [n.name for n in public if not ast.get_docstring(n)] == []
+
+
+@FILES
+def test_tensorflow_stays_out(path):
+  roots = {name.split('.')[0] for name in imports_of(TREES[path])}
+  assert 'tensorflow' not in roots
+
+
+def test_nothing_is_called_utils():
+  assert not [path for path in TREES if 'util' in path.stem]

@@ -1,0 +1,102 @@
+"""Tests of aae_jax.optimizers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aae_jax import optimizers
+
+GRADIENTS = np.random.default_rng(0).normal(size=(5, 3)).astype('float32')
+
+
+def updates(optimizer, gradients=GRADIENTS):
+  """The update of each step, [steps, ...]."""
+
+  def step(state, gradient):
+    update, state = optimizer.update(gradient, state)
+    return state, update
+
+  initial = optimizer.init(jnp.zeros_like(gradients[0]))
+  return np.asarray(jax.lax.scan(step, initial, jnp.asarray(gradients))[1])
+
+
+def test_sgd_with_momentum():
+  momentum, velocity, expected = 0.9, np.zeros(3), []
+  for gradient in GRADIENTS:
+    velocity = momentum * velocity + gradient
+    expected.append(-velocity)
+  np.testing.assert_allclose(
+      updates(optimizers.sgd(momentum)), expected, rtol=1e-5
+  )
+  np.testing.assert_array_equal(updates(optimizers.sgd()), -GRADIENTS)
+
+
+def test_sgd_with_nesterov_momentum():
+  velocity, expected = np.zeros(3), []
+  for gradient in GRADIENTS:
+    velocity = 0.9 * velocity + gradient
+    expected.append(-(gradient + 0.9 * velocity))
+  np.testing.assert_allclose(
+      updates(optimizers.sgd(0.9, nesterov=True)), expected, rtol=1e-5
+  )
+
+
+def test_adam():
+  b1, b2, eps = 0.5, 0.9, 1e-3
+  first, second, expected = np.zeros(3), np.zeros(3), []
+  for step, gradient in enumerate(GRADIENTS, 1):
+    first = b1 * first + (1 - b1) * gradient
+    second = b2 * second + (1 - b2) * gradient**2
+    mean, square = first / (1 - b1**step), second / (1 - b2**step)
+    expected.append(-mean / (np.sqrt(square) + eps))
+  found = updates(optimizers.adam(b1, b2, eps))
+  np.testing.assert_allclose(found, expected, rtol=1e-4)
+  # The first step is one against the gradient's sign.
+  np.testing.assert_allclose(
+      updates(optimizers.adam())[0], -np.sign(GRADIENTS[0]), rtol=1e-4
+  )
+
+
+@pytest.mark.parametrize(
+    'name, options, expected',
+    [
+        ('constant', {}, [1, 1, 1, 1, 1, 1, 1, 1]),
+        ('linear', {}, [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]),
+        ('linear', {'begin': 0.0}, 1 - np.arange(8) / 8),
+        ('linear', {'begin': 0.75}, [1, 1, 1, 1, 1, 1, 1, 0.5]),
+        ('cosine', {}, 0.5 + 0.5 * np.cos(np.pi * np.arange(8) / 8)),
+        (
+            'steps',
+            {'epochs': (1, 3), 'factor': 0.1},
+            [1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01],
+        ),
+    ],
+)
+def test_schedules_scale_the_steps_of_a_run(name, options, expected):
+  """Public code steps its schedule outside the loop; here it is in the state.
+
+  Eight steps, four epochs of two.
+  """
+  schedule = optimizers.SCHEDULES[name](8, 2, **options)
+  optimizer = optimizers.scheduled(optimizers.sgd(), schedule)
+  found = -updates(optimizer, np.ones(8, np.float32))
+  assert found.dtype == np.float32
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_decreasing_schedules_end_at_zero():
+  for name in ('linear', 'cosine'):
+    schedule = optimizers.SCHEDULES[name](8, 2)
+    np.testing.assert_allclose(schedule(8), 0, atol=1e-7)
+    np.testing.assert_allclose(schedule(20), 0, atol=1e-7)
+
+
+def test_steps_are_those_of_the_paper():
+  schedule = optimizers.steps(5000 * 600, 600)
+  epochs = np.array([0, 49, 51, 999, 1001, 4999])
+  np.testing.assert_allclose(
+      [schedule(600 * epoch) for epoch in epochs],
+      [1, 1, 0.1, 0.1, 0.01, 0.01],
+      rtol=1e-5,
+  )

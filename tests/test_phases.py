@@ -1,0 +1,210 @@
+"""Tests of aae_jax.phases."""
+
+import jax
+import numpy as np
+import pytest
+import systems
+
+from aae_jax import phases
+
+BATCH = systems.make_batch()
+RNGS = {'image': systems.keys(8), 'labelled_image': systems.keys(8, 1)}
+GENERATOR = np.random.default_rng(0)
+
+
+def normal(*shape):
+  return GENERATOR.normal(size=shape).astype('float32')
+
+
+LOGITS = 3 * normal(16, 3)
+
+
+def log_sigmoid(x):
+  return -np.log1p(np.exp(-np.asarray(x, np.float64)))
+
+
+def run(phase, apply, **hyper):
+  return phase.loss_fn(apply, BATCH, RNGS, hyper)
+
+
+def test_join_takes_the_parts_in_the_order_of_their_names():
+  y, z = normal(2, 4, 3)
+  for code in ({'y': y, 'z': z}, {'z': z, 'y': y}):
+    np.testing.assert_allclose(
+        phases.join(code), np.concatenate([y, z], axis=1), rtol=1e-6
+    )
+
+
+def test_reconstruction_compares_with_the_clean_image():
+  """Half the squared error, summed over pixels, averaged over the batch."""
+  noisy = BATCH['image'] + 0.1 * normal(8, 4, 4, 1)
+  calls = []
+
+  def apply(name, *inputs, rng=None, update_stats=False):
+    calls.append((name, update_stats))
+    return {'z': noisy} if name == 'encoder' else 0.5 * inputs[0]
+
+  phase = phases.reconstruction(
+      lambda apply, batch, rng: apply('encoder', batch['image'], rng=rng),
+      lambda apply, code: apply('decoder', code['z']),
+  )
+  loss, _ = run(phase, apply)
+  error = 0.5 * np.asarray(noisy) - np.asarray(BATCH['image'])
+  np.testing.assert_allclose(loss, 0.5 * (error**2).sum() / 8, rtol=1e-5)
+  assert phase.trains == ('encoder', 'decoder')
+  # The one phase that updates the statistics of batch normalization.
+  assert calls == [('encoder', True), ('decoder', True)]
+
+
+@pytest.fixture
+def adversaries():
+  """The phases of two known discriminators, and what these were given."""
+  prior_sample = {'y': normal(8, 3), 'z': normal(8, 2)}
+  posterior_sample = {'y': normal(8, 3), 'z': normal(8, 2)}
+  seen = []
+
+  def apply(name, sample, rng=None, update_stats=False):
+    assert not update_stats
+    seen.append((name, sample))
+    scale = {'discriminator_y': 2.0, 'discriminator_z': -3.0}[name]
+    return scale * sample.sum(axis=-1) + 0.5
+
+  pair = phases.regularization(
+      {'y': 'discriminator_y', 'z': 'discriminator_z'},
+      lambda rng, batch: prior_sample,
+      lambda apply, batch, rng: posterior_sample,
+  )
+  logit = {
+      (kind, part): {'y': 2.0, 'z': -3.0}[part] * sample[part].sum(1) + 0.5
+      for kind, sample in (
+          ('prior', prior_sample), ('posterior', posterior_sample)
+      )
+      for part in 'yz'
+  }
+  return pair, apply, seen, logit, prior_sample, posterior_sample
+
+
+def test_discriminators_minimize_the_cross_entropy(adversaries):
+  (phase, _), apply, _, logit, _, _ = adversaries
+  loss, metrics = run(phase, apply)
+  expected = sum(
+      -log_sigmoid(logit['prior', part]).mean()
+      - log_sigmoid(-logit['posterior', part]).mean()
+      for part in 'yz'
+  )
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+  assert phase.trains == ('discriminator_y', 'discriminator_z')
+  for part in 'yz':
+    np.testing.assert_allclose(
+        metrics[f'{part}_prior_accuracy'], (logit['prior', part] > 0).mean()
+    )
+    np.testing.assert_allclose(
+        metrics[f'{part}_posterior_accuracy'],
+        (logit['posterior', part] < 0).mean(),
+    )
+
+
+def test_generator_minimizes_the_non_saturating_loss(adversaries):
+  (_, phase), apply, seen, logit, _, _ = adversaries
+  loss, metrics = run(phase, apply, y_weight=3.0, z_weight=0.5)
+  part_loss = {
+      part: -log_sigmoid(logit['posterior', part]).mean() for part in 'yz'
+  }
+  expected = 3.0 * part_loss['y'] + 0.5 * part_loss['z']
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+  for part in 'yz':
+    np.testing.assert_allclose(
+        metrics[f'{part}_loss'], part_loss[part], rtol=1e-5
+    )
+  assert phase.trains == ('encoder',)
+  assert phase.hyperparams.keys() == {'learning_rate', 'y_weight', 'z_weight'}
+  assert phase.hyperparams['y_weight'] == phase.hyperparams['z_weight'] == 1
+  # The generator's loss looks at no prior sample.
+  assert [name for name, _ in seen] == ['discriminator_y', 'discriminator_z']
+
+
+def test_discriminators_see_samples_without_noise(adversaries):
+  """Public code adds the image's noise to the discriminator's input."""
+  (phase, _), apply, seen, _, prior_sample, posterior_sample = adversaries
+  run(phase, apply)
+  for name, sample in seen:
+    part = name[-1]
+    assert any(sample is s[part] for s in (prior_sample, posterior_sample))
+  assert len(seen) == 4
+
+
+def test_prior_and_posterior_have_noise_of_their_own():
+  used = {}
+  sample = {'z': normal(8, 1)}
+  (phase, _) = phases.regularization(
+      {'z': 'discriminator'},
+      lambda rng, batch: used.update(prior=rng) or sample,
+      lambda apply, batch, rng: used.update(posterior=rng) or sample,
+  )
+  run(phase, lambda name, sample, rng: used.update(net=rng) or sample[:, 0])
+  data = np.concatenate([jax.random.key_data(rng) for rng in used.values()])
+  assert len(np.unique(data, axis=0)) == 3 * 8
+
+
+def test_classification_is_the_cross_entropy_of_logits():
+  """Public code takes the softmax of a softmax."""
+  phase = phases.classification(lambda apply, image, rng: LOGITS)
+  loss, metrics = run(phase, None)
+  logit = LOGITS[:8].astype(np.float64)
+  log_probability = logit - np.log(np.exp(logit).sum(1, keepdims=True))
+  label = np.asarray(BATCH['labelled_label'])
+  expected = -log_probability[np.arange(8), label].mean()
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+  error = 100 * (logit.argmax(1) != label).mean()
+  assert 0 < error < 100
+  np.testing.assert_allclose(metrics['error'], error)
+  assert phase.trains == ('encoder',)
+
+
+def test_classification_runs_both_batches_with_their_keys():
+  seen = {}
+
+  def logits(apply, image, rng):
+    seen.update(image=image, rng=rng)
+    return LOGITS
+
+  run(phases.classification(logits), None)
+  for key, array in seen.items():
+    parts = RNGS if key == 'rng' else BATCH
+    assert (array[:8] == parts['labelled_image']).all()
+    assert (array[8:] == parts['image']).all()
+
+
+def test_elbo_weights_the_divergence():
+  likelihood, divergence = normal(2, 8)
+  stats = []
+
+  def terms(apply, image, rng):
+    assert image is BATCH['image'] and rng is RNGS['image']
+    stats.append(apply('decoder'))
+    return likelihood, divergence
+
+  phase = phases.elbo(terms)
+  loss, metrics = run(
+      phase,
+      lambda name, update_stats=False: update_stats,
+      divergence_weight=0.3,
+  )
+  expected = 0.3 * divergence.mean() - likelihood.mean()
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+  np.testing.assert_allclose(
+      metrics['divergence'], divergence.mean(), rtol=1e-5
+  )
+  np.testing.assert_allclose(
+      metrics['log_likelihood'], likelihood.mean(), rtol=1e-5
+  )
+  assert phase.hyperparams['divergence_weight'] == 1 and stats == [True]
+
+
+def test_separation_takes_its_threshold():
+  heads = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]], np.float32)
+  phase = phases.separation(lambda apply: apply('cluster_heads'))
+  # The distances are 5, 1 and the square root of 18.
+  loss, _ = run(phase, lambda name: heads, threshold=4.5)
+  np.testing.assert_allclose(loss, 3.5 + 4.5 - np.sqrt(18), rtol=1e-5)
+  assert phase.trains == ('cluster_heads',)

@@ -1,0 +1,222 @@
+"""Tests of aae_jax.priors."""
+
+import functools
+
+import hypothesis
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+from scipy import stats
+import systems
+
+from aae_jax import priors
+from aae_jax.errors import InputError
+
+NUM_SAMPLES = 4000
+KEYS = systems.keys(NUM_SAMPLES)
+
+
+@pytest.mark.parametrize(
+    'build',
+    [
+        *priors.PRIORS.values(),
+        *(
+            functools.partial(build, num_classes=systems.NUM_CLASSES)
+            for build in priors.LABEL_PRIORS.values()
+        ),
+    ],
+)
+def test_samples_follow_their_keys(build):
+  prior = build(size=2)
+  batch = systems.make_batch()
+  rng = systems.keys(8)
+  sample = prior.sample(rng, batch)
+  assert sample.shape == (8, 2) and sample.dtype == np.float32
+  reversed_batch = {key: value[::-1] for key, value in batch.items()}
+  np.testing.assert_array_equal(
+      prior.sample(rng[::-1], reversed_batch), sample[::-1]
+  )
+
+
+@hypothesis.given(st.floats(0.1, 20), st.integers(1, 5))
+def test_gaussian_has_its_std(std, size):
+  """Public code reads a prior's std and samples the standard normal."""
+  sample = np.asarray(priors.gaussian(size, std).sample(KEYS, {}))
+  np.testing.assert_allclose(sample.mean(0), 0, atol=0.1 * std)
+  covariance = np.atleast_2d(np.cov(sample.T))
+  np.testing.assert_allclose(
+      covariance, std**2 * np.eye(size), atol=0.1 * std**2
+  )
+
+
+def test_gaussian_is_standard_by_default():
+  np.testing.assert_array_equal(
+      priors.gaussian(3).sample(KEYS, {}),
+      priors.gaussian(3, 1.0).sample(KEYS, {}),
+  )
+
+
+@pytest.mark.parametrize(
+    'name, options',
+    [
+        ('gaussian', {'std': 0}),
+        ('gaussian', {'std': -1.5}),
+        ('gaussian_mixture', {'num_modes': 0}),
+        ('gaussian_mixture', {'radial_std': -0.1}),
+        ('gaussian_mixture', {'tangential_std': 0.0}),
+        ('swiss_roll', {'turns': 0}),
+        ('swiss_roll', {'radius': -2.0}),
+    ],
+)
+def test_scales_must_be_positive(name, options):
+  ((key, value),) = options.items()
+  with pytest.raises(InputError, match=f'prior.{key} is {value}; expected'):
+    priors.PRIORS[name](size=2, **options)
+
+
+def test_modes_of_the_mixture():
+  num_modes, radius, radial_std, tangential_std = 5, 4.0, 0.5, 0.1
+  prior = priors.gaussian_mixture(
+      2, num_modes, radius, radial_std, tangential_std
+  )
+  sample = np.asarray(prior.sample(KEYS, {}))
+  # The modes are so far apart that an angle tells the mode.
+  angle = np.arctan2(sample[:, 1], sample[:, 0])
+  mode = np.round(angle * num_modes / (2 * np.pi)).astype(int) % num_modes
+  np.testing.assert_allclose(
+      np.bincount(mode), NUM_SAMPLES / num_modes, rtol=0.15
+  )
+  for k in range(num_modes):
+    direction = 2 * np.pi * k / num_modes
+    cos, sin = np.cos(direction), np.sin(direction)
+    local = sample[mode == k] @ np.array([[cos, -sin], [sin, cos]])
+    np.testing.assert_allclose(local.mean(0), [radius, 0], atol=0.1)
+    np.testing.assert_allclose(
+        local.std(0), [radial_std, tangential_std], rtol=0.12
+    )
+    assert abs(np.corrcoef(local.T)[0, 1]) < 0.15
+
+
+def test_swiss_roll_is_uniform_along_its_length():
+  turns, radius = 2.0, 3.0
+  prior = priors.swiss_roll(2, turns, radius, noise_std=0.0)
+  sample = np.asarray(prior.sample(KEYS, {}))
+  distance = np.linalg.norm(sample, axis=-1)
+  angle = 2 * np.pi * turns * distance / radius
+  spiral = distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1)
+  np.testing.assert_allclose(sample, spiral, atol=1e-4)
+  # Equal fractions of the samples have equal lengths of a fine polygon.
+  grid = np.linspace(0, 1, 20001)
+  curve = radius * grid * np.exp(2j * np.pi * turns * grid)
+  length = np.append(0, np.cumsum(np.abs(np.diff(curve))))
+  along = np.interp(np.sort(distance) / radius, grid, length / length[-1])
+  uniform = np.linspace(0, 1, NUM_SAMPLES)
+  np.testing.assert_allclose(along, uniform, atol=0.04)
+
+
+def test_swiss_roll_adds_noise():
+  without = priors.swiss_roll(2, noise_std=0.0).sample(KEYS, {})
+  noisy = priors.swiss_roll(2, noise_std=0.3).sample(KEYS, {})
+  noise = np.asarray(noisy - without)
+  np.testing.assert_allclose(np.cov(noise.T), 0.09 * np.eye(2), atol=0.01)
+
+
+def test_categorical_is_one_hot_and_balanced():
+  sample = np.asarray(priors.categorical(4).sample(KEYS, {}))
+  assert set(np.unique(sample)) == {0, 1}
+  np.testing.assert_array_equal(sample.sum(1), 1)
+  np.testing.assert_allclose(sample.mean(0), 0.25, atol=0.03)
+
+
+@pytest.mark.parametrize('name', ['gaussian_mixture', 'swiss_roll'])
+def test_plane_priors_refuse_another_size(name):
+  message = f'{name}.* latent_size is 3; expected'
+  with pytest.raises(InputError, match=message):
+    priors.PRIORS[name](size=3)
+  with pytest.raises(InputError, match=message):
+    priors.LABEL_PRIORS[name](size=3, num_classes=2)
+
+
+def mixture_density(z, num_modes, radius, radial_std, tangential_std):
+  """The density by SciPy, with a covariance for each mode."""
+  total = 0
+  for k in range(num_modes):
+    direction = 2 * np.pi * k / num_modes
+    cos, sin = np.cos(direction), np.sin(direction)
+    rotation = np.array([[cos, -sin], [sin, cos]])
+    variance = np.diag([radial_std**2, tangential_std**2])
+    total += stats.multivariate_normal.pdf(
+        z, radius * rotation[:, 0], rotation @ variance @ rotation.T
+    )
+  return total / num_modes
+
+
+def test_densities():
+  z = np.random.default_rng(0).normal(scale=2, size=(50, 2))
+  np.testing.assert_allclose(
+      priors.gaussian(2, 2.5).density(z),
+      stats.norm.logpdf(z, 0, 2.5).sum(-1),
+      rtol=1e-4,
+  )
+  options = (7, 1.4, 0.5, 0.2)
+  np.testing.assert_allclose(
+      priors.gaussian_mixture(2, *options).density(z),
+      np.log(mixture_density(z, *options)),
+      rtol=1e-3,
+  )
+
+
+@pytest.mark.parametrize(
+    'prior', [priors.gaussian(2, 1.5), priors.gaussian_mixture(2)]
+)
+def test_divergence_agrees_with_its_estimate(prior):
+  """E log q - log p over samples of one q."""
+  mean, log_variance = np.array([[0.7, -0.3]]), np.array([[-2.0, -1.0]])
+  noise = np.random.default_rng(0).normal(size=(NUM_SAMPLES, 2))
+  z = mean + np.exp(log_variance / 2) * noise
+  log_q = stats.norm.logpdf(z, mean, np.exp(log_variance / 2)).sum(-1)
+  expected = np.mean(log_q - prior.density(z))
+  found = np.mean(prior.divergence(mean, log_variance, z))
+  np.testing.assert_allclose(found, expected, rtol=0.05)
+
+
+def label_batch(num_classes):
+  """All labels, of examples of which the latter half are unlabelled."""
+  return {
+      'label': np.arange(NUM_SAMPLES) % num_classes,
+      'is_labelled': np.arange(NUM_SAMPLES) < NUM_SAMPLES // 2,
+  }
+
+
+@pytest.mark.parametrize('name', sorted(priors.LABEL_PRIORS))
+def test_label_priors_give_each_label_its_place(name):
+  """Public code reads the label flag and does not use it."""
+  batch = label_batch(5)
+  prior = priors.LABEL_PRIORS[name](size=2, num_classes=5)
+  z = prior.sample(KEYS, batch)
+  right = np.asarray(prior.region(z)) == batch['label']
+  labelled = batch['is_labelled']
+  assert right[labelled].mean() > 0.9
+  # What is unlabelled falls anywhere.
+  np.testing.assert_allclose(right[~labelled].mean(), 0.2, atol=0.05)
+  counts = np.bincount(prior.region(z[~labelled]), minlength=5)
+  np.testing.assert_allclose(counts, labelled.sum() / 5, rtol=0.25)
+
+
+def test_unlabelled_examples_have_the_whole_prior():
+  """With the same keys it is the prior that knows of no labels."""
+  batch = label_batch(5) | {'is_labelled': np.zeros(NUM_SAMPLES, bool)}
+  options = {'gaussian_mixture': {'num_modes': 5}, 'swiss_roll': {}}
+  for name, given in options.items():
+    np.testing.assert_allclose(
+        priors.LABEL_PRIORS[name](size=2, num_classes=5).sample(KEYS, batch),
+        priors.PRIORS[name](size=2, **given).sample(KEYS, {}),
+        atol=1e-5,
+    )
+
+
+def test_imported_prior():
+  assert priors.imported('aae_jax.priors:gaussian') is priors.gaussian
+  for name in ('aae_jax.priors:gaussain', 'no_such_module:prior'):
+    with pytest.raises(InputError, match=f"'{name}' cannot be.*expected '"):
+      priors.imported(name)

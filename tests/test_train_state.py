@@ -1,0 +1,111 @@
+"""Tests of aae_jax.train_state."""
+
+import functools
+
+import chex
+import jax
+import numpy as np
+import pytest
+import systems
+
+from aae_jax import train_state
+
+BATCH = systems.make_batch()
+
+
+@functools.cache
+def create(name, seed=0, average=False, **changes):
+  objective = systems.build(name, **changes).objective
+  initialize = jax.jit(
+      lambda rng, batch: train_state.create(objective, rng, batch, average)
+  )
+  return objective, initialize(jax.random.key(seed), BATCH)
+
+
+@pytest.mark.parametrize('name', systems.NAMES)
+def test_state_has_the_parts_of_the_system(name):
+  objective, state = create(name)
+  phases = {phase.name: phase for phase in objective.phases}
+  assert state.params.keys() == objective.networks.keys()
+  assert state.opt_state.keys() == state.hyperparams.keys() == phases.keys()
+  assert state.step == 0 and state.step.dtype == np.int32
+  assert state.batch_stats == {} and state.ema == {}
+  assert state.rng == jax.random.key(0)
+  for phase_name, phase in phases.items():
+    hyperparams = state.hyperparams[phase_name]
+    assert hyperparams == pytest.approx(dict(phase.hyperparams))
+    assert all(value.dtype == np.float32 for value in hyperparams.values())
+    # An optimizer's state is that of the networks which its phase trains.
+    trained = {network: state.params[network] for network in phase.trains}
+    expected = phase.optimizer.init(trained)
+    chex.assert_trees_all_equal_shapes_and_dtypes(
+        state.opt_state[phase_name], expected
+    )
+
+
+def test_networks_have_weights_of_their_own():
+  _, state = create('semi_supervised_aae')
+  first, second = (
+      state.params[f'discriminator_{part}']['trunk']['Dense_1']['kernel']
+      for part in 'yz'
+  )
+  assert not np.array_equal(first, second)
+
+
+def test_a_network_begins_alike_in_every_system():
+  _, autoencoder = create('autoencoder')
+  _, aae = create('aae')
+  for network in ('encoder', 'decoder'):
+    chex.assert_trees_all_equal(
+        aae.params[network], autoencoder.params[network]
+    )
+
+
+def test_seeds_begin_differently():
+  _, first = create('autoencoder')
+  _, second = create('autoencoder', seed=1)
+  for one, other in zip(
+      jax.tree.leaves(first.params), jax.tree.leaves(second.params),
+      strict=True,
+  ):
+    # Biases begin at zero.
+    assert one.ndim == 1 or not np.array_equal(one, other)
+
+
+def test_statistics_are_those_of_networks_that_normalize():
+  """Those of an encoder's trunk: no discriminator or head has any."""
+  _, state = create('semi_supervised_aae', **{'encoder.batch_norm': True})
+  assert state.batch_stats.keys() == {'encoder'}
+  assert state.batch_stats['encoder'].keys() == {'trunk'}
+
+
+def test_averages_begin_as_what_they_average():
+  _, state = create(
+      'autoencoder', average=True, **{'encoder.batch_norm': True}
+  )
+  chex.assert_trees_all_equal(
+      state.ema, {'params': state.params, 'batch_stats': state.batch_stats}
+  )
+
+
+@pytest.mark.parametrize('num_devices', [2, 4])
+def test_phase_keys_follow_the_global_position(num_devices):
+  key = jax.random.key(0)
+  whole = train_state.phase_keys(key, BATCH)
+  size = 8 // num_devices
+  share = {name: part[:size] for name, part in BATCH.items()}
+  parts = [
+      train_state.phase_keys(key, share, device)
+      for device in range(num_devices)
+  ]
+  assert whole.keys() == {'image', 'labelled_image'}
+  for name, keys in systems.plain(whole).items():
+    shares = [systems.plain(part)[name] for part in parts]
+    np.testing.assert_array_equal(np.concatenate(shares), keys)
+  data = np.concatenate(list(systems.plain(whole).values()))
+  assert len(np.unique(data, axis=0)) == 16
+
+
+def test_phase_keys_are_of_the_batch_at_hand():
+  keys = train_state.phase_keys(jax.random.key(0), {'image': BATCH['image']})
+  assert keys.keys() == {'image'}
