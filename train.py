@@ -70,8 +70,10 @@ def parse_flags(argv: list[str]) -> list[str]:
     _check_config_file(argv)
     return flags.FLAGS(argv)
   except (flags.Error, KeyError, AttributeError, TypeError) as error:
-    message = ' '.join(str(error.args[0]).split())
-    raise errors.InputError(message) from None
+    message = str(error.args[0]).strip()
+    if 'Traceback' in message:  # The configuration's own error ends it.
+      message = message.splitlines()[-1]
+    raise errors.InputError(' '.join(message.split())) from None
 
 
 def usage() -> str:

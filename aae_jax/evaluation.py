@@ -7,37 +7,90 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aae_jax import losses, train_step
+from aae_jax import losses, randomness, train_step
 from aae_jax.datasets import feeding
 from aae_jax.datasets.dataset import Split
 from aae_jax.objectives import Model, Objective
 from aae_jax.train_state import TrainState
-from aae_jax.types import Apply, Array
+from aae_jax.types import Apply, Array, Keys
 
 BATCH_SIZE = 1000
 
+Measure = Callable[[Model, Apply, Array, Array, Keys], Array]
+"""Of examples: `(model, apply, image, label, keys [B]) -> [B]`."""
 
-def classification_error(model: Model, apply: Apply, image, label) -> Array:
+
+def classification_error(
+    model: Model, apply: Apply, image: Array, label: Array, keys: Keys
+) -> Array:
   """100 for each wrongly classified example and 0 for the others, [B]."""
+  del keys
   predicted = jnp.argmax(model.classify(apply, image), axis=-1)
   return 100.0 * (predicted != label)
 
 
-def reconstruction_error(model: Model, apply: Apply, image, label) -> Array:
-  """The squared error summed over the pixels of each example, [B]."""
-  del label
+def reconstruction_error(
+    model: Model, apply: Apply, image: Array, label: Array, keys: Keys
+) -> Array:
+  """The squared error summed over the pixels of each example, [B].
+
+  A decoder that is told the label is told the true one.
+  """
+  del keys
   code = model.encode(apply, image, None)
-  return 2 * losses.squared_error(model.decode(apply, code), image)
+  told = {
+      name: jax.nn.one_hot(label, size)
+      for name, size in model.code_sizes.items()
+      if name not in code
+  }
+  return 2 * losses.squared_error(model.decode(apply, {**code, **told}), image)
 
 
-def measures(model: Model, labels: bool) -> Mapping[str, Callable]:
+def log_likelihood(
+    model: Model, apply: Apply, image: Array, label: Array, keys: Keys
+) -> Array:
+  """log p(x|z) at a draw of the posterior, [B], in nats."""
+  del label
+  return model.bound(apply, image, keys)[0]
+
+
+def divergence(
+    model: Model, apply: Apply, image: Array, label: Array, keys: Keys
+) -> Array:
+  """KL(q(z|x) || p(z)) in closed form or at a draw, [B], in nats."""
+  del label
+  return model.bound(apply, image, keys)[1]
+
+
+def elbo(
+    model: Model, apply: Apply, image: Array, label: Array, keys: Keys
+) -> Array:
+  """The evidence lower bound, `log_likelihood` less `divergence`, [B]."""
+  del label
+  likelihood, rate = model.bound(apply, image, keys)
+  return likelihood - rate
+
+
+def region_share(
+    model: Model, apply: Apply, image: Array, label: Array, keys: Keys
+) -> Array:
+  """100 for each code in its label's part of the prior, else 0, [B]."""
+  del keys
+  code = model.encode(apply, image, None)
+  return 100.0 * (model.region(code['z']) == label)
+
+
+def measures(model: Model, labels: bool) -> Mapping[str, Measure]:
   """The measures of an example that the functions of a model allow."""
-  found = {}
-  if model.classify and labels:
-    found['classification_error'] = classification_error
-  if model.encode and model.decode:
-    found['reconstruction_error'] = reconstruction_error
-  return found
+  allowed = {
+      classification_error: model.classify and labels,
+      reconstruction_error: model.encode and model.decode,
+      elbo: model.bound,
+      log_likelihood: model.bound,
+      divergence: model.bound,
+      region_share: model.encode and model.region and labels,
+  }
+  return {measure.__name__: measure for measure, yes in allowed.items() if yes}
 
 
 class Evaluator:
@@ -47,15 +100,17 @@ class Evaluator:
     """Args: the system, and whether the data has labels."""
     self._objective = objective
     self._measures = measures(objective.model, labels)
-    self._sums = jax.jit(jax.vmap(self._sum, (0, 0, None, None, None)))
+    self._sums = jax.jit(jax.vmap(self._sum, (0, 0, None, None, None, None)))
 
-  def _sum(self, params, batch_stats, image, label, mask):
+  def _sum(self, params, batch_stats, image, label, positions, mask):
     apply, _ = train_step.bind(
         self._objective.networks, params, batch_stats, train=False
     )
-    image = feeding.scale(image)
+    # The noise of an image is the same at every evaluation.
+    keys = randomness.position_keys(jax.random.key(0), positions)
+    example = feeding.scale(image), label, keys
     return {
-        name: jnp.sum(measure(self._objective.model, apply, image, label) * mask)
+        name: jnp.sum(measure(self._objective.model, apply, *example) * mask)
         for name, measure in self._measures.items()
     }
 
@@ -86,7 +141,8 @@ class Evaluator:
       mask = np.pad(np.ones(len(image), np.float32), (0, padding))
       image = np.pad(image, [(0, padding)] + [(0, 0)] * (image.ndim - 1))
       labels = np.pad(labels, (0, padding))
-      sums = self._sums(params, batch_stats, image, labels, mask)
+      positions = start + np.arange(len(image), dtype=np.int32)
+      sums = self._sums(params, batch_stats, image, labels, positions, mask)
       for name, total in sums.items():
         totals[name] += np.asarray(total, np.float64)
     return {name: total / size for name, total in totals.items()}

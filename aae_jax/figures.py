@@ -54,6 +54,14 @@ COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00')
 
 GREY = '0.4'
 
+HEAD_MARKER = {
+    'marker': 'o',
+    'linestyle': '',
+    'markerfacecolor': 'white',
+    'markeredgecolor': 'black',
+    'markeredgewidth': 1.3,
+}
+
 
 def write_figures(
     experiment: Experiment, state: TrainState, workdir: epath.Path
@@ -152,20 +160,22 @@ def draw_latent(
   panels = [('codes of images', code, label)]
   if prior is not None:
     panels.append(('samples of the prior', prior, prior_label))
-  figure = _figure(4.6 * len(panels) + 0.7, 5.5, title, note)
+  figure = _figure(4.6 * len(panels) + 0.7, 5.3, title, note)
   all_axes = figure.subplots(
       1, len(panels), sharex=True, sharey=True, squeeze=False
   )[0]
   for axes, (name, points, classes) in zip(all_axes, panels, strict=True):
     _draw_points(axes, points, classes)
-    axes.set_title(name, fontsize=10)
-    axes.set_xlabel(axis_names[0], fontsize=9)
     if heads is not None:
       _draw_heads(axes, heads)
+    elif classes is not None:
+      _draw_class_names(axes, points, classes)
+    axes.set_title(name, fontsize=10)
+    axes.set_xlabel(axis_names[0], fontsize=9)
   all_axes[0].set_ylabel(axis_names[1], fontsize=9)
   _set_square_limits(all_axes[0], [points for _, points, _ in panels])
-  if label is not None:
-    _draw_label_legend(all_axes[-1], np.unique(label))
+  labels = [] if label is None else np.unique(label)
+  _draw_legend(all_axes[-1], labels, heads is not None)
   return figure
 
 
@@ -267,6 +277,9 @@ def draw_clusters(
     members = _unit(image[cluster == row][:num_columns])
     cells[row, 1 : 1 + len(members)] = members
   counts = np.bincount(cluster, minlength=num_clusters)
+  empty = np.flatnonzero(counts == 0)
+  if empty.size:
+    note = f'{note}; {empty.size} of {num_clusters} clusters are empty'
   figure = _draw_images(
       cells,
       title,
@@ -278,7 +291,7 @@ def draw_clusters(
   )
   axes = figure.axes[0]
   axes.set_ylabel('cluster', fontsize=9)
-  for row in np.flatnonzero(counts == 0):
+  for row in empty:
     axes.text(
         axes.get_xticks()[1] - shape[1] / 2,
         axes.get_yticks()[row],
@@ -393,12 +406,13 @@ def _first_seed(experiment: Experiment, state: TrainState) -> _Trained:
 
   seeds = experiment.seeds
   seed = f'seed {seeds[0]}' + (f' of {len(seeds)}' if len(seeds) > 1 else '')
+  averaged = ', averaged weights' if state.ema else ''
   return _Trained(
       experiment.objective.model,
       compiled,
       *_held_out(experiment.dataset),
       experiment.dataset.num_classes,
-      f'{_run_name(experiment)}, {seed}, step {int(state.step):,}',
+      f'{_run_name(experiment)}, {seed}, step {int(state.step):,}{averaged}',
   )
 
 
@@ -516,7 +530,7 @@ def _manifold(trained):
       image.reshape(*grid.shape[:2], *image.shape[1:]),
       horizontal,
       vertical,
-      title=f'Decoded at percentiles of {source}',
+      title=f'Decoded across the plane of codes, at percentiles of {source}',
       note=trained.name,
   )
 
@@ -552,7 +566,7 @@ def _styles(trained):
       image,
       styled.reshape(len(index), num_labels, *image.shape[1:]),
       [str(k) for k in range(num_labels)],
-      title=f'The styles of {trained.kind} in each row, with every label',
+      title=f'Each row: the style of one of the {trained.kind}, every label',
       note=trained.name,
   )
 
@@ -690,46 +704,50 @@ def _label_colours(num_labels):
 
 
 def _draw_points(axes, points, label):
-  """Draws points [N, 2]; the middle of each class carries its number."""
   size = np.clip(12_000 / len(points), 3, 18)
-  style = {'s': size, 'linewidths': 0, 'alpha': 0.7}
-  if label is None:
-    axes.scatter(*points.T, color='black', **style)
-    return
-  colours = _label_colours(label.max() + 1)
-  axes.scatter(*points.T, c=colours[label], **style)
+  colour = 'black' if label is None else _label_colours(label.max() + 1)[label]
+  axes.scatter(*points.T, c=colour, s=size, linewidths=0, alpha=0.7)
+
+
+def _draw_class_names(axes, points, label):
+  """Writes each class amid its points, for who cannot tell the colours."""
   halo = [patheffects.withStroke(linewidth=3, foreground='white')]
   for k in np.unique(label):
     x, y = np.median(points[label == k], axis=0)
-    axes.annotate(
-        str(k), (x, y), ha='center', va='center', fontsize=11,
+    axes.text(
+        x, y, str(k), ha='center', va='center', fontsize=11,
         fontweight='bold', path_effects=halo,
     )
 
 
 def _draw_heads(axes, heads):
   for number, (x, y) in enumerate(heads):
-    axes.plot(
-        x, y, marker='o', markersize=15, markerfacecolor='white',
-        markeredgecolor='black', markeredgewidth=1.3, alpha=0.9,
-    )
-    axes.annotate(
-        str(number), (x, y), ha='center', va='center', fontsize=8,
+    axes.plot(x, y, markersize=15, alpha=0.9, **HEAD_MARKER)
+    axes.text(
+        x, y, str(number), ha='center', va='center_baseline', fontsize=8,
         fontweight='bold',
     )
 
 
-def _draw_label_legend(axes, labels):
-  colours = _label_colours(labels.max() + 1)
-  handles = [
-      Line2D([], [], marker='o', linestyle='', color=colours[k], label=str(k))
-      for k in labels
-  ]
-  axes.legend(
-      handles=handles, title='label', loc='center left',
-      bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, title_fontsize=9,
-      ncols=math.ceil(len(handles) / 20),
-  )
+def _draw_legend(axes, labels, has_heads):
+  """Draws the legend of a scatter plot to the right of it."""
+  handles = []
+  if len(labels):
+    colours = _label_colours(max(labels) + 1)
+    handles = [
+        Line2D([], [], marker='o', linestyle='', color=colours[k], label=str(k))
+        for k in labels
+    ]
+  if has_heads:
+    handles.append(
+        Line2D([], [], markersize=8, label='cluster\nhead', **HEAD_MARKER)
+    )
+  if handles:
+    axes.legend(
+        handles=handles, title='label' if len(labels) else None,
+        loc='center left', bbox_to_anchor=(1.01, 0.5), frameon=False,
+        fontsize=9, title_fontsize=9, ncols=math.ceil(len(handles) / 20),
+    )
 
 
 def _set_square_limits(axes, all_points):
@@ -776,8 +794,7 @@ def _panels(rows, phases):
       for phase in phases
       if f'{phase}/loss' in names
   ]
-  if accuracies:
-    panels.append(_accuracy_panel(accuracies))
+  panels += [_accuracy_panel(name) for name in accuracies]
   validation = [
       name for name in names
       if name.startswith('validation/') and not name.endswith('_raw')
@@ -808,7 +825,7 @@ def _loss_panel(phase, names, accuracies):
   discriminated = [name for name in accuracies if name.startswith(f'{phase}/')]
   terms = 2 * len(discriminated)
   return _Panel(
-      f'{phase} loss', 'nats', {'': f'{phase}/loss'},
+      f'{phase} loss', 'nats' if terms else 'loss', {'': f'{phase}/loss'},
       equilibrium=(
           (terms * math.log(2), f'equilibrium, {terms} log 2') if terms
           else None
@@ -816,15 +833,13 @@ def _loss_panel(phase, names, accuracies):
   )
 
 
-def _accuracy_panel(accuracies):
-  curves = {}
-  for name in accuracies:
-    for origin in ('prior', 'posterior'):
-      curves[f'{origin} samples of {_part(name)}'] = name.replace(
-          '_prior_', f'_{origin}_'
-      )
+def _accuracy_panel(accuracy):
+  curves = {
+      f'{origin} samples': accuracy.replace('_prior_', f'_{origin}_')
+      for origin in ('prior', 'posterior')
+  }
   return _Panel(
-      'discriminator accuracy', '%', curves, 100,
+      f'discriminator accuracy on {_part(accuracy)}', '%', curves, 100,
       (50, 'equilibrium, 50 %'), (0, 100),
   )
 
@@ -866,7 +881,7 @@ def _draw_panel(axes, rows, panel):
   axes.tick_params(labelsize=8)
   axes.spines[['top', 'right']].set_visible(False)
   if panel.equilibrium or len(panel.curves) > 1:
-    axes.legend(fontsize=7.5, frameon=False)
+    axes.legend(fontsize=7.5, framealpha=0.8, edgecolor='none')
 
 
 def _draw_curve(axes, epochs, values, colour, label):

@@ -28,6 +28,63 @@ def perceptron(**options):
   }
 
 
+def hidden(config, *sizes):
+  """Gives every network the same hidden layers."""
+  for network in (config.encoder, config.decoder, config.discriminator):
+    network.hidden = sizes
+
+
+def phases(config, *names, **learning_rates):
+  """Adam for the phases of these names; `b1` of an adversary is 0.5.
+
+  The discriminators learn slower than the encoder that they judge; otherwise
+  they win, and the encoder gets no gradient.
+  """
+  rates = {'discriminator': 1e-4, **learning_rates}
+  config.optimizer = {
+      name: phase(
+          learning_rate=rates.get(name, 1e-3),
+          **({'b1': 0.5} if name in ('discriminator', 'generator') else {}),
+      )
+      for name in names
+  }
+
+
+def variant(config, name, **paper_settings):
+  """The config as it is for 'fast', or with the settings of 'paper'."""
+  if name == 'paper':
+    return paper(config, **paper_settings)
+  if name != 'fast':
+    raise ValueError(f'unknown variant {name!r}; known: fast, paper.')
+  return config
+
+
+def paper(config, hidden=(1000, 1000), input_dropout=0.0, epochs=5000):
+  """The settings of Makhzani et al. (2015), appendix A."""
+  rates = {'reconstruction': 0.01, 'separation': 0.01}
+  for phase_name in config.optimizer:
+    is_adversary = phase_name in ('discriminator', 'generator')
+    config.optimizer[phase_name] = phase(
+        'sgd',
+        rates.get(phase_name, 0.1),
+        momentum=0.1 if is_adversary else 0.9,
+    )
+  for network in (config.encoder, config.decoder, config.discriminator):
+    network.hidden = hidden
+    network.initializer = 'normal'
+  config.encoder.batch_norm = False
+  config.encoder.noise = 0.0
+  config.encoder.input_noise = 0.0 if input_dropout else 0.3
+  config.encoder.input_dropout = input_dropout
+  if 'generator' in config.weights:
+    del config.weights.generator
+  config.schedule.update(name='steps', epochs=(50, 1000), factor=0.1)
+  config.ema_decay = 0.0
+  config.batch_size = 100
+  config.epochs = epochs
+  return config
+
+
 def get_config():
   """An autoencoder on digits."""
   return ml_collections.ConfigDict({
@@ -57,7 +114,7 @@ def get_config():
           'turns': placeholder(float),
           'noise_std': placeholder(float),
       },
-      'encoder': perceptron(input_noise=0.0),
+      'encoder': perceptron(input_noise=0.0, input_dropout=0.0),
       'decoder': perceptron(output='sigmoid'),
       'discriminator': perceptron(),
       # By phase: how it is optimized, and the weights in its loss.

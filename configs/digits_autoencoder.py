@@ -6,5 +6,6 @@ from configs import default
 def get_config():
   """A 2-D code that nothing shapes."""
   config = default.get_config()
-  config.encoder.hidden = config.decoder.hidden = (256, 256)
+  default.hidden(config, 256, 256)
+  config.encoder.batch_norm = True
   return config

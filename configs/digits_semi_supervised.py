@@ -10,17 +10,16 @@ def get_config():
   config.latent_size = 10
   config.num_labels = 100
   config.labelled_batch_size = 100
-  for network in (config.encoder, config.decoder, config.discriminator):
-    network.hidden = (256, 256)
+  default.hidden(config, 256, 256)
   config.encoder.batch_norm = True
   config.encoder.input_noise = 0.3
   config.encoder.noise = 0.3
-  config.optimizer.discriminator = default.phase(learning_rate=1e-4, b1=0.5)
-  config.optimizer.generator = default.phase(b1=0.5)
-  config.optimizer.classification = default.phase()
+  default.phases(
+      config, 'reconstruction', 'discriminator', 'generator', 'classification'
+  )
   config.weights = {'generator': {'y_weight': 3.0, 'z_weight': 1.0}}
   config.schedule.name = 'linear'
   config.ema_decay = 0.999
-  config.epochs = 400
+  config.epochs = 250
   config.num_seeds = 3
   return config

@@ -1,14 +1,17 @@
-"""AAE on MNIST with a 2-D Gaussian prior."""
+"""Adversarial autoencoder on MNIST, 2-D Gaussian prior (figure 2)."""
 
 from configs import default
 
 
-def get_config():
-  """The adversarial autoencoder of the paper's section 2."""
+def get_config(variant='fast'):
+  """--config.prior.name=gaussian_mixture or swiss_roll for the others."""
   config = default.get_config()
   config.objective = 'aae'
   config.dataset.name = 'mnist'
-  config.optimizer.discriminator = default.phase(learning_rate=1e-4, b1=0.5)
-  config.optimizer.generator = default.phase(learning_rate=3e-4, b1=0.5)
+  default.hidden(config, 400, 400)
+  config.encoder.batch_norm = True
+  default.phases(config, 'reconstruction', 'discriminator', 'generator')
+  config.batch_size = 200
   config.epochs = 40
-  return config
+  config.schedule.name = 'linear'
+  return default.variant(config, variant)

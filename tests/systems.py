@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import jax
@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from aae_jax import experiment, objectives
+from aae_jax import experiment, objectives, train_state, train_step
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.datasets.feeding import Data
 from aae_jax.train_state import TrainState
+from aae_jax.types import AXIS
 from configs import default
 
 NAMES = sorted(objectives.OBJECTIVES)
@@ -133,6 +134,118 @@ def plain(tree: Any) -> Any:
   return jax.tree.map(convert, tree)
 
 
+def random_state(objective: objectives.Objective) -> TrainState:
+  """A state of the right structure, which takes no compilation."""
+  state = jax.eval_shape(
+      lambda: train_state.create(
+          objective, jax.random.key(0), make_batch(), average=False
+      )
+  )
+  generator = np.random.default_rng(0)
+  normal = lambda x: jnp.asarray(generator.normal(0, 0.3, x.shape), x.dtype)
+  zeros = lambda x: jnp.zeros(x.shape, x.dtype)
+  return state.replace(
+      step=jnp.int32(3),
+      params=jax.tree.map(normal, state.params),
+      # Variances among them.
+      batch_stats=jax.tree.map(lambda x: abs(normal(x)), state.batch_stats),
+      opt_state=jax.tree.map(zeros, state.opt_state),
+      hyperparams={
+          phase.name: {k: jnp.float32(v) for k, v in phase.hyperparams.items()}
+          for phase in objective.phases
+      },
+      rng=jax.random.key(0),
+  )
+
+
+def split(tree: Any, num_devices: int) -> Any:
+  """The shares of the devices, [B, ...] to [D, B / D, ...]."""
+  return jax.tree.map(
+      lambda x: x.reshape(num_devices, -1, *x.shape[1:]), tree
+  )
+
+
+@functools.cache
+def losses(name: str) -> Any:
+  """Compiles `(state, batch, rngs) -> {phase: loss}`, by four devices.
+
+  It is a vmap that stands for the devices, which compiles faster than pmap.
+  """
+  objective = build(name, **NOISY).objective
+
+  def of_device(state, batch, rngs):
+    apply, _ = train_step.bind(
+        objective.networks, state.params, state.batch_stats, train=True
+    )
+    found = {
+        phase.name: phase.loss_fn(
+            apply, batch, rngs,
+            {'step': state.step, **state.hyperparams[phase.name]},
+        )[0]
+        for phase in objective.phases
+    }
+    return jax.lax.pmean(found, AXIS)
+
+  mapped = jax.jit(jax.vmap(of_device, (None, 0, 0), 0, axis_name=AXIS))
+  return lambda state, batch, rngs: jax.tree.map(
+      lambda x: x[0], mapped(state, split(batch, 4), split(rngs, 4))
+  )
+
+
+class Update(NamedTuple):
+  """What a phase did, on one device.
+
+  Attributes:
+    phase: of the system.
+    before: state.
+    after: state.
+    metrics: of the phase.
+    asked: the networks whose statistics the loss asked to update.
+  """
+
+  phase: Any
+  before: TrainState
+  after: TrainState
+  metrics: dict[str, jax.Array]
+  asked: set[str]
+
+
+@functools.cache
+def updates(name: str) -> list[Update]:
+  """Runs each phase of a system once, on `make_batch` with `RNGS`."""
+  objective = build(name, **NOISY).objective
+  asked = {phase.name: set() for phase in objective.phases}
+
+  def spied(phase):
+    def loss_fn(apply, *rest):
+      def spy(name, *inputs, update_stats=False, **options):
+        if update_stats:
+          asked[phase.name].add(name)
+        return apply(name, *inputs, update_stats=update_stats, **options)
+
+      return phase.loss_fn(spy, *rest)
+
+    return dataclasses.replace(phase, loss_fn=loss_fn)
+
+  def run(state):
+    results = []
+    for phase in objective.phases:
+      state, metrics = train_step.apply_phase(
+          objective.networks, spied(phase), state, make_batch(), RNGS
+      )
+      results.append((state, metrics))
+    return results
+
+  mapped = jax.vmap(run, None, axis_name=AXIS, axis_size=1)
+  before = random_state(objective)
+  found = []
+  results = jax.tree.map(lambda x: x[0], jax.jit(mapped)(before))
+  for phase, (after, metrics) in zip(objective.phases, results, strict=True):
+    found.append(Update(phase, before, after, metrics, asked[phase.name]))
+    before = after
+  return found
+
+
 def make_batch() -> dict[str, jax.Array]:
   """Eight images, the first three labelled, and as many labelled images."""
   image, label = DATASET.train
@@ -148,3 +261,7 @@ def make_batch() -> dict[str, jax.Array]:
 def keys(num_keys: int, seed: int = 0) -> jax.Array:
   """Keys [num_keys], one an example."""
   return jax.random.split(jax.random.key(seed), num_keys)
+
+
+RNGS = train_state.phase_keys(jax.random.key(1), make_batch())
+"""The keys of a phase that sees `make_batch`."""

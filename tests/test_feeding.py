@@ -1,5 +1,7 @@
 """Tests of aae_jax.datasets.feeding."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -24,20 +26,25 @@ def make_data(num_examples=20, labelled=LABELLED):
   )
 
 
-def epoch_batches(feed, data, epoch=0, seed=0):
-  """The global batches of an epoch, [steps, batch, ...]."""
+@functools.cache
+def compile_epoch(feed):
+  """The batches of all devices and steps, [steps, devices, ...]."""
 
-  def batches():
-    order = feed.order(jax.random.key(seed), data, epoch)
-    first = epoch * feed.steps_per_epoch
-    steps = first + jnp.arange(feed.steps_per_epoch)
+  def batches(rng, data, epoch):
+    order = feed.order(rng, data, epoch)
+    steps = epoch * feed.steps_per_epoch + jnp.arange(feed.steps_per_epoch)
     of_device = jax.vmap(feed.batch, (None, None, None, 0))
     of_step = jax.vmap(of_device, (None, None, 0, None))
     return of_step(data, order, steps, jnp.arange(feed.num_devices))
 
+  return jax.jit(batches)
+
+
+def epoch_batches(feed, data, epoch=0, seed=0):
+  """The global batches of an epoch, [steps, batch, ...]."""
+  batches = compile_epoch(feed)(jax.random.key(seed), data, epoch)
   return jax.tree.map(
-      lambda x: np.asarray(x).reshape(x.shape[0], -1, *x.shape[3:]),
-      jax.jit(batches)(),
+      lambda x: np.asarray(x).reshape(x.shape[0], -1, *x.shape[3:]), batches
   )
 
 

@@ -1,0 +1,508 @@
+"""What a trained system is worth: the numbers of whole samples of images.
+
+`evaluation` averages over examples; a distance of two samples, the names of
+clusters or the density of a sampler are no averages. They are computed once, at
+the end of a run, and which ones follows from what the `Model` has.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any
+import warnings
+import zlib
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+from scipy import optimize
+from scipy.spatial import distance
+from sklearn import metrics as sklearn_metrics
+from sklearn.base import ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from aae_jax import randomness, train_step
+from aae_jax.datasets import feeding
+from aae_jax.datasets.dataset import Dataset, Split
+from aae_jax.experiment import Experiment
+from aae_jax.objectives import Model
+from aae_jax.train_state import TrainState
+
+BATCH_SIZE = 100
+"""Small: the importance-weighted bound decodes fifty codes of each image."""
+
+BLOCK_SIZE = 500
+"""Images whose distances to all samples are in memory at once: 20 MB."""
+
+NUM_SAMPLES = 10_000
+"""That a Parzen window is made of, as in Makhzani et al. (2015)."""
+
+NUM_IMPORTANCE_SAMPLES = 50
+
+MAX_CODES = 5000
+"""Of each kind, in an energy distance or to train a probe."""
+
+MAX_NEIGHBOURS = 10_000
+"""Training images among which the nearest are looked for."""
+
+MAX_BANDWIDTH_IMAGES = 1000
+"""Validation images that choose the bandwidth of a Parzen window."""
+
+BANDWIDTHS = np.logspace(-2, 0, 41)
+"""Standard deviations of a pixel: images are in [0, 1]. Each is 12 % wider."""
+
+
+def analyze(
+    experiment: Experiment, state: TrainState
+) -> dict[str, np.ndarray]:
+  """Computes what the functions of the system's model allow.
+
+  energy_distance: of held-out style codes, drawn from the posterior, to the
+    prior; in the unit of z.
+  clustering_error, clustering_accuracy: in %; clusters named after validation
+    images, and as fits the test images best.
+  clustering_nmi, clustering_ari: normalized mutual information and adjusted
+    Rand index with the labels, 1 at best.
+  empty_clusters: how many no test image is in.
+  linear_probe_error, mlp_probe_error: of reading the label from the style of a
+    system whose decoder is told the label, in %; chance is best.
+  knn_error: of the five nearest training images in the representation of a
+    system with cluster heads, in %.
+  parzen_log_likelihood: see the function, in nats; with `_fitted_gaussian`, of
+    a system without a prior, from a Gaussian fitted to training codes; and with
+    `_standard_error`.
+  importance_weighted_bound: on the log-likelihood, in nats.
+
+  Args:
+    experiment: the system and its data, whose test split has images.
+    state: of all seeds; its averaged weights are used where it has any.
+
+  Returns:
+    The numbers by name, [S] each. Those of a seed whose weights are not finite
+    are NaN.
+  """
+  weights = jax.device_get(
+      state.ema
+      or {'params': state.params, 'batch_stats': state.batch_stats}
+  )
+  measurements = _measurements(
+      experiment.objective.model, experiment.dataset.num_classes is not None
+  )
+  compiled = _compile(experiment.objective)
+  found = {}
+  for seed, key in enumerate(experiment.keys()):
+    own_weights = jax.tree.map(lambda x, seed=seed: x[seed], weights)
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(own_weights)):
+      continue
+    trained = _Trained(
+        experiment.objective.model,
+        experiment.dataset,
+        compiled,
+        jax.device_put(own_weights),
+        jax.random.fold_in(key, 4),
+    )
+    for measurement in measurements:
+      for name, value in measurement(trained).items():
+        found.setdefault(name, np.full(len(experiment.seeds), np.nan))
+        found[name][seed] = value
+  return found
+
+
+def energy_distance(first: np.ndarray, second: np.ndarray) -> float:
+  """How far the distributions of two samples are from each other.
+
+  2 E|X - Y| - E|X - X'| - E|Y - Y'| with Euclidean norms (Szekely and Rizzo,
+  2013), where each expectation is a mean over all pairs of different points:
+  the estimate is unbiased, so it may be slightly below the least value, 0.
+
+  Args:
+    first: [N, Z], N at least 2.
+    second: [M, Z], M at least 2.
+
+  Returns:
+    In the unit of the points.
+  """
+  between = distance.cdist(first, second).mean()
+  within = distance.pdist(first).mean() + distance.pdist(second).mean()
+  return 2 * between - within
+
+
+def name_clusters(probabilities: np.ndarray, label: np.ndarray) -> np.ndarray:
+  """Gives each cluster the label of the image that is surest to be in it.
+
+  Makhzani et al. (2015), section 6: the label of the validation image with the
+  highest q(y = i | x).
+
+  Args:
+    probabilities: q(y | x) [N, C] of validation images.
+    label: int [N].
+
+  Returns:
+    int [C], the label of each cluster.
+  """
+  return label[probabilities.argmax(axis=0)]
+
+
+def clustering_accuracy(cluster: np.ndarray, label: np.ndarray) -> float:
+  """The share that the best one-to-one naming of clusters gets right.
+
+  Found by the Hungarian method (Kuhn, 1955). Where there are more clusters than
+  labels, or fewer, those left over count as wrong.
+
+  Args:
+    cluster: int [N].
+    label: int [N].
+
+  Returns:
+    In %.
+  """
+  counts = sklearn_metrics.cluster.contingency_matrix(label, cluster)
+  matched = optimize.linear_sum_assignment(counts, maximize=True)
+  return 100 * counts[matched].sum() / len(label)
+
+
+def classification_error(
+    classifier: ClassifierMixin, train: Split, test: Split
+) -> float:
+  """The error of a classifier on one sample after fitting it to another.
+
+  Args:
+    classifier: of scikit-learn.
+    train: codes [N, n] and labels to fit it to.
+    test: codes [M, n] and labels.
+
+  Returns:
+    In %.
+  """
+  with warnings.catch_warnings():
+    # The number of iterations is a part of what the probe is.
+    warnings.simplefilter('ignore', ConvergenceWarning)
+    classifier.fit(*train)
+  return 100 * (1 - classifier.score(*test))
+
+
+def parzen_log_densities(
+    image: np.ndarray, sample: np.ndarray, bandwidths: np.ndarray
+) -> np.ndarray:
+  """The log-density of images under Gaussian windows around samples.
+
+  log 1/M sum_m N(x; s_m, h^2 I) (Parzen, 1962), in blocks of images.
+
+  Args:
+    image: float [N, ...].
+    sample: float [M, ...], of the same shape.
+    bandwidths: standard deviations h [H] of a pixel.
+
+  Returns:
+    float32 [H, N], in nats.
+  """
+  image = image.reshape(len(image), -1)
+  sample = jnp.asarray(sample.reshape(len(sample), -1))
+  found = [
+      _parzen_block(image[index], sample, bandwidths)
+      for index in _batches(len(image), BLOCK_SIZE)
+  ]
+  return np.concatenate(found, axis=1)[:, : len(image)]
+
+
+@jax.jit
+def _parzen_block(image, sample, bandwidths):
+  # Accelerators round the factors of a product unless told not to.
+  products = jnp.matmul(image, sample.T, precision=lax.Precision.HIGHEST)
+  squares = (jnp.sum(jnp.square(x), axis=1) for x in (image, sample))
+  square, sample_square = squares
+  distances = square[:, None] + sample_square - 2 * products
+  num_samples, size = sample.shape
+
+  def log_density(bandwidth):
+    variance = jnp.square(bandwidth)
+    kernels = jax.nn.logsumexp(-distances / (2 * variance), axis=1)
+    normalizer = 0.5 * size * jnp.log(2 * jnp.pi * variance)
+    return kernels - jnp.log(num_samples) - normalizer
+
+  return lax.map(log_density, bandwidths)
+
+
+def parzen_log_likelihood(
+    sample: np.ndarray, validation: np.ndarray, test: np.ndarray
+) -> tuple[float, float]:
+  """The mean log-likelihood of images under a Parzen window of samples.
+
+  Goodfellow et al. (2014), section 5: the bandwidth is the one of `BANDWIDTHS`
+  that makes the validation images most likely.
+
+  Args:
+    sample: float [M, ...].
+    validation: float [V, ...], to choose the bandwidth.
+    test: float [N, ...], N at least 2.
+
+  Returns:
+    The mean over the test images and its standard error, in nats.
+  """
+  likelihood = parzen_log_densities(validation, sample, BANDWIDTHS)
+  best = likelihood.mean(axis=1).argmax()
+  found = parzen_log_densities(test, sample, BANDWIDTHS[best : best + 1])[0]
+  found = found.astype(np.float64)
+  return found.mean(), found.std(ddof=1) / np.sqrt(len(found))
+
+
+def sample_fitted_gaussian(
+    code: np.ndarray, num_samples: int, generator: np.random.Generator
+) -> np.ndarray:
+  """Draws from the Gaussian that has the mean and the covariance of codes.
+
+  Args:
+    code: [N, Z].
+    num_samples: M.
+    generator: of random numbers.
+
+  Returns:
+    float32 [M, Z].
+  """
+  covariance = np.atleast_2d(np.cov(code, rowvar=False, bias=True))
+  # Rounding makes the covariance of a code that lies in a plane indefinite.
+  drawn = generator.multivariate_normal(
+      code.mean(axis=0), covariance, num_samples, check_valid='ignore'
+  )
+  return drawn.astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trained:
+  """One seed of a trained system.
+
+  Attributes:
+    model: of the system.
+    dataset: its data.
+    compiled: see `_compile`.
+    weights: `params` and `batch_stats`.
+    key: typed key [], of all random numbers of the analysis.
+  """
+
+  model: Model
+  dataset: Dataset
+  compiled: Mapping[str, Callable[..., Any]]
+  weights: Mapping[str, Any]
+  key: jax.Array
+
+  def run(self, name: str, rows: Any) -> Any:
+    """Runs a compiled function over arrays [N, ...]: NumPy [N, ...]."""
+    size = len(jax.tree.leaves(rows)[0])
+    key, found = self.stream(name), []
+    for index in _batches(size, BATCH_SIZE):
+      batch = jax.tree.map(lambda x, index=index: x[index], rows)
+      result = self.compiled[name](self.weights, key, index, batch)
+      found.append(jax.device_get(result))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:size], *found)
+
+  def stream(self, name: str) -> jax.Array:
+    """The key of what is drawn under a name."""
+    return jax.random.fold_in(self.key, zlib.crc32(name.encode()) >> 1)
+
+  def generator(self, name: str) -> np.random.Generator:
+    """NumPy's random numbers of what is drawn under a name."""
+    key = jax.random.key_data(self.stream(name))
+    return np.random.default_rng(np.asarray(key))
+
+  def marginal_batch(self, size: int) -> dict[str, np.ndarray]:
+    """What samplers see: labels as often as in the data, and none known.
+
+    A prior that is conditional on the label is then the whole mixture; a
+    decoder that is told the label gets one.
+    """
+    label = np.zeros(size, np.int32)
+    if self.dataset.train.label is not None:
+      label = self.generator('label').choice(self.dataset.train.label, size)
+    return {'label': label, 'is_labelled': np.zeros(size, bool)}
+
+  def told_parts(self) -> set[str]:
+    """The parts of its code that the decoder is told, not given."""
+    rows = np.zeros(1, np.int32), self.dataset.train.image[:1]
+    encode = self.compiled['code']
+    given = jax.eval_shape(encode, self.weights, self.key, *rows)
+    return self.model.code_sizes.keys() - given.keys()
+
+  def parzen(self, name: str, sample: np.ndarray) -> dict[str, float]:
+    """The numbers of a Parzen window of sampled images."""
+    validation = _some(_validation(self.dataset), MAX_BANDWIDTH_IMAGES)
+    images = (
+        np.asarray(feeding.scale(split.image))
+        for split in (validation, self.dataset.test)
+    )
+    mean, standard_error = parzen_log_likelihood(sample, *images)
+    return {name: mean, f'{name}_standard_error': standard_error}
+
+
+def _compile(objective):
+  """The functions of a model as `(weights, key, positions, rows)`, compiled.
+
+  `rows` are arrays [B, ...], and each row draws with its position's own key.
+  """
+  model, scale = objective.model, feeding.scale
+  functions = {
+      'code': lambda apply, keys, image: model.encode(
+          apply, scale(image), None
+      ),
+      'draw': lambda apply, keys, image: model.encode(
+          apply, scale(image), keys
+      ),
+      'representation': lambda apply, keys, image: model.represent(
+          apply, model.encode(apply, scale(image), None)
+      ),
+      'cluster': lambda apply, keys, image: model.cluster(apply, scale(image)),
+      'prior': lambda apply, keys, batch: model.prior(keys, batch),
+      'sample': lambda apply, keys, batch: model.sample(apply, keys, batch),
+      'decode': lambda apply, keys, code: model.decode(apply, code),
+      'bound': lambda apply, keys, image: _importance_weighted_bound(
+          model, apply, scale(image), keys
+      ),
+  }
+
+  def compiled(function):
+    @jax.jit
+    def run(weights, key, positions, rows):
+      apply, _ = train_step.bind(objective.networks, **weights, train=False)
+      return function(apply, randomness.position_keys(key, positions), rows)
+
+    return run
+
+  return {name: compiled(function) for name, function in functions.items()}
+
+
+def _importance_weighted_bound(model, apply, image, keys):
+  """log 1/K sum_k p(x, z_k) / q(z_k|x), [B] (Burda et al., 2016)."""
+  draws = jnp.arange(NUM_IMPORTANCE_SAMPLES)
+  # Under vmap the encoder, which does not depend on the draw, runs once.
+  log_weights = jax.vmap(
+      lambda draw: model.log_weight(
+          apply, image, randomness.fold_in(keys, draw)
+      )
+  )(draws)
+  total = jax.nn.logsumexp(log_weights, axis=0)
+  return total - jnp.log(NUM_IMPORTANCE_SAMPLES)
+
+
+def _measurements(model, labels):
+  """The measurements of a seed that the functions of a model allow."""
+  allowed = {
+      _energy_distance: model.encode and model.prior,
+      _clustering: model.cluster,
+      _probes: model.encode and labels,
+      _neighbours: model.cluster_heads and labels,
+      _parzen: model.sample,
+      _parzen_of_fitted_gaussian: (
+          model.encode and model.decode and not model.prior
+      ),
+      _bound: model.log_weight,
+  }
+  return [measurement for measurement, yes in allowed.items() if yes]
+
+
+def _energy_distance(trained):
+  image = _some(trained.dataset.test, MAX_CODES).image
+  code = trained.run('draw', image)
+  prior = trained.run('prior', trained.marginal_batch(len(image)))
+  return {'energy_distance': energy_distance(code['z'], prior['z'])}
+
+
+def _clustering(trained):
+  probabilities = trained.run('cluster', trained.dataset.test.image)
+  cluster, label = probabilities.argmax(axis=1), trained.dataset.test.label
+  num_clusters = probabilities.shape[1]
+  numbers = {'empty_clusters': num_clusters - len(np.unique(cluster))}
+  if label is None:
+    return numbers
+  validation = _validation(trained.dataset)
+  names = name_clusters(
+      trained.run('cluster', validation.image), validation.label
+  )
+  return numbers | {
+      'clustering_error': 100 * np.mean(names[cluster] != label),
+      'clustering_accuracy': clustering_accuracy(cluster, label),
+      'clustering_nmi': sklearn_metrics.normalized_mutual_info_score(
+          label, cluster
+      ),
+      'clustering_ari': sklearn_metrics.adjusted_rand_score(label, cluster),
+  }
+
+
+def _probes(trained):
+  """How well the style tells the label, which only the decoder should know."""
+  train = _some(trained.dataset.train, MAX_CODES)
+  # A classifier needs two classes.
+  if not trained.told_parts() or len(np.unique(train.label)) < 2:
+    return {}
+  train, test = (
+      Split(trained.run('code', split.image)['z'], split.label)
+      for split in (train, trained.dataset.test)
+  )
+  probes = {
+      'linear_probe_error': LogisticRegression(max_iter=1000),
+      'mlp_probe_error': MLPClassifier(max_iter=50, random_state=0),
+  }
+  return {
+      name: classification_error(
+          make_pipeline(StandardScaler(), probe), train, test
+      )
+      for name, probe in probes.items()
+  }
+
+
+def _neighbours(trained):
+  train = _some(trained.dataset.train, MAX_NEIGHBOURS)
+  train, test = (
+      Split(trained.run('representation', split.image), split.label)
+      for split in (train, trained.dataset.test)
+  )
+  classifier = KNeighborsClassifier(min(5, train.num_images))
+  return {'knn_error': classification_error(classifier, train, test)}
+
+
+def _parzen(trained):
+  sample = trained.run('sample', trained.marginal_batch(NUM_SAMPLES))
+  return trained.parzen('parzen_log_likelihood', sample)
+
+
+def _parzen_of_fitted_gaussian(trained):
+  image = _some(trained.dataset.train, MAX_NEIGHBOURS).image
+  code = sample_fitted_gaussian(
+      trained.run('code', image)['z'],
+      NUM_SAMPLES,
+      trained.generator('fitted_gaussian'),
+  )
+  return trained.parzen(
+      'parzen_log_likelihood_fitted_gaussian',
+      trained.run('decode', {'z': code}),
+  )
+
+
+def _bound(trained):
+  bound = trained.run('bound', trained.dataset.test.image)
+  return {'importance_weighted_bound': bound.mean(dtype=np.float64)}
+
+
+def _validation(dataset):
+  """The validation images, or else a tenth of those that were trained on."""
+  if dataset.validation.num_images:
+    return dataset.validation
+  size = dataset.train.num_images
+  return dataset.train.part(size - max(1, min(5000, size // 10)), size)
+
+
+def _some(split, most):
+  """So many images at most, always the same ones, of all parts of a split."""
+  if split.num_images <= most:
+    return split
+  index = np.random.default_rng(0).permutation(split.num_images)[:most]
+  return Split(*(None if part is None else part[index] for part in split))
+
+
+def _batches(size, batch_size):
+  """Indexes of batches of one shape; the last one repeats the last row."""
+  for start in range(0, size, batch_size):
+    yield np.minimum(np.arange(start, start + batch_size), size - 1)

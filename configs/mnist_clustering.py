@@ -1,0 +1,26 @@
+"""Clustering AAE on MNIST with 30 clusters (figure 9, section 6)."""
+
+from configs import default
+
+
+def get_config(variant='fast'):
+  """--config.num_clusters=16 for the other number of the paper."""
+  config = default.get_config()
+  config.objective = 'clustering_aae'
+  config.dataset.name = 'mnist'
+  config.dataset.num_validation = 5000
+  config.latent_size = 5
+  config.num_clusters = 30
+  default.hidden(config, 400, 400)
+  config.encoder.batch_norm = True
+  config.encoder.input_noise = 0.3
+  config.encoder.noise = 0.3
+  default.phases(config, 'reconstruction', 'discriminator', 'generator')
+  config.weights = {'generator': {'y_weight': 3.0, 'z_weight': 1.0}}
+  config.schedule.name = 'linear'
+  config.ema_decay = 0.999
+  config.batch_size = 200
+  config.epochs = 40
+  return default.variant(
+      config, variant, hidden=(3000, 3000), input_dropout=0.2, epochs=1500
+  )

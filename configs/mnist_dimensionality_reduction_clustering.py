@@ -1,0 +1,28 @@
+"""Dimensionality-reduction AAE on MNIST, 2-D, 20 clusters, no labels."""
+
+from configs import default
+
+
+def get_config(variant='fast'):
+  """Nothing but the images; figure 10 of the paper."""
+  config = default.get_config()
+  config.objective = 'dimensionality_reduction_clustering_aae'
+  config.dataset.name = 'mnist'
+  config.dataset.num_validation = 5000
+  config.num_clusters = 20
+  default.hidden(config, 400, 400)
+  config.encoder.batch_norm = True
+  config.encoder.input_noise = 0.3
+  config.encoder.noise = 0.3
+  default.phases(
+      config, 'reconstruction', 'discriminator', 'generator', 'separation'
+  )
+  config.weights = {
+      'generator': {'y_weight': 3.0, 'z_weight': 1.0},
+      'separation': {'threshold': 4.0},
+  }
+  config.schedule.name = 'linear'
+  config.ema_decay = 0.999
+  config.batch_size = 200
+  config.epochs = 40
+  return default.variant(config, variant)

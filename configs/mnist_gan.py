@@ -1,0 +1,19 @@
+"""Generative adversarial network on MNIST."""
+
+from configs import default
+
+
+def get_config():
+  """A decoder of Gaussian noise, and a discriminator of images."""
+  config = default.get_config()
+  config.objective = 'gan'
+  config.dataset.name = 'mnist'
+  config.latent_size = 20
+  default.hidden(config, 400, 400)
+  config.discriminator.activation = 'leaky_relu'
+  default.phases(
+      config, 'discriminator', 'generator', discriminator=2e-4, generator=2e-4
+  )
+  config.batch_size = 200
+  config.epochs = 30
+  return config

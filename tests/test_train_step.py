@@ -1,0 +1,417 @@
+"""Tests of aae_jax.train_step."""
+
+import dataclasses
+import functools
+import logging
+
+import chex
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import systems
+
+from aae_jax import networks, optimizers, train_state, train_step
+from aae_jax.datasets import feeding
+from aae_jax.objectives import Model, Objective
+from aae_jax.phases import Phase
+from aae_jax.types import AXIS
+
+NAMES = pytest.mark.parametrize('name', systems.NAMES)
+SEEDS = 2
+
+
+def semi_supervised(num_devices=2, num_seeds=SEEDS, seed=0):
+  """The system with the most phases, and with all that is random."""
+  return systems.system(
+      'semi_supervised_aae', num_devices, num_seeds=num_seeds, seed=seed,
+      optimizer=systems.SGD, ema_decay=0.9, **systems.NOISY,
+  )
+
+
+@functools.cache
+def seven_steps():
+  """State and metrics after a call of seven steps, past the first epoch."""
+  state, metrics, diverged = semi_supervised().train(7)
+  return state, metrics, diverged
+
+
+# What a phase changes.
+
+
+@NAMES
+def test_a_phase_changes_what_it_trains_and_nothing_else(name):
+  for phase, before, after, _, _ in systems.updates(name):
+    for network in before.params:
+      old, new = before.params[network], after.params[network]
+      if network not in phase.trains:
+        chex.assert_trees_all_equal(new, old)
+        continue
+      changed = [
+          not np.array_equal(one, other)
+          for one, other in zip(
+              jax.tree.leaves(new), jax.tree.leaves(old), strict=True
+          )
+      ]
+      assert any(changed), f'{phase.name} trains {network}'
+    same = ('step', 'hyperparams', 'ema', 'rng')
+    for field in same:
+      chex.assert_trees_all_equal(
+          systems.plain(getattr(after, field)),
+          systems.plain(getattr(before, field)),
+      )
+
+
+@NAMES
+def test_optimizer_state_belongs_to_its_phase(name):
+  """Public code shares one between phases."""
+  for phase, before, after, _, _ in systems.updates(name):
+    for key, new in after.opt_state.items():
+      if key == phase.name:
+        with pytest.raises(AssertionError):
+          chex.assert_trees_all_equal(new, before.opt_state[key])
+      else:
+        chex.assert_trees_all_equal(new, before.opt_state[key])
+
+
+@NAMES
+def test_statistics_change_only_where_a_loss_asks(name):
+  """In an adversarial autoencoder that is the reconstruction."""
+  for phase, before, after, _, asked in systems.updates(name):
+    assert not asked or phase.name in ('reconstruction', 'elbo')
+    for network, old in before.batch_stats.items():
+      is_same = all(
+          np.array_equal(one, other)
+          for one, other in zip(
+              jax.tree.leaves(after.batch_stats[network]),
+              jax.tree.leaves(old),
+              strict=True,
+          )
+      )
+      assert is_same == (network not in asked)
+
+
+@NAMES
+def test_metrics_are_named_by_their_phase(name):
+  for phase, _, _, metrics, _ in systems.updates(name):
+    assert f'{phase.name}/loss' in metrics
+    assert all(key.startswith(f'{phase.name}/') for key in metrics)
+    assert all(np.isfinite(value) for value in metrics.values())
+
+
+# The step, on systems of a few numbers.
+
+
+class Number(nn.Module):
+  """A network that is a number, whatever it is given."""
+
+  size: tuple[int, ...] = ()
+
+  @nn.compact
+  def __call__(self, x, *, rng=None, train=False):
+    return self.param('w', nn.initializers.zeros, self.size)
+
+
+def simple_step(*phases, **options):
+  """A compiled step of one device, and the state before it."""
+  objective = Objective(
+      {name: Number() for phase in phases for name in phase.trains},
+      phases, Model(),
+  )
+  batch = {'image': jnp.zeros((2, 1, 1, 1))}
+  average = bool(options.get('ema_decay'))
+  state = train_state.create(objective, jax.random.key(0), batch, average)
+  step = train_step.make_train_step(objective, **options)
+  mapped = jax.vmap(step, None, axis_name=AXIS, axis_size=1)
+  compiled = jax.jit(mapped)
+  return (
+      lambda state: jax.tree.map(lambda x: x[0], compiled(state, batch)), state
+  )
+
+
+def ascent(name, optimizer, **hyperparams):
+  """A phase whose loss falls by one for each one that its number grows."""
+
+  def loss_fn(apply, batch, rng, hyper):
+    value = apply(name, batch['image'])
+    return -value, {'value': value, **hyper}
+
+  return Phase(name, (name,), loss_fn, hyperparams, optimizer)
+
+
+def test_phases_see_the_newest_parameters():
+  sgd = optimizers.sgd()
+
+  def loss_fn(apply, batch, rng, hyper):
+    value = apply('first', batch['image'])
+    return apply('second', batch['image']), {'first': value}
+
+  phases = (
+      ascent('first', sgd, learning_rate=0.5),
+      Phase('second', ('second',), loss_fn, {'learning_rate': 1.0}, sgd),
+  )
+  step, state = simple_step(*phases)
+  state, metrics = step(state)
+  assert metrics['first/value'] == 0 and metrics['second/first'] == 0.5
+  assert state.params['first']['w'] == 0.5
+  assert state.params['second']['w'] == -1
+
+
+def test_losses_get_step_rates_and_weights():
+  step, state = simple_step(
+      ascent('number', optimizers.sgd(), learning_rate=0.5, weight=3.0)
+  )
+  for number in range(3):
+    assert state.step == number
+    state, metrics = step(state)
+    assert metrics['number/step'] == number
+    assert metrics['number/weight'] == 3
+    assert metrics['number/learning_rate'] == 0.5
+
+
+@pytest.mark.parametrize('optimizer', [optimizers.sgd(0.9), optimizers.adam()])
+def test_learning_rate_scales_the_update(optimizer):
+  """It is an array of the state, so a search can map over it."""
+  step, state = simple_step(ascent('number', optimizer, learning_rate=1.0))
+
+  def path(rate):
+    rate = {'number': {'learning_rate': jnp.float32(rate)}}
+    now, values = state.replace(hyperparams=rate), []
+    for _ in range(3):
+      now, _ = step(now)
+      values.append(now.params['number']['w'])
+    return np.array(values)
+
+  unit = path(1.0)
+  assert unit[0] > 0
+  # Powers of two scale without rounding.
+  np.testing.assert_array_equal(path(0.25), 0.25 * unit)
+  np.testing.assert_allclose(path(0.3), 0.3 * unit, rtol=1e-6)
+  np.testing.assert_array_equal(path(0.0), 0)
+
+
+@pytest.mark.parametrize(
+    'schedule, factors',
+    [
+        (optimizers.constant(4, 2), [1, 1, 1, 1]),
+        (optimizers.linear(4, 2), [1, 1, 1, 0.5]),
+        (optimizers.cosine(4, 2), 0.5 + 0.5 * np.cos(np.pi * np.arange(4) / 4)),
+        (optimizers.steps(4, 2, epochs=(1,)), [1, 1, 0.1, 0.1]),
+    ],
+)
+def test_schedules_are_inside_the_step(schedule, factors):
+  """Public code steps the schedule where it has no effect."""
+  optimizer = optimizers.scheduled(optimizers.sgd(), schedule)
+  step, state = simple_step(ascent('number', optimizer, learning_rate=0.5))
+  for total in 0.5 * np.cumsum(factors):
+    state, _ = step(state)
+    np.testing.assert_allclose(state.params['number']['w'], total, rtol=1e-5)
+
+
+@pytest.mark.parametrize('decay', [0.3, 0.999])
+def test_averages_warm_up(decay):
+  step, state = simple_step(
+      ascent('number', optimizers.sgd(), learning_rate=1.0), ema_decay=decay
+  )
+  expected = 0.0
+  for number in range(1, 4):
+    state, _ = step(state)
+    rate = min(decay, (1 + number) / (10 + number))
+    expected = rate * expected + (1 - rate) * number
+    found = state.ema['params']['number']['w']
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_no_averages_without_a_decay():
+  step, state = simple_step(
+      ascent('number', optimizers.sgd(), learning_rate=1.0)
+  )
+  assert step(state)[0].ema == {}
+
+
+def test_statistics_are_averaged_with_the_weights():
+  state, _, _ = seven_steps()
+  before = semi_supervised().init()
+  for key in ('params', 'batch_stats'):
+    newest = jax.tree.leaves(getattr(state, key))
+    averages = jax.tree.leaves(state.ema[key])
+    first = jax.tree.leaves(getattr(before, key))
+    for new, average, old in zip(newest, averages, first, strict=True):
+      # In between, for what has moved one way all along.
+      between = np.minimum(old, new) - 1e-6 <= average
+      between &= average <= np.maximum(old, new) + 1e-6
+      assert between.mean() > 0.5 and not np.array_equal(new, average)
+
+
+# Many steps, seeds and devices.
+
+
+@NAMES
+def test_every_system_takes_a_step(name):
+  """The whole of a step, without the cost of compiling it."""
+  built = systems.build(name, num_devices=4, num_seeds=SEEDS, ema_decay=0.9)
+  before = built.abstract_state()
+  after, metrics, diverged = jax.eval_shape(built.run(), before, built.data(), 1)
+  chex.assert_trees_all_equal_shapes_and_dtypes(after, before)
+  assert all(value.shape == (SEEDS,) for value in metrics.values())
+  assert diverged.keys() == {
+      f'{phase.name}/loss' for phase in built.objective.phases
+  }
+
+
+def test_calls_of_any_length_make_the_same_steps():
+  """Bit for bit, across the end of an epoch of five steps."""
+  assert semi_supervised().experiment.feed.steps_per_epoch == 5
+  expected, _, _ = seven_steps()
+  state, _, _ = semi_supervised().train(2, 1, 4)
+  assert state.step == 7
+  chex.assert_trees_all_equal(systems.plain(state), systems.plain(expected))
+
+
+def test_metrics_are_means_over_the_steps_of_a_call():
+  system = semi_supervised()
+  _, expected, _ = seven_steps()
+  state, first, _ = system.train(3)
+  _, second, _ = system.train(4, state=state)
+  for key, value in expected.items():
+    mean = (3 * first[key] + 4 * second[key]) / 7
+    np.testing.assert_allclose(value, mean, rtol=1e-5)
+
+
+def test_replicas_are_equal():
+  """`out_axes=None` takes the first device's without a look at the others."""
+  for leaf in jax.tree.leaves(seven_steps()[:2]):
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      leaf = jax.random.key_data(leaf)
+    shards = [np.asarray(shard.data) for shard in leaf.addressable_shards]
+    assert len(shards) == 2
+    np.testing.assert_array_equal(shards[0], shards[1])
+
+
+@pytest.mark.parametrize('num_devices', [1, 2, 4])
+def test_seeds_and_devices_change_nothing_but_rounding(num_devices):
+  """The second seed of two on two devices is that seed alone on any number."""
+  steps = 4
+  together, metrics, _ = semi_supervised().train(steps)
+  expected = train_step.map_seeds(
+      lambda x: x[1:], together, train_state.SEED_AXES
+  )
+  system = semi_supervised(num_devices, num_seeds=1, seed=1)
+  state, alone, _ = system.train(steps)
+  chex.assert_trees_all_close(
+      systems.plain(state), systems.plain(expected), rtol=1e-3, atol=1e-5
+  )
+  for key, value in alone.items():
+    np.testing.assert_allclose(value, metrics[key][1:], rtol=1e-3, atol=1e-5)
+
+
+def test_seeds_differ():
+  state, metrics, _ = seven_steps()
+  first, second = metrics['reconstruction/loss']
+  assert first != second
+  assert state.params['encoder']['y']['kernel'].shape[0] == SEEDS
+
+
+def test_a_call_compiles_once(caplog):
+  """For the state as it begins and as a call leaves it, for any length."""
+  system = semi_supervised()
+  state = system.init()
+  system.train(1)
+  with jax.log_compiles(), caplog.at_level(logging.WARNING):
+    for num_steps in (1, 2, 3):
+      state, *_ = system.run(state, system.data, num_steps)
+    assert 'ompil' not in caplog.text
+    jax.jit(lambda x: x + 1)(1.0)
+    assert 'ompil' in caplog.text
+
+
+def test_the_state_is_donated():
+  system = semi_supervised()
+  state = system.init()
+  system.run(state, system.data, 1)
+  assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+
+
+def test_rates_are_those_of_a_seed():
+  system = semi_supervised()
+  state = system.init()
+  still = {
+      phase: {k: v.at[1].set(0.0) for k, v in values.items()}
+      for phase, values in state.hyperparams.items()
+  }
+  sharding = train_step.replicated(system.experiment.devices)
+  still = jax.device_put(still, sharding)
+  before = systems.plain(state.params)
+  after = systems.plain(system.train(2, state=state.replace(hyperparams=still))[0].params)
+  kernel = lambda params: params['decoder']['trunk']['Dense_0']['kernel']
+  assert not np.array_equal(kernel(after)[0], kernel(before)[0])
+  chex.assert_trees_all_equal(
+      *(jax.tree.map(lambda x: x[1], part) for part in (after, before))
+  )
+
+
+def test_divergence_names_the_first_step_of_its_seed():
+  system = semi_supervised()
+  state, _, diverged = system.train(2)
+  assert all((first == -1).all() for first in diverged.values())
+  rates = dict(state.hyperparams)
+  rate = rates['classification']['learning_rate'].at[1].set(jnp.inf)
+  rates['classification'] = {'learning_rate': rate}
+  sharding = train_step.replicated(system.experiment.devices)
+  state = state.replace(hyperparams=jax.device_put(rates, sharding))
+  _, metrics, diverged = system.train(4, state=state)
+  # The last phase of step 2 spoils the encoder for step 3.
+  for key, first in diverged.items():
+    np.testing.assert_array_equal(first, [-1, 3])
+    assert np.isfinite(metrics[key][0]) and not np.isfinite(metrics[key][1])
+
+
+@pytest.mark.parametrize('num_devices', [1, 2])
+@pytest.mark.parametrize('num_seeds', [1, 2])
+def test_every_example_counts_once_an_epoch(num_devices, num_seeds):
+  """A network of a number for each image counts how often it was seen."""
+  num_examples, batch_size = 12, 4
+
+  def loss_fn(apply, batch, rng, hyper):
+    counts = apply('counts', batch['image'])
+    index = jnp.round(255 * batch['image'][:, 0, 0, 0]).astype(int)
+    return -jnp.mean(counts[index]), {}
+
+  # A step raises the number of each example of the batch by one.
+  phase = Phase(
+      'counting', ('counts',), loss_fn, {'learning_rate': float(batch_size)},
+      optimizers.sgd(),
+  )
+  objective = Objective({'counts': Number((num_examples,))}, (phase,), Model())
+  devices = jax.local_devices()[:num_devices]
+  sharding = train_step.replicated(devices)
+  index = np.arange(num_examples, dtype=np.uint8)
+  feed = feeding.Feed(num_examples, batch_size, 0, num_devices)
+  data = jax.device_put(
+      feeding.Data(
+          index.reshape(-1, 1, 1, 1), index.astype(np.int32),
+          np.zeros((num_seeds, num_examples), bool),
+          np.zeros((num_seeds, 0), np.int32),
+      ),
+      sharding,
+  )
+  create = lambda key: train_state.create(
+      objective, key, feeding.example_batch(feed, (1, 1, 1)), average=False
+  )
+  keys = jax.random.split(jax.random.key(0), num_seeds)
+  state = jax.vmap(create, out_axes=train_state.SEED_AXES)(keys)
+  run = train_step.parallelize(
+      train_step.make_train_step(objective), feed, num_seeds, devices
+  )
+  state = jax.device_put(state, sharding)
+  seen = []
+  for num_steps in (2, 1, 4, 2):
+    state, _, _ = run(state, data, num_steps)
+    seen.append(np.asarray(state.params['counts']['w']))
+  np.testing.assert_array_equal(seen[0].sum(axis=1), 8)
+  np.testing.assert_array_equal(seen[1], 1)
+  np.testing.assert_array_equal(seen[3], 3)
+  if num_seeds > 1:
+    assert not np.array_equal(seen[0][0], seen[0][1])
