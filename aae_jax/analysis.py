@@ -389,14 +389,18 @@ def _importance_weighted_bound(model, apply, image, keys):
 
 def _measurements(model, labels):
   """The measurements of a seed that the functions of a model allow."""
+  parts = model.code_sizes.keys()
   allowed = {
-      _energy_distance: model.encode and model.prior,
+      _energy_distance: model.encode and model.prior and 'z' in parts,
       _clustering: model.cluster,
       _probes: model.encode and labels,
       _neighbours: model.cluster_heads and labels,
       _parzen: model.sample,
       _parzen_of_fitted_gaussian: (
-          model.encode and model.decode and not model.prior
+          model.encode
+          and model.decode
+          and not model.prior
+          and parts == {'z'}
       ),
       _bound: model.log_weight,
   }

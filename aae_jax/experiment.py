@@ -7,7 +7,9 @@ compiled or written.
 from collections.abc import Callable, Mapping
 import dataclasses
 import functools
+import importlib
 import inspect
+import math
 from typing import Any
 
 import jax
@@ -119,10 +121,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     InputError: names the first key that is wrong, and what was expected.
   """
   _check_numbers(config)
-  if config.objective not in objectives.OBJECTIVES:
-    raise errors.unknown(
-        'objective', config.objective, objectives.OBJECTIVES
-    )
+  find('objective', objectives.OBJECTIVES, config.objective)
   dataset = datasets.load(**config.dataset)
   devices = tuple(jax.local_devices())
   feed = _build_feed(config, dataset, len(devices))
@@ -150,9 +149,8 @@ def build_objective(
   Raises:
     InputError: names the first key that is wrong, and what was expected.
   """
-  objective = objectives.OBJECTIVES[config.objective](
-      _build_parts(config, image_shape, num_classes)
-  )
+  builder = find('objective', objectives.OBJECTIVES, config.objective)
+  objective = builder(_build_parts(config, image_shape, num_classes))
   _check_labels(config, objective)
   return _with_optimizers(config, objective, steps_per_epoch)
 
@@ -176,16 +174,39 @@ def build_part(
   """
   options = {k: v for k, v in dict(options).items() if v is not None}
   name = options.pop('name')
-  if name not in registry:
-    raise errors.unknown(section, name, registry)
-  takes = set(inspect.signature(registry[name]).parameters) - set(given)
+  builder = find(section, registry, name)
+  takes = set(inspect.signature(builder).parameters) - set(given)
   for key in options:
     if key not in takes:
       raise errors.InputError(
           f'{section}.{key}={options[key]} is given, but {section} {name!r} '
           f'takes {", ".join(sorted(takes)) or "no options"}.'
       )
-  return registry[name](**given, **options)
+  return builder(**given, **options)
+
+
+def find(
+    section: str, registry: Mapping[str, Callable[..., Any]], name: str
+) -> Callable[..., Any]:
+  """What is registered under a name, or the user's own 'module:function'.
+
+  Raises:
+    InputError: there is neither.
+  """
+  if ':' not in name:
+    if name not in registry:
+      raise errors.unknown(section, name, registry)
+    return registry[name]
+  module, function = name.split(':', 1)
+  try:
+    found = getattr(importlib.import_module(module), function)
+    inspect.signature(found)
+  except (ImportError, AttributeError, TypeError, ValueError) as error:
+    raise errors.InputError(
+        f"{section} {name!r} cannot be imported ({error}); expected "
+        "'module:function'."
+    ) from None
+  return found
 
 
 def _check_numbers(config):
@@ -193,7 +214,15 @@ def _check_numbers(config):
     _require(config, key, lambda value: value >= 1, 'at least 1')
   for key in ('epochs', 'evaluate_every_epochs'):
     _require(config, key, lambda value: value >= 1, 'at least 1')
-  _require(config, 'seed', lambda value: value >= 0, 'at least 0')
+  for key in ('labelled_batch_size', 'num_clusters'):
+    if key in config:
+      _require(config, key, lambda value: value >= 1, 'at least 1')
+  _require(
+      config,
+      'seed',
+      lambda value: 0 <= value <= 2**31 - config.num_seeds,
+      'at least 0, and below 2^31 for every seed',
+  )
   _require(config, 'ema_decay', lambda value: 0 <= value < 1, 'in [0, 1)')
   _require(
       config,
@@ -236,13 +265,17 @@ def _build_feed(config, dataset, num_devices):
 def _build_parts(config, image_shape, num_classes):
   return objectives.Parts(
       encoder=lambda heads: _network(
-          networks.Encoder, 'encoder', config, heads=heads
+          networks.Encoder, 'encoder', config, networks.TRUNKS, heads=heads
       ),
       decoder=lambda: _network(
-          networks.Decoder, 'decoder', config, image_shape=image_shape
+          networks.Decoder,
+          'decoder',
+          config,
+          networks.decoder_trunks(image_shape),
+          image_shape=image_shape,
       ),
       discriminator=lambda: _network(
-          networks.Discriminator, 'discriminator', config
+          networks.Discriminator, 'discriminator', config, networks.TRUNKS
       ),
       latent_size=config.latent_size,
       posterior=lambda size: build_part(
@@ -254,15 +287,13 @@ def _build_parts(config, image_shape, num_classes):
           config, priors.LABEL_PRIORS, num_classes=_classes(num_classes)
       ),
       num_classes=lambda: _classes(num_classes),
-      num_clusters=lambda: config.num_clusters,
+      num_clusters=lambda: _num_clusters(config),
   )
 
 
 def _prior(config, registry, dense=False, **given):
   """The configuration's prior, if `registry` has it."""
   name = config.prior.name
-  if ':' in name and registry is priors.PRIORS:
-    registry = {name: priors.imported(name)}
   if name in priors.PRIORS and name not in registry:
     raise errors.InputError(
         f'objective {config.objective!r} needs a prior with a place for each '
@@ -287,9 +318,18 @@ def _classes(num_classes):
   return num_classes
 
 
-def _network(module, section, config, **given):
+def _num_clusters(config):
+  if 'num_clusters' not in config:
+    raise errors.InputError(
+        f'objective {config.objective!r} forms clusters; expected num_clusters '
+        'in the configuration.'
+    )
+  return config.num_clusters
+
+
+def _network(module, section, config, trunks, **given):
   """A network: the module's own options, and its trunk's."""
-  options = dict(config[section])
+  options = {k: v for k, v in config[section].items() if v is not None}
   for key, known in (
       ('activation', networks.ACTIVATIONS),
       ('initializer', networks.INITIALIZERS),
@@ -297,9 +337,29 @@ def _network(module, section, config, **given):
   ):
     if key in options and options[key] not in known:
       raise errors.unknown(f'{section}.{key}', options[key], known)
+  _check_network(section, options)
   fields = {field.name for field in dataclasses.fields(module)}
   own = {key: options.pop(key) for key in list(options) if key in fields}
-  return module(networks.Perceptron(**options), **own, **given)
+  options['name'] = options.pop('network')
+  # Fields of every flax module, which no configuration chooses.
+  trunk = build_part(section, trunks, options, name=None, parent=None)
+  return module(trunk, **own, **given)
+
+
+def _check_network(section, options):
+  """The numbers of a network, in what it can do with them."""
+  for key, accepts, expected in (
+      ('hidden', lambda sizes: min(sizes, default=1) >= 1, 'sizes above 0'),
+      ('channels', lambda sizes: min(sizes, default=0) >= 1,
+       'one or more, above 0'),
+      ('noise', lambda std: std >= 0, 'at least 0'),
+      ('input_noise', lambda std: std >= 0, 'at least 0'),
+      ('input_dropout', lambda share: 0 <= share < 1, 'in [0, 1)'),
+  ):
+    if key in options and not accepts(options[key]):
+      raise errors.InputError(
+          f'{section}.{key} is {options[key]}; expected {expected}.'
+      )
 
 
 def _check_labels(config, objective):
@@ -363,18 +423,6 @@ def _with_optimizers(config, objective, steps_per_epoch):
 
 
 def _with_optimizer(config, schedule, phase):
-  if phase.name not in config.optimizer:
-    raise errors.InputError(
-        f'objective {config.objective!r} has a phase {phase.name!r}; expected '
-        f'optimizer.{phase.name} in the configuration.'
-    )
-  options = dict(config.optimizer[phase.name])
-  learning_rate = options.pop('learning_rate')
-  if learning_rate < 0:
-    raise errors.InputError(
-        f'optimizer.{phase.name}.learning_rate is {learning_rate}; expected '
-        'at least 0.'
-    )
   weights = dict(config.weights.get(phase.name, {}))
   for key in weights:
     if key not in phase.hyperparams or key == 'learning_rate':
@@ -383,13 +431,24 @@ def _with_optimizer(config, schedule, phase):
           key,
           set(phase.hyperparams) - {'learning_rate'},
       )
-  optimizer = build_part(
-      f'optimizer.{phase.name}', optimizers.OPTIMIZERS, options
-  )
+  optimizer, rate = phase.optimizer, phase.hyperparams['learning_rate']
+  if phase.name in config.optimizer:
+    optimizer, rate = _optimizer(phase.name, config.optimizer[phase.name])
   return dataclasses.replace(
       phase,
       optimizer=optimizers.scheduled(optimizer, schedule),
-      hyperparams={
-          **phase.hyperparams, 'learning_rate': learning_rate, **weights
-      },
+      hyperparams={**phase.hyperparams, **weights, 'learning_rate': rate},
   )
+
+
+def _optimizer(phase_name, options):
+  """The optimizer of a phase, and its learning rate."""
+  options = dict(options)
+  learning_rate = options.pop('learning_rate')
+  if not 0 <= learning_rate < math.inf:
+    raise errors.InputError(
+        f'optimizer.{phase_name}.learning_rate is {learning_rate}; expected '
+        'a finite number of at least 0.'
+    )
+  section = f'optimizer.{phase_name}'
+  return build_part(section, optimizers.OPTIMIZERS, options), learning_rate

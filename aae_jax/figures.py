@@ -37,7 +37,7 @@ from aae_jax.train_state import TrainState
 
 DPI = 150
 BATCH_SIZE = 1000
-MAX_POINTS = 5000
+MAX_POINTS = 10_000
 """Of a scatter plot: more of them hide each other."""
 
 PRIOR_DRAWS = 1_000_000
@@ -156,7 +156,15 @@ def draw_latent(
     title: what is seen.
     note: of what it is.
     axis_names: of the two coordinates.
+
+  Raises:
+    ValueError: the codes are not 2-D.
   """
+  if code.ndim != 2 or code.shape[1] != 2:
+    raise ValueError(
+        f'codes have the shape {code.shape}; expected [N, 2], as they are '
+        'drawn in the plane.'
+    )
   panels = [('codes of images', code, label)]
   if prior is not None:
     panels.append(('samples of the prior', prior, prior_label))
@@ -304,23 +312,29 @@ def draw_clusters(
 def draw_curves(
     rows: Sequence[Mapping[str, Any]],
     phases: Sequence[str],
+    title: str = 'The training, epoch by epoch',
     note: str = '',
-    title: str = 'Losses and accuracies while training',
 ) -> Figure:
   """Draws the metrics of every epoch: means and ranges over the seeds.
 
   Args:
     rows: of `metrics.jsonl`; values that are not finite are None.
     phases: whose losses to draw, in this order.
-    note: of what it is.
     title: what is seen.
+    note: of what it is.
+
+  Raises:
+    ValueError: no row has a loss of these phases.
   """
   panels = _panels(rows, phases)
+  if not panels:
+    raise ValueError(
+        f'no row has a loss of the phases {", ".join(phases)}; expected '
+        'PHASE/loss in the rows of metrics.jsonl.'
+    )
   num_columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
   num_rows = math.ceil(len(panels) / num_columns)
-  figure = _figure(
-      3.3 * num_columns, 2.6 * num_rows + 0.6, title, note
-  )
+  figure = _figure(3.3 * num_columns, 2.6 * num_rows + 0.6, title, note)
   all_axes = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
   for axes, panel in zip(all_axes, panels, strict=False):
     _draw_panel(axes, rows, panel)
@@ -385,7 +399,7 @@ class _Trained:
         compiled(keys, {'label': part, 'is_labelled': known})
         for part in (label, np.roll(label, 1))
     )
-    decides = not np.array_equal(drawn, other)
+    decides = not np.array_equal(drawn, other, equal_nan=True)
     return drawn, label if decides else None
 
 
@@ -393,7 +407,7 @@ def _first_seed(experiment: Experiment, state: TrainState) -> _Trained:
   weights = state.ema or {
       'params': state.params, 'batch_stats': state.batch_stats
   }
-  weights = jax.tree.map(lambda x: x[0], jax.device_get(weights))
+  weights = jax.tree.map(lambda x: jnp.asarray(x[0]), jax.device_get(weights))
   networks = experiment.objective.networks
 
   def compiled(function):
@@ -405,14 +419,15 @@ def _first_seed(experiment: Experiment, state: TrainState) -> _Trained:
     return lambda *arguments: jax.device_get(run(weights, *arguments))
 
   seeds = experiment.seeds
-  seed = f'seed {seeds[0]}' + (f' of {len(seeds)}' if len(seeds) > 1 else '')
+  first = f' (first of {len(seeds)})' if len(seeds) > 1 else ''
   averaged = ', averaged weights' if state.ema else ''
   return _Trained(
       experiment.objective.model,
       compiled,
       *_held_out(experiment.dataset),
       experiment.dataset.num_classes,
-      f'{_run_name(experiment)}, {seed}, step {int(state.step):,}{averaged}',
+      f'{_run_name(experiment)}, seed {seeds[0]}{first}, '
+      f'step {int(state.step):,}{averaged}',
   )
 
 
@@ -475,7 +490,9 @@ def _latent(trained):
   label = None if label is None else label[index]
   method, axis_names, project = _projection(code, label)
   beside = ' beside samples of the prior' if model.prior else ''
-  title = f'Codes of {len(code):,} {trained.kind}{method or beside}'
+  whole = trained.held_out.num_images
+  number = f'{len(code):,} of {whole:,}' if len(code) < whole else f'{whole:,}'
+  title = f'Codes of {number} {trained.kind}{method or beside}'
   prior, prior_label, heads = None, None, None
   if model.prior:
     represent = lambda apply, keys, batch: model.represent(
@@ -566,7 +583,7 @@ def _styles(trained):
       image,
       styled.reshape(len(index), num_labels, *image.shape[1:]),
       [str(k) for k in range(num_labels)],
-      title=f'Each row: the style of one of the {trained.kind}, every label',
+      title=f'Styles of {trained.kind}, decoded with each of the labels',
       note=trained.name,
   )
 

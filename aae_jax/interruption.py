@@ -22,9 +22,10 @@ class Interruption:
   def __init__(self):
     """Watches nothing yet."""
     self.signal = None
-    self._is_deferred = False
+    self.is_deferred = False
 
   def __enter__(self) -> 'Interruption':
+    """Takes the place of Python's own handlers."""
     self._receiver, self._sender = socket.socketpair()
     self._sender.setblocking(False)
     self._handlers = {
@@ -34,23 +35,29 @@ class Interruption:
     self._wakeup = signal.set_wakeup_fd(
         self._sender.fileno(), warn_on_full_buffer=False
     )
-    threading.Thread(target=self._watch, daemon=True).start()
+    self._watcher = threading.Thread(target=self._watch, daemon=True)
+    self._watcher.start()
     return self
 
   def __exit__(self, error_type, error, traceback) -> None:
+    """Puts the handlers back that were there before."""
     signal.set_wakeup_fd(self._wakeup)
     for number, handler in self._handlers.items():
       signal.signal(number, handler)
     self._sender.close()
+    self._watcher.join()
 
   @contextlib.contextmanager
   def deferred(self):
     """While there is something to save, signals are noted in `signal`."""
-    self._is_deferred = True
+    self.is_deferred = True
     try:
       yield
     finally:
-      self._is_deferred = False
+      self.is_deferred = False
+    # The training may have ended before it saw the signal.
+    if self.signal:
+      self.leave('what was saved before stays; the same command goes on.')
 
   def leave(self, message: str) -> None:
     """Ends the process with the usual exit status of the signal."""
@@ -60,9 +67,10 @@ class Interruption:
     os._exit(128 + self.signal)
 
   def _watch(self):
-    while received := self._receiver.recv(1):
-      is_first, self.signal = self.signal is None, received[0]
-      if not self._is_deferred:
-        self.leave('what was saved before stays; the same command goes on.')
-      if not is_first and self.signal == signal.SIGINT:
-        self.leave('at once; the same command goes on from what was saved.')
+    with self._receiver:
+      while received := self._receiver.recv(1):
+        is_first, self.signal = self.signal is None, received[0]
+        if not self.is_deferred:
+          self.leave('what was saved before stays; the same command goes on.')
+        if not is_first and self.signal == signal.SIGINT:
+          self.leave('at once; the same command goes on from what was saved.')

@@ -162,6 +162,24 @@ def gan(parts: Parts) -> Objective:
   )
 
 
+def classifier(parts: Parts) -> Objective:
+  """The encoder alone, trained on the labelled images and no others.
+
+  The plain network that semi-supervised systems are compared with.
+  """
+  return Objective(
+      networks={'encoder': parts.encoder({'y': parts.num_classes()})},
+      phases=(phases.plain_classification(_label_logits),),
+      model=Model(
+          classify=lambda apply, image: jax.nn.softmax(
+              _label_logits(apply, image, None)
+          )
+      ),
+      labels=True,
+      labelled_batch=True,
+  )
+
+
 def aae(parts: Parts) -> Objective:
   """Adversarial autoencoder (Makhzani et al., 2015, section 2)."""
   posterior = parts.posterior(parts.latent_size)
@@ -259,6 +277,7 @@ OBJECTIVES = {
     'autoencoder': autoencoder,
     'vae': vae,
     'gan': gan,
+    'classifier': classifier,
     'aae': aae,
     'label_regularized_aae': label_regularized_aae,
     'supervised_aae': supervised_aae,
@@ -278,6 +297,10 @@ def _autoencoder(parts, **posterior):
 
 def _decode(apply, code):
   return apply('decoder', phases.join(code))
+
+
+def _label_logits(apply, image, rng):
+  return apply('encoder', image, rng=rng)['y']
 
 
 def _style(apply, code):
@@ -380,11 +403,10 @@ def _two_codes(parts, size, decode=_decode, heads=None, represent=_style):
 
 def _with_classification(base):
   encode = base.model.encode
-  logits = lambda apply, image, rng: apply('encoder', image, rng=rng)['y']
   classify = lambda apply, image: encode(apply, image, None)['y']
   return dataclasses.replace(
       base,
-      phases=(*base.phases, phases.classification(logits)),
+      phases=(*base.phases, phases.classification(_label_logits)),
       model=dataclasses.replace(base.model, classify=classify),
       labels=True,
       labelled_batch=True,

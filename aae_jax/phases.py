@@ -164,7 +164,9 @@ def regularization(
 
   weights = {f'{part}_weight': 1.0 for part in discriminators}
   return (
-      Phase('discriminator', tuple(discriminators.values()), discriminator_loss),
+      Phase(
+          'discriminator', tuple(discriminators.values()), discriminator_loss
+      ),
       Phase(
           'generator',
           generator,
@@ -184,12 +186,40 @@ def classification(logits: Callable[[Apply, Array, Keys], Array]) -> Phase:
     logits: `(apply, image, rng) -> [B, num_classes]`.
   """
 
-  def loss_fn(apply, batch, rng, hyper):
-    del hyper
+  def labelled_logits(apply, batch, rng):
     size = batch['labelled_image'].shape[0]
     image = jnp.concatenate([batch['labelled_image'], batch['image']])
     keys = jnp.concatenate([rng['labelled_image'], rng['image']])
-    logit = logits(apply, image, keys)[:size]
+    return logits(apply, image, keys)[:size]
+
+  return _classification(labelled_logits)
+
+
+def plain_classification(
+    logits: Callable[[Apply, Array, Keys], Array],
+) -> Phase:
+  """The same of an encoder that never sees an unlabelled image.
+
+  The one phase of its system, so it updates the statistics of batch
+  normalization.
+
+  Args:
+    logits: `(apply, image, rng) -> [B, num_classes]`.
+  """
+
+  def labelled_logits(apply, batch, rng):
+    apply = functools.partial(apply, update_stats=True)
+    return logits(apply, batch['labelled_image'], rng['labelled_image'])
+
+  return _classification(labelled_logits)
+
+
+def _classification(labelled_logits):
+  """The phase, given `(apply, batch, rng) -> [L, num_classes]`."""
+
+  def loss_fn(apply, batch, rng, hyper):
+    del hyper
+    logit = labelled_logits(apply, batch, rng)
     label = batch['labelled_label']
     loss = optax.softmax_cross_entropy_with_integer_labels(logit, label)
     error = jnp.argmax(logit, axis=-1) != label

@@ -6,7 +6,6 @@ for the variational autoencoder.
 
 from collections.abc import Callable
 import dataclasses
-import importlib
 
 import jax
 import jax.numpy as jnp
@@ -153,22 +152,6 @@ def categorical(size: int) -> Prior:
   return Prior(
       lambda rng, batch: jax.nn.one_hot(randomness.integers(rng, size), size)
   )
-
-
-def imported(name: str) -> Callable[..., Prior]:
-  """The user's own builder, of `size` and options, as 'module:function'.
-
-  Raises:
-    InputError: there is no such function.
-  """
-  module, function = name.split(':', 1)
-  try:
-    return getattr(importlib.import_module(module), function)
-  except (ImportError, AttributeError) as error:
-    raise errors.InputError(
-        f'prior {name!r} cannot be imported ({error}); expected '
-        "'module:function'."
-    ) from None
 
 
 @dataclasses.dataclass(frozen=True)

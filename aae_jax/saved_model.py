@@ -23,7 +23,7 @@ from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.datasets.feeding import Feed
 from aae_jax.objectives import Objective
 from aae_jax.train_state import TrainState
-from aae_jax.types import Apply, Array, Batch, Code, Keys
+from aae_jax.types import Apply, Array, Batch, Code, Key, Keys
 
 _NEEDS = {
     'encode': ('encode',),
@@ -157,7 +157,7 @@ class LoadedModel:
     self.code_sizes = dict(model.code_sizes)
     self._variables = variables
     self.scale = signature.scale
-    self._pure = _PureFunctions(objective, signature.scale)
+    self._pure = _PureFunctions(objective, signature)
     self._compiled = {
         name: jax.jit(getattr(self._pure, name)) for name in self.functions
     }
@@ -234,21 +234,12 @@ class LoadedModel:
     """
     if n < 1:
       raise errors.InputError(f'n is {n}; expected at least 1.')
-    key = jax.random.key(seed)
-    keys, label_keys = (
-        randomness.position_keys(jax.random.fold_in(key, part), jnp.arange(n))
-        for part in range(2)
-    )
     if not self._samples_by_label:
       self._refuse_label('sample', label)
-      batch = {}
-    elif label is None:
-      drawn = randomness.integers(label_keys, self.num_classes)
-      batch = {'label': drawn, 'is_labelled': np.zeros(n, bool)}
-    else:
-      given = self._checked_label(label, n)
-      batch = {'label': given, 'is_labelled': np.ones(n, bool)}
-    return self._call('sample', False, keys, batch)
+    elif label is not None:
+      label = self._checked_label(label, n)
+    key, positions = jax.random.key(seed), np.arange(n)
+    return self._call('sample', False, key, positions, label)
 
   @functools.cached_property
   def _decodes_by_label(self) -> bool:
@@ -262,7 +253,7 @@ class LoadedModel:
     """Whether the system looks for a label when it samples."""
     keys = jax.eval_shape(jax.random.split, jax.random.key(0))
     try:
-      jax.eval_shape(self._pure.sample, self._variables, keys, {})
+      jax.eval_shape(self._pure.sample_batch, self._variables, keys, {})
     except KeyError as error:
       if error.args[0] not in ('label', 'is_labelled'):
         raise
@@ -287,7 +278,8 @@ class LoadedModel:
         and shape[-3:] != self.image_shape
     ):
       image = image[..., None]
-    if image.shape[-3:] != self.image_shape or image.ndim > 4:
+    is_right = image.shape[-3:] == self.image_shape and image.ndim <= 4
+    if not is_right or not image.size:
       sizes = ', '.join(map(str, self.image_shape))
       raise errors.InputError(
           f'image has the shape {shape}; expected ({sizes}), or (B, {sizes}) '
@@ -359,7 +351,7 @@ class _PureFunctions:
   """Functions of a system's variables and of batches, without any check."""
 
   objective: Objective
-  scale: float
+  signature: Signature
 
   def encode(self, variables: Any, image: Array) -> Code:
     model, apply = self.objective.model, self._apply(variables)
@@ -389,7 +381,20 @@ class _PureFunctions:
     model, apply = self.objective.model, self._apply(variables)
     return model.represent(apply, self.encode(variables, image))
 
-  def sample(self, variables: Any, keys: Keys, batch: Batch) -> Array:
+  def sample(
+      self, variables: Any, key: Key, positions: Array, label: Array | None
+  ) -> Array:
+    keys, label_keys = (
+        randomness.position_keys(jax.random.fold_in(key, part), positions)
+        for part in range(2)
+    )
+    is_labelled = jnp.full(positions.shape, label is not None)
+    if label is None:
+      label = randomness.integers(label_keys, self.signature.num_classes or 1)
+    batch = {'label': label, 'is_labelled': is_labelled}
+    return self.sample_batch(variables, keys, batch)
+
+  def sample_batch(self, variables: Any, keys: Keys, batch: Batch) -> Array:
     return self.objective.model.sample(self._apply(variables), keys, batch)
 
   def _apply(self, variables: Any) -> Apply:
@@ -403,7 +408,7 @@ class _PureFunctions:
   def _scaled(self, image: Array) -> Array:
     is_scaled = image.dtype != jnp.uint8
     image = image.astype(jnp.float32)
-    return image if is_scaled else image / self.scale
+    return image if is_scaled else image / self.signature.scale
 
 
 def export(workdir: epath.PathLike) -> Sequence[str]:
@@ -530,17 +535,21 @@ def _without_data(
       config.get('labelled_batch_size', 0),
       num_devices=1,
   )
-  return experiments.Experiment(
+  objective = experiments.build_objective(
       config,
-      Dataset(signature.dataset, none, none, none, signature.num_classes),
-      experiments.build_objective(
-          config,
-          signature.image_shape,
-          signature.num_classes,
-          feed.steps_per_epoch,
+      signature.image_shape,
+      signature.num_classes,
+      feed.steps_per_epoch,
+  )
+  return experiments.Experiment(
+      config=config,
+      dataset=Dataset(
+          signature.dataset, none, none, none, signature.num_classes
       ),
-      feed,
-      tuple(jax.local_devices()[:1]),
+      objective=objective,
+      feed=feed,
+      devices=tuple(jax.local_devices()[:1]),
+      labelled=np.zeros((config.num_seeds, 0), np.int32),
   )
 
 
@@ -579,7 +588,7 @@ def _as_array(x: Any) -> np.ndarray | Array:
 
 def _has_values(x: np.ndarray | Array) -> bool:
   """Whether they are known: not within a transformation of JAX."""
-  return x.size > 0 and not isinstance(x, jax.core.Tracer)
+  return not isinstance(x, jax.core.Tracer)
 
 
 def _check_range(image: np.ndarray | Array) -> None:

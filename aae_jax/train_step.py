@@ -138,60 +138,15 @@ def parallelize(
     averaged over the steps, and for each phase's loss the first step [S] at
     which it was not finite, or -1. The state is donated.
   """
-  alone = num_seeds == 1
-
-  def vectorize(function, in_axes, out_axes):
-    # A seed axis of one costs a quarter of the speed on the CPU: take it off.
-    return function if alone else jax.vmap(function, in_axes, out_axes)
-
-  step_fn = vectorize(train_step, (SEED_AXES, 0), (SEED_AXES, 0))
-  order_fn = vectorize(feed.order, (0, feed.SEED_AXES, None), 0)
-  batch_fn = vectorize(feed.batch, (feed.SEED_AXES, 0, None, None), 0)
-
-  def run(state, data, num_steps):
-    if alone:
-      state = map_seeds(lambda x: x[0], state, SEED_AXES)
-      data = map_seeds(lambda x: x[0], data, feed.SEED_AXES)
-
-    def new_order(step):
-      return order_fn(state.rng, data, step // feed.steps_per_epoch)
-
-    def body(_, carry):
-      state, order, totals, diverged = carry
-      order = lax.cond(
-          state.step % feed.steps_per_epoch == 0,
-          lambda: new_order(state.step),
-          lambda: order,
-      )
-      device = lax.axis_index(AXIS)
-      batch = batch_fn(data, order, state.step, device)
-      next_state, metrics = step_fn(state, batch)
-      diverged = {
-          key: jnp.where(
-              (first < 0) & ~jnp.isfinite(metrics[key]), state.step, first
-          )
-          for key, first in diverged.items()
-      }
-      totals = jax.tree.map(jnp.add, totals, metrics)
-      return next_state, order, totals, diverged
-
-    order = new_order(state.step)
-    batch = batch_fn(data, order, state.step, lax.axis_index(AXIS))
-    _, shapes = jax.eval_shape(step_fn, state, batch)
-    totals = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    diverged = {
-        key: jnp.full(x.shape, -1, jnp.int32)
-        for key, x in shapes.items()
-        if key.endswith('/loss')
-    }
-    carry = (state, order, totals, diverged)
-    state, _, totals, diverged = lax.fori_loop(0, num_steps, body, carry)
-    metrics = jax.tree.map(lambda total: total / num_steps, totals)
-    if alone:
-      state = map_seeds(lambda x: x[None], state, SEED_AXES)
-      metrics, diverged = jax.tree.map(lambda x: x[None], (metrics, diverged))
-    return state, metrics, diverged
-
+  if num_seeds == 1:
+    run = _alone(_loop(train_step, feed.order, feed.batch, feed), feed)
+  else:
+    run = _loop(
+        jax.vmap(train_step, (SEED_AXES, 0), (SEED_AXES, 0)),
+        jax.vmap(feed.order, (0, feed.SEED_AXES, None)),
+        jax.vmap(feed.batch, (feed.SEED_AXES, 0, None, None)),
+        feed,
+    )
   mapped = jax.pmap(
       run,
       axis_name=AXIS,
@@ -204,6 +159,69 @@ def parallelize(
   return lambda state, data, num_steps: mapped(
       state, data, np.full(len(devices), num_steps, np.int32)
   )
+
+
+def _loop(train_step, new_order, gather, feed):
+  """Many steps on one device's share of the batches."""
+
+  def run(state, data, num_steps):
+    device = lax.axis_index(AXIS)
+
+    def order_of(step):
+      return new_order(state.rng, data, step // feed.steps_per_epoch)
+
+    def body(_, carry):
+      state, order, totals, diverged = carry
+      order = lax.cond(
+          state.step % feed.steps_per_epoch == 0,
+          lambda: order_of(state.step),
+          lambda: order,
+      )
+      batch = gather(data, order, state.step, device)
+      next_state, metrics = train_step(state, batch)
+      totals = jax.tree.map(jnp.add, totals, metrics)
+      diverged = _note_divergence(diverged, metrics, state.step)
+      return next_state, order, totals, diverged
+
+    order = order_of(state.step)
+    batch = gather(data, order, state.step, device)
+    _, shapes = jax.eval_shape(train_step, state, batch)
+    totals = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    diverged = {
+        key: jnp.full(total.shape, -1, jnp.int32)
+        for key, total in totals.items()
+        if key.endswith('/loss')
+    }
+    carry = (state, order, totals, diverged)
+    state, _, totals, diverged = lax.fori_loop(0, num_steps, body, carry)
+    means = jax.tree.map(lambda total: total / num_steps, totals)
+    return state, means, diverged
+
+  return run
+
+
+def _note_divergence(diverged, metrics, step):
+  """Keeps the first step at which each loss was not finite."""
+  return {
+      key: jnp.where((first < 0) & ~jnp.isfinite(metrics[key]), step, first)
+      for key, first in diverged.items()
+  }
+
+
+def _alone(run, feed):
+  """Takes off a seed axis of one, which costs the CPU a quarter of its speed.
+
+  Outside of the loop this is free, within it would not help.
+  """
+
+  def run_alone(state, data, num_steps):
+    state = map_seeds(lambda x: x[0], state, SEED_AXES)
+    data = map_seeds(lambda x: x[0], data, feed.SEED_AXES)
+    state, *reports = run(state, data, num_steps)
+    state = map_seeds(lambda x: x[None], state, SEED_AXES)
+    return state, *jax.tree.map(lambda x: x[None], reports)
+
+  return run_alone
 
 
 def map_seeds(function: Callable[[Array], Array], tree: Any, axes: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import contextlib
+import functools
 import importlib.metadata
 import json
 import math
@@ -16,7 +17,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from aae_jax import errors, evaluation, saved_model
+from aae_jax import analysis, errors, evaluation, figures, saved_model
 from aae_jax import experiment as experiments
 from aae_jax import metrics as metrics_lib
 from aae_jax.checkpoints import Checkpoints
@@ -49,6 +50,7 @@ def train_and_evaluate(
     print(f'{workdir} holds the finished run: there is nothing to do.')
     return
   with Interruption() as interruption:
+    provenance()
     experiment = experiments.build(config)
     print(describe(experiment, workdir), flush=True)
     _prepare(experiment, workdir)
@@ -199,7 +201,8 @@ def _train(experiment, workdir, checkpoints, state, interruption):
       state, means, diverged = run(state, data, num_steps)
       means, diverged = jax.device_get((means, diverged))
       # Until the first call is through, which compiles, nothing is new.
-      stack.enter_context(interruption.deferred())
+      if not interruption.is_deferred:
+        stack.enter_context(interruption.deferred())
       step += num_steps
       calls.finished(num_steps, means, time.monotonic() - started)
       _check_finite(diverged, experiment.seeds, config.on_divergence)
@@ -213,18 +216,20 @@ def _train(experiment, workdir, checkpoints, state, interruption):
         writer.write(step, epoch, row)
         progress.update(step, epoch, row)
       is_due = time.monotonic() - saved >= config.checkpoint_every_seconds
-      if is_due or interruption.signal:
-        checkpoints.save(step, state)
+      is_interrupted = interruption.signal is not None
+      if is_due or is_interrupted:
+        # In this order, so that no checkpoint lacks rows before it.
         writer.flush()
+        checkpoints.save(step, state)
         saved = time.monotonic()
-      if interruption.signal:
+      if is_interrupted:
         checkpoints.wait()
         interruption.leave(
             f'saved step {step:,}; the same command goes on from there.'
         )
+    writer.flush()
     checkpoints.save(step, state)
     checkpoints.wait()
-    writer.flush()
     return state, writer.seconds
 
 
@@ -309,7 +314,7 @@ def _is_finished(workdir):
 
 
 def _finish(experiment, workdir, state, seconds):
-  """Evaluates, writes results.json, and says the numbers in a few lines."""
+  """Evaluates, writes results and figures, and says the numbers in lines."""
   dataset = experiment.dataset
   evaluator = evaluation.Evaluator(
       experiment.objective, dataset.num_classes is not None
@@ -318,12 +323,16 @@ def _finish(experiment, workdir, state, seconds):
   for name in ('validation', 'test'):
     split = getattr(dataset, name)
     found |= _evaluate_split(evaluator, state, name, split)
+  if dataset.test.num_images:
+    numbers = analysis.analyze(experiment, state)
+    found |= {f'test/{key}': value for key, value in numbers.items()}
   summary = metrics_lib.summarize(found)
   results = {
       'metrics': summary,
       'step': int(state.step),
       'total_steps': experiment.total_steps,
       'seeds': list(experiment.seeds),
+      'label_draws': len(experiment.seeds) if experiment.labelled.size else 0,
       'dataset': {
           'name': dataset.name,
           'train': dataset.train.num_images,
@@ -335,22 +344,25 @@ def _finish(experiment, workdir, state, seconds):
       **provenance(),
       'config': json.loads(experiment.config.to_json()),
   }
+  figures.write_figures(experiment, state, workdir)
+  # Last, since it says that the run is finished.
   metrics_lib.write_json(workdir / 'results.json', results)
   lines = [f'{key} {_show(value)}' for key, value in summary.items()]
-  return '\n'.join([*lines, f'Results in {workdir / "results.json"}'])
+  lines.append(f'Results in {workdir / "results.json"}, pictures beside it.')
+  return '\n'.join(lines)
 
 
+@functools.cache
 def provenance() -> dict[str, Any]:
-  """Where numbers come from: commit, versions of packages and hardware."""
-  root = epath.Path(__file__).parent.parent
-  git = subprocess.run(
-      ['git', 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'],
-      cwd=root, capture_output=True, text=True, check=False,
-  )
+  """Where numbers come from: commit, versions of packages and hardware.
+
+  As they are at the first call, which is before training: the code that runs is
+  the code that was there then.
+  """
   packages = ('aae_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
   devices = jax.local_devices()
   return {
-      'commit': git.stdout.strip() or None,
+      'commit': _commit(),
       'versions': {
           'python': platform.python_version(),
           **{name: importlib.metadata.version(name) for name in packages},
@@ -359,9 +371,22 @@ def provenance() -> dict[str, Any]:
           'devices': len(devices),
           'kind': devices[0].device_kind,
           'platform': devices[0].platform,
-          'cpus': len(os.sched_getaffinity(0)),
+          'cpus': os.cpu_count(),
       },
   }
+
+
+def _commit():
+  """The commit of this code, or None where git does not know it."""
+  root = epath.Path(__file__).parent.parent
+  try:
+    git = subprocess.run(
+        'git describe --always --dirty --abbrev=40 --exclude=*'.split(),
+        cwd=root, capture_output=True, text=True, check=False,
+    )
+  except OSError:
+    return None
+  return git.stdout.strip() or None
 
 
 def _count_parameters(params, num_seeds):

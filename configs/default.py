@@ -17,8 +17,12 @@ def phase(name='adam', learning_rate=1e-3, **options):
 
 
 def perceptron(**options):
-  """Fully connected hidden layers."""
+  """Fully connected hidden layers, unless `convolutional` changes them."""
   return {
+      # perceptron, or convolutional: `channels`, then `hidden` in an encoder,
+      # the other way round in a decoder.
+      'network': 'perceptron',
+      'channels': placeholder(tuple),
       'hidden': (1000, 1000),
       'activation': 'relu',
       'initializer': 'he',
@@ -26,6 +30,17 @@ def perceptron(**options):
       'noise': 0.0,
       **options,
   }
+
+
+def convolutional(config, channels, hidden):
+  """Makes encoder and decoder convolutional, with batch normalization."""
+  for network in (config.encoder, config.decoder):
+    network.update(
+        network='convolutional',
+        channels=channels,
+        hidden=hidden,
+        batch_norm=True,
+    )
 
 
 def hidden(config, *sizes):

@@ -20,13 +20,8 @@ from configs import default
 NAMES = sorted(objectives.OBJECTIVES)
 IMAGE_SHAPE = (4, 4, 1)
 NUM_CLASSES = 3
-STEPS_PER_EPOCH = 5
 
-NOISY = {
-    'encoder.batch_norm': True,
-    'encoder.noise': 0.3,
-    'encoder.input_noise': 0.3,
-}
+NOISY = {'encoder.batch_norm': True, 'encoder.input_noise': 0.3}
 """Whatever could make a run depend on the number of devices."""
 
 SGD = {'name': 'sgd', 'learning_rate': 0.05, 'momentum': 0.9}

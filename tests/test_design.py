@@ -12,8 +12,8 @@ TABLE = (
     'types', 'errors', 'randomness', 'losses', 'priors', 'networks',
     'posteriors', 'phases', 'objectives', 'optimizers', 'train_state',
     'train_step', 'datasets', 'checkpoints', 'metrics', 'evaluation',
-    'interruption', 'experiment', 'figures', 'saved_model', 'training',
-    '__init__',
+    'interruption', 'experiment', 'analysis', 'figures', 'saved_model',
+    'training', '__init__',
 )
 """A module may import those before it."""
 

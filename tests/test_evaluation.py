@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import systems
 
-from aae_jax import evaluation, objectives
+from aae_jax import evaluation, objectives, randomness, train_step
 from aae_jax.datasets.dataset import Split
 
 SPLIT = systems.make_split(13, 5)
@@ -24,11 +24,9 @@ class Linear:
 
 
 def make_objective(**functions):
-  return objectives.Objective(
-      {'encoder': Linear(), 'decoder': Linear()},
-      (),
-      objectives.Model(**functions),
-  )
+  networks = {'encoder': Linear(), 'decoder': Linear()}
+  model = objectives.Model({'z': 5}, **functions)
+  return objectives.Objective(networks, (), model)
 
 
 def classify(apply, image):
@@ -149,11 +147,74 @@ def test_measures_follow_from_the_model(functions, labels, names):
   assert evaluator(make_state(), split).keys() == names
 
 
+def test_a_code_without_y_is_completed_by_the_label():
+  def decode_label(apply, code):
+    return decode(apply, {'z': jnp.pad(code['y'], ((0, 0), (0, 2)))})
+
+  model = objectives.Model({'y': 3, 'z': 5}, encode, decode_label)
+  objective = make_objective()
+  evaluator = evaluation.Evaluator(
+      objectives.Objective(objective.networks, (), model), labels=True
+  )
+  found = evaluator(make_state(), SPLIT)
+  image = make_state().params['decoder'][:, SPLIT.label]
+  error = ((image - SPLIT.image.reshape(-1, 16) / 255) ** 2).sum(-1)
+  assert_close(found, {'reconstruction_error': error.mean(axis=1)})
+
+
 @pytest.mark.parametrize('name', systems.NAMES)
 def test_every_system_can_be_measured(name):
-  built = systems.build(name)
-  state = systems.random_state(built.objective)
-  state = jax.tree.map(lambda x: x[None], state)
-  evaluator = evaluation.Evaluator(built.objective, labels=True)
-  for value in evaluator(state, SPLIT).values():
-    assert value.shape == (1,) and np.isfinite(value).all()
+  objective = systems.build(name).objective
+  state = systems.random_state(objective)
+  apply, _ = train_step.bind(
+      objective.networks, state.params, state.batch_stats, train=False
+  )
+  batch = systems.make_batch()
+  for measure in evaluation.measures(objective.model, labels=True).values():
+    found = jax.eval_shape(
+        lambda image, label, keys, measure=measure: measure(
+            objective.model, apply, image, label, keys
+        ),
+        batch['image'], batch['label'], systems.keys(8),
+    )
+    assert found.shape == (8,)
+
+
+def draw_bound(apply, image, keys):
+  """Terms that depend on the image and on its own noise."""
+  assert apply('encoder', image).shape[1] == 5
+  pixel = image[:, 0, 0, 0]
+  return pixel + randomness.normal(keys, ()), 2 * pixel
+
+
+@pytest.mark.parametrize('batch_size', [4, 13, 1000])
+def test_terms_of_the_bound_have_the_noise_of_the_image(
+    batch_size, monkeypatch
+):
+  """The same at every evaluation, however images are put into batches."""
+  monkeypatch.setattr(evaluation, 'BATCH_SIZE', batch_size)
+  evaluator = evaluation.Evaluator(make_objective(bound=draw_bound), False)
+  found = evaluator(make_state(), SPLIT)
+  keys = randomness.position_keys(jax.random.key(0), jnp.arange(13))
+  noise = np.mean(randomness.normal(keys, ()))
+  pixel = np.mean(SPLIT.image[:, 0, 0, 0] / 255)
+  wanted = {
+      'log_likelihood': pixel + noise,
+      'divergence': 2 * pixel,
+      'elbo': noise - pixel,
+  }
+  assert_close(found, {k: np.full(2, v) for k, v in wanted.items()})
+
+
+def test_region_share_is_of_codes_in_the_region_of_their_label():
+  in_region = np.arange(13) < 4
+
+  def region(z):
+    label = jnp.asarray(SPLIT.label)
+    return jnp.where(in_region, label, label + 1) + 0 * z[:, 0].astype(int)
+
+  evaluator = evaluation.Evaluator(
+      make_objective(encode=encode, region=region), True
+  )
+  found = evaluator(make_state(), SPLIT)
+  assert_close(found, {'region_share': np.full(2, 400 / 13)})

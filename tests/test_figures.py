@@ -1,12 +1,19 @@
 """Tests of aae_jax.figures."""
 
+import io
+import json
+import math
 import types
 
+from etils import epath
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 import pytest
+from scipy import stats
+import systems
 
 from aae_jax import figures, train_state
 from aae_jax.datasets.dataset import Dataset, Split
@@ -158,6 +165,11 @@ def drawn(monkeypatch):
 
 
 @pytest.fixture
+def workdir(tmp_path):
+  return epath.Path(tmp_path)
+
+
+@pytest.fixture
 def cells(monkeypatch):
   """Keeps the images [R, C, ...] that grids are made of."""
   found = []
@@ -198,9 +210,522 @@ def labels_of(axis):
     ids=['ae', 'aae', 'gan', 'wide', 'supervised', 'semi', 'clusters', 'none'],
 )
 def test_figures_follow_from_what_the_model_has(
-    model, names, drawn, epath_workdir
+    model, names, drawn, workdir
 ):
-  written = drawn(make_experiment(model), epath_workdir)
+  written = drawn(make_experiment(model), workdir)
   assert list(written) == [f'{name}.png' for name in names]
-  folder = epath_workdir / 'figures'
+  folder = workdir / 'figures'
   assert {path.name for path in folder.iterdir()} == set(written)
+
+
+def test_files_are_pictures_that_fit_a_page(workdir):
+  write_rows(workdir, {'reconstruction/loss': [2.0]})
+  state = make_state()
+  names = figures.write_figures(make_experiment(CLUSTERING), state, workdir)
+  for name in names:
+    picture = Image.open(io.BytesIO((workdir / 'figures' / name).read_bytes()))
+    picture.load()
+    assert picture.format == 'PNG'
+    assert picture.width <= 10.5 * figures.DPI
+    assert picture.info['dpi'][0] == pytest.approx(figures.DPI, rel=0.01)
+    assert np.std(picture.convert('L')) > 1
+
+
+def test_figures_are_made_again_for_a_later_state(drawn, workdir):
+  drawn(make_experiment(AUTOENCODER), workdir)
+  assert drawn(make_experiment(AUTOENCODER), workdir)
+
+
+def untrained(experiment):
+  """A state with any weights, made without compiling."""
+  generator = np.random.default_rng(0)
+  fill = lambda x: generator.uniform(0.1, 1, x.shape).astype(x.dtype)
+  state = experiment.abstract_state()
+  return state.replace(
+      step=np.int32(0),
+      params=jax.tree.map(fill, state.params),
+      batch_stats=jax.tree.map(fill, state.batch_stats),
+      ema=jax.tree.map(fill, state.ema),
+  )
+
+
+@pytest.mark.parametrize('name', systems.NAMES)
+def test_every_system_has_its_figures(name, drawn, workdir):
+  experiment = systems.build(name)
+  metrics = {
+      f'{phase.name}/loss': [1.0] for phase in experiment.objective.phases
+  }
+  write_rows(workdir, metrics)
+  model = experiment.objective.model
+  written = drawn(experiment, workdir, untrained(experiment))
+  assert 'curves.png' in written
+  assert ('reconstructions.png' in written) == bool(model.encode)
+  assert ('samples.png' in written) == bool(model.sample)
+  assert ('clusters.png' in written) == bool(model.cluster)
+  assert ('latent.png' in written) == bool(model.encode)
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+@pytest.mark.parametrize('size', [8, 28, 32])
+def test_images_of_any_shape(size, channels):
+  image = np.full((2, 3, size, size, channels), 0.5)
+  figure = figures.draw_samples(image)
+  gap = max(1, size // 14)
+  assert pixels(figure).shape == (2 * size + gap, 3 * size + 2 * gap, 3)
+
+
+def test_one_channel_is_ink_on_white_and_values_are_clipped():
+  values = np.array([0.0, 0.25, 1.0, 7.0, -3.0, np.nan])
+  ink = figures._ink(values.reshape(6, 1, 1, 1))
+  np.testing.assert_allclose(
+      ink[:, 0, 0, :], np.repeat([[1], [0.75], [0], [0], [1], [1]], 3, axis=1)
+  )
+
+
+def test_three_channels_keep_their_colours():
+  colour = np.array([0.2, 1.5, -1.0]).reshape(1, 1, 3)
+  np.testing.assert_allclose(figures._ink(colour)[0, 0], [0.2, 1.0, 0.0])
+
+
+def test_uint8_and_float_images_look_the_same():
+  image = make_split(6).image.reshape(2, 3, *IMAGE_SHAPE)
+  np.testing.assert_allclose(
+      pixels(figures.draw_samples(image)),
+      pixels(figures.draw_samples(image / 255)),
+  )
+
+
+def test_reconstructions_stand_below_their_images(drawn, workdir, cells):
+  """Also: a part of the code that encode does not give is the label."""
+  experiment = make_experiment(SUPERVISED)
+  figure = drawn(experiment, workdir)['reconstructions.png']
+  (grid,) = (found for found in cells if len(found) == 6)
+  assert grid.shape[:2] == (6, 2 * NUM_CLASSES)
+  test = experiment.dataset.test
+  for column in range(2 * NUM_CLASSES):
+    label = column // 2
+    for row in range(0, 6, 2):
+      image, reconstruction = grid[row : row + 2, column]
+      (index,) = np.flatnonzero(
+          (test.image == np.rint(255 * image)).all(axis=(1, 2, 3))
+      )
+      assert test.label[index] == label
+      code = reconstruction.ravel()[:5]
+      np.testing.assert_array_equal(code[:3], np.eye(3)[label])
+      np.testing.assert_allclose(code[3:], image.ravel()[:2], rtol=1e-6)
+  assert labels_of(figure.axes[0].xaxis) == ['0', '1', '2']
+
+
+def test_reconstructions_without_labels(drawn, workdir, cells):
+  drawn(make_experiment(AUTOENCODER, labels=False), workdir)
+  assert cells[0].shape[:2] == (6, 20)
+
+
+def test_few_images_of_a_class_come_again(drawn, workdir, cells):
+  drawn(make_experiment(AUTOENCODER, sizes=(40, 0, 4)), workdir)
+  assert cells[0].shape[:2] == (6, 2 * NUM_CLASSES)
+  assert np.isfinite(cells[0]).all()
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'title'),
+    [
+        ((40, 20, 30), 'Codes of 30 test images'),
+        ((40, 20, 0), 'Codes of 20 validation images'),
+        ((40, 0, 0), 'Codes of 40 training images'),
+    ],
+)
+def test_titles_name_the_split(sizes, title, drawn, workdir):
+  written = drawn(make_experiment(AUTOENCODER, sizes=sizes), workdir)
+  assert texts(written['latent.png'])[0] == title
+
+
+def test_title_says_when_points_are_left_out(drawn, workdir, monkeypatch):
+  monkeypatch.setattr(figures, 'MAX_POINTS', 7)
+  figure = drawn(make_experiment(AUTOENCODER), workdir)['latent.png']
+  assert texts(figure)[0] == 'Codes of 7 of 30 test images'
+  assert len(figure.axes[0].collections[0].get_offsets()) == 7
+
+
+@pytest.mark.parametrize(
+    ('num_seeds', 'averages', 'note'),
+    [
+        (1, (), 'some_system on random, seed 7, step 1,400'),
+        (3, (), 'some_system on random, seed 7 (first of 3), step 1,400'),
+        (
+            1, (0.9,),
+            'some_system on random, seed 7, step 1,400, averaged weights',
+        ),
+    ],
+)
+def test_notes_name_the_run(num_seeds, averages, note, drawn, workdir):
+  experiment = make_experiment(AUTOENCODER, num_seeds)
+  state = make_state((0.5,) * num_seeds, averages)
+  for figure in drawn(experiment, workdir, state).values():
+    assert texts(figure)[1] == note
+
+
+@pytest.mark.parametrize(
+    ('averages', 'shade'), [((), 0.25), ((0.75, 0.125), 0.75)]
+)
+def test_first_seed_and_averaged_weights_are_drawn(
+    averages, shade, drawn, workdir, cells
+):
+  model = Model(
+      {'z': 3}, sample=lambda apply, keys, batch: apply('decoder', keys)
+  )
+  state = make_state((0.25, 0.5), averages)
+  drawn(make_experiment(model, num_seeds=2), workdir, state)
+  np.testing.assert_array_equal(cells[0], shade)
+
+
+def test_latent_panels_share_axes_and_show_all_points(drawn, workdir):
+  figure = drawn(make_experiment(AAE), workdir)['latent.png']
+  codes, prior = figure.axes
+  assert codes.get_xlim() == prior.get_xlim()
+  assert codes.get_ylim() == prior.get_ylim()
+  assert np.diff(codes.get_xlim()) == pytest.approx(np.diff(codes.get_ylim()))
+  for axes in (codes, prior):
+    points = axes.collections[0].get_offsets()
+    assert len(points) == 30
+    lowest, highest = np.transpose([codes.get_xlim(), codes.get_ylim()])
+    assert (points > lowest).all() and (points < highest).all()
+  image = make_split(30).image
+  np.testing.assert_allclose(
+      codes.collections[0].get_offsets(), image.reshape(30, 16)[:, :2] / 255,
+      rtol=1e-6,
+  )
+
+
+def colours_of(axes):
+  return axes.collections[0].get_facecolors()
+
+
+def test_codes_are_coloured_by_label(drawn, workdir):
+  figure = drawn(make_experiment(AAE), workdir)['latent.png']
+  codes, prior = figure.axes
+  label = make_split(30).label
+  colours = colours_of(codes)
+  assert len(colours) == 30
+  assert len(np.unique(colours, axis=0)) == NUM_CLASSES
+  for k in range(NUM_CLASSES):
+    assert len(np.unique(colours[label == k], axis=0)) == 1
+  assert len(colours_of(prior)) == 1
+  legend = [text.get_text() for text in prior.get_legend().get_texts()]
+  assert legend == ['0', '1', '2']
+
+
+def test_prior_that_the_label_decides_is_coloured_by_it(drawn, workdir):
+  model = Model(Z, encode, decode, represent=style, prior=conditional)
+  figure = drawn(make_experiment(model), workdir)['latent.png']
+  points = figure.axes[1].collections[0].get_offsets()
+  colours = colours_of(figure.axes[1])
+  label = np.arange(30) % NUM_CLASSES
+  for k in range(NUM_CLASSES):
+    assert len(np.unique(colours[label == k], axis=0)) == 1
+  # Its mean is the label, which the prior sees only if it may.
+  assert points[label == 2].mean() > points[label == 0].mean() + 1
+
+
+def test_codes_without_labels_have_one_colour(drawn, workdir):
+  figure = drawn(make_experiment(AAE, labels=False), workdir)['latent.png']
+  assert len(colours_of(figure.axes[0])) == 1
+  assert figure.axes[1].get_legend() is None
+
+
+def test_cluster_heads_are_marked(drawn, workdir):
+  figure = drawn(make_experiment(CLUSTERING), workdir)['latent.png']
+  heads = {
+      text.get_text(): text.get_position() for text in figure.axes[0].texts
+  }
+  assert heads == {'0': (1, 0), '1': (0, 1), '2': (0, 0)}
+
+
+@pytest.mark.parametrize(
+    ('labels', 'method'),
+    [(True, 'linear discriminant'), (False, 'principal component')],
+)
+def test_wide_codes_are_projected(labels, method, drawn, workdir):
+  figure = drawn(make_experiment(WIDE, labels=labels), workdir)['latent.png']
+  assert texts(figure)[0] == (
+      f'Codes of 30 test images: {method} analysis of 10 dimensions'
+  )
+  assert figure.axes[0].collections[0].get_offsets().shape == (30, 2)
+
+
+def test_wide_codes_cannot_be_drawn_as_they_are():
+  with pytest.raises(ValueError, match=r'shape \(3, 10\); expected \[N, 2\]'):
+    figures.draw_latent(np.zeros((3, 10)))
+
+
+def test_manifold_is_decoded_at_percentiles_of_the_prior(
+    drawn, workdir, cells
+):
+  figure = drawn(make_experiment(GAN), workdir)['manifold.png']
+  expected = stats.norm.ppf(np.arange(0.025, 1, 0.05))
+  grid = cells[0]
+  assert grid.shape[:2] == (20, 20)
+  z = grid.reshape(20, 20, 16)[:, :, :2]
+  # The first row is at the top: the largest z_2.
+  np.testing.assert_allclose(z[:, :, 0], np.tile(expected, (20, 1)), atol=0.07)
+  np.testing.assert_allclose(z[:, :, 1].T, np.tile(expected[::-1], (20, 1)),
+                             atol=0.07)
+  assert texts(figure)[0].endswith('at percentiles of the prior')
+  assert len(labels_of(figure.axes[0].xaxis)) == 20
+  assert labels_of(figure.axes[0].yaxis)[0].startswith('1.')
+
+
+def test_manifold_without_a_prior_is_at_percentiles_of_the_codes(
+    drawn, workdir, cells
+):
+  figure = drawn(make_experiment(AUTOENCODER), workdir)['manifold.png']
+  (grid,) = (found for found in cells if len(found) == 20)
+  code = make_split(30).image.reshape(30, 16)[:, :2] / 255
+  expected = np.percentile(code, [2.5, 97.5], axis=0)
+  np.testing.assert_allclose(grid[-1, 0].ravel()[:2], expected[0], rtol=1e-5)
+  np.testing.assert_allclose(grid[0, -1].ravel()[:2], expected[1], rtol=1e-5)
+  assert texts(figure)[0].endswith('of the codes of the test images')
+
+
+def test_samples_without_a_label(drawn, workdir, cells):
+  figure = drawn(make_experiment(GAN), workdir)['samples.png']
+  assert cells[-1].shape[:2] == (10, 10)
+  assert labels_of(figure.axes[0].xaxis) == []
+  # All of them differ.
+  assert len(np.unique(cells[-1].reshape(100, -1), axis=0)) == 100
+
+
+def test_samples_that_the_label_decides_have_a_column_each(
+    drawn, workdir, cells
+):
+  model = Model(Z, sample=lambda apply, keys, batch: as_image(
+      batch['label'][:, None].astype(float)
+  ))
+  figure = drawn(make_experiment(model), workdir)['samples.png']
+  assert cells[0].shape[:2] == (10, NUM_CLASSES)
+  np.testing.assert_array_equal(
+      cells[0][..., 0, 0, 0], np.tile([0, 1, 2], (10, 1))
+  )
+  assert labels_of(figure.axes[0].xaxis) == ['0', '1', '2']
+
+
+@pytest.mark.parametrize('model', [SUPERVISED, SEMI_SUPERVISED])
+def test_styles_have_an_image_a_row_and_a_label_a_column(
+    model, drawn, workdir, cells
+):
+  figure = drawn(make_experiment(model), workdir)['styles.png']
+  grid = cells[-1].reshape(NUM_CLASSES, 1 + NUM_CLASSES, 16)
+  for row in grid:
+    for label, styled in enumerate(row[1:]):
+      np.testing.assert_array_equal(styled[:3], np.eye(3)[label])
+      np.testing.assert_allclose(styled[3:5], row[0, :2], rtol=1e-6)
+  assert labels_of(figure.axes[0].xaxis) == ['image', '0', '1', '2']
+
+
+def test_clusters_show_heads_members_and_counts(drawn, workdir, cells):
+  experiment = make_experiment(CLUSTERING)
+  figure = drawn(experiment, workdir)['clusters.png']
+  grid = cells[-1]
+  image = experiment.dataset.test.image
+  cluster = (3 * (image[:, 0, 0, 0] / np.float32(255))).astype(int)
+  assert grid.shape[:2] == (NUM_CLASSES, 13)
+  for row in range(NUM_CLASSES):
+    # The head is decoded at y = cluster and z = 0.
+    np.testing.assert_array_equal(
+        grid[row, 0].ravel(), np.pad(np.eye(3)[row], (0, 13))
+    )
+    members = image[cluster == row][:12] / 255
+    np.testing.assert_allclose(grid[row, 1 : 1 + len(members)], members)
+    assert np.isnan(grid[row, 1 + len(members) :]).all()
+  (margin,) = figure.axes[0].child_axes
+  assert labels_of(margin.yaxis) == [
+      str(count) for count in np.bincount(cluster)
+  ]
+
+
+def test_empty_clusters_are_noted():
+  figure = figures.draw_clusters(
+      np.zeros((4, *IMAGE_SHAPE)), np.zeros((5, *IMAGE_SHAPE)),
+      np.array([1, 1, 3, 1, 1]), note='a run',
+  )
+  assert texts(figure)[1] == 'a run; 2 of 4 clusters are empty'
+  axes = figure.axes[0]
+  rows = axes.get_yticks()
+  assert [text.get_position()[1] for text in axes.texts] == [rows[0], rows[2]]
+  assert all('empty' in text.get_text() for text in axes.texts)
+  (margin,) = axes.child_axes
+  assert labels_of(margin.yaxis) == ['0', '4', '0', '1']
+
+
+def test_no_cluster_is_empty_and_nothing_is_said():
+  figure = figures.draw_clusters(
+      np.zeros((2, *IMAGE_SHAPE)), np.zeros((2, *IMAGE_SHAPE)),
+      np.array([0, 1]), note='a run',
+  )
+  assert texts(figure)[1] == 'a run'
+  assert not figure.axes[0].texts
+
+
+def make_rows(num_epochs, **metrics):
+  """Rows of as many epochs; a metric is a function of the epoch."""
+  return [
+      {'step': 10 * epoch, 'epoch': epoch, 'seconds': 0.5}
+      | {
+          name.replace('__', '/'): summary(*function(epoch))
+          for name, function in metrics.items()
+      }
+      for epoch in range(1, num_epochs + 1)
+  ]
+
+
+def write_rows(workdir, metrics):
+  row = {'step': 1, 'epoch': 1, 'seconds': 0.5} | {
+      name: summary(*values) for name, values in metrics.items()
+  }
+  (workdir / 'metrics.jsonl').write_text(json.dumps(row) + '\n')
+
+
+def panel(figure, title):
+  (axes,) = (axes for axes in figure.axes if axes.get_title() == title)
+  return axes
+
+
+def line(axes, label):
+  (found,) = (line for line in axes.lines if line.get_label() == label)
+  return found
+
+
+def test_curves_show_mean_and_range_of_the_seeds():
+  rows = make_rows(3, reconstruction__loss=lambda k: [k, k + 1, k + 5])
+  figure = figures.draw_curves(rows, ['reconstruction'])
+  (axes,) = figure.axes
+  assert axes.get_title() == 'reconstruction loss'
+  np.testing.assert_array_equal(axes.lines[0].get_xdata(), [1, 2, 3])
+  np.testing.assert_allclose(axes.lines[0].get_ydata(), [3, 4, 5])
+  extents = axes.collections[0].get_datalim(axes.transData)
+  assert (extents.y0, extents.y1) == (1, 8)
+
+
+def test_curves_of_one_seed_have_no_range():
+  rows = make_rows(3, reconstruction__loss=lambda k: [k])
+  (axes,) = figures.draw_curves(rows, ['reconstruction']).axes
+  assert not axes.collections
+
+
+def test_values_that_are_not_finite_leave_a_gap():
+  """One seed's loss is lost at epoch 2, and both are at epoch 3."""
+  values = {1: [1.0, 3.0], 2: [None, 7.0], 3: [None, None], 4: [1.0, 2.0]}
+  rows = make_rows(4, reconstruction__loss=values.get)
+  figure = figures.draw_curves(rows, ['reconstruction'])
+  np.testing.assert_allclose(
+      figure.axes[0].lines[0].get_ydata(), [2, 7, np.nan, 1.5]
+  )
+  assert figures.to_png(figure)
+
+
+def test_curves_without_any_finite_value():
+  rows = make_rows(2, reconstruction__loss=lambda k: [None])
+  assert figures.to_png(figures.draw_curves(rows, ['reconstruction']))
+
+
+def adversarial_rows():
+  return make_rows(
+      2,
+      discriminator__loss=lambda k: [3.0],
+      discriminator__y_prior_accuracy=lambda k: [0.75],
+      discriminator__y_posterior_accuracy=lambda k: [0.5],
+      discriminator__z_prior_accuracy=lambda k: [0.25],
+      discriminator__z_posterior_accuracy=lambda k: [1.0],
+      generator__loss=lambda k: [9.0],
+      generator__y_loss=lambda k: [0.6],
+      generator__z_loss=lambda k: [0.8],
+      reconstruction__loss=lambda k: [1.0],
+  )
+
+
+def test_equilibria_are_marked():
+  figure = figures.draw_curves(
+      adversarial_rows(), ['reconstruction', 'discriminator', 'generator']
+  )
+  titles = [axes.get_title() for axes in figure.axes]
+  assert titles == [
+      'reconstruction loss', 'discriminator loss', 'generator loss',
+      'discriminator accuracy on y', 'discriminator accuracy on z',
+  ]
+  levels = {
+      'discriminator loss': ('equilibrium, 4 log 2', 4 * math.log(2)),
+      'generator loss': ('equilibrium, log 2', math.log(2)),
+      'discriminator accuracy on y': ('equilibrium, 50 %', 50),
+  }
+  for title, (label, level) in levels.items():
+    marked = line(panel(figure, title), label)
+    np.testing.assert_allclose(marked.get_ydata(), level)
+    assert marked.get_linestyle() == '--'
+  assert len(panel(figure, 'reconstruction loss').lines) == 1
+
+
+def test_one_discriminator_has_its_equilibrium_at_2_log_2():
+  rows = make_rows(
+      2,
+      discriminator__loss=lambda k: [1.0],
+      discriminator__z_prior_accuracy=lambda k: [0.5],
+      discriminator__z_posterior_accuracy=lambda k: [0.5],
+  )
+  figure = figures.draw_curves(rows, ['discriminator'])
+  marked = line(panel(figure, 'discriminator loss'), 'equilibrium, 2 log 2')
+  np.testing.assert_allclose(marked.get_ydata(), 2 * math.log(2))
+
+
+def test_generator_is_shown_by_part_without_weights():
+  figure = figures.draw_curves(adversarial_rows(), ['generator'])
+  axes = panel(figure, 'generator loss')
+  np.testing.assert_allclose(line(axes, 'on y').get_ydata(), 0.6)
+  np.testing.assert_allclose(line(axes, 'on z').get_ydata(), 0.8)
+  assert len(axes.lines) == 3
+
+
+def test_accuracies_of_prior_and_posterior_samples():
+  figure = figures.draw_curves(adversarial_rows(), ['discriminator'])
+  axes = panel(figure, 'discriminator accuracy on y')
+  np.testing.assert_allclose(line(axes, 'prior samples').get_ydata(), 75)
+  np.testing.assert_allclose(line(axes, 'posterior samples').get_ydata(), 50)
+  assert axes.get_ylim() == (0, 100)
+
+
+def test_validation_metrics_that_few_rows_have():
+  rows = make_rows(4, reconstruction__loss=lambda k: [1.0])
+  for row, error in ((rows[1], 20.0), (rows[3], 10.0)):
+    row['validation/classification_error'] = summary(error)
+    row['validation/classification_error_raw'] = summary(error + 1)
+  figure = figures.draw_curves(rows, ['reconstruction'])
+  axes = panel(figure, 'validation classification error')
+  averaged = line(axes, 'averaged weights')
+  np.testing.assert_array_equal(averaged.get_xdata(), [2, 4])
+  np.testing.assert_array_equal(averaged.get_ydata(), [20, 10])
+  newest = line(axes, 'newest weights')
+  np.testing.assert_array_equal(newest.get_ydata(), [21, 11])
+
+
+@pytest.mark.parametrize(('last', 'scale'), [(0.01, 'log'), (1.0, 'linear')])
+def test_losses_that_span_decades_are_logarithmic(last, scale):
+  values = {1: [2.0], 2: [last]}
+  rows = make_rows(2, classification__loss=values.get)
+  figure = figures.draw_curves(rows, ['classification'])
+  assert figure.axes[0].get_yscale() == scale
+
+
+def test_curves_need_a_loss():
+  with pytest.raises(ValueError, match='no row has a loss of the phases elbo'):
+    figures.draw_curves(
+        make_rows(1, reconstruction__loss=lambda k: [1.0]), ['elbo']
+    )
+
+
+def test_no_rows_no_curves(drawn, workdir):
+  (workdir / 'metrics.jsonl').write_text('')
+  assert 'curves.png' not in drawn(make_experiment(AUTOENCODER), workdir)
+  write_rows(workdir, {'reconstruction/loss': [2.0, 3.0]})
+  written = drawn(make_experiment(AUTOENCODER, num_seeds=2), workdir)
+  assert texts(written['curves.png'])[1] == (
+      'some_system on random, mean and range of 2 seeds'
+  )

@@ -208,3 +208,18 @@ def test_separation_takes_its_threshold():
   loss, _ = run(phase, lambda name: heads, threshold=4.5)
   np.testing.assert_allclose(loss, 3.5 + 4.5 - np.sqrt(18), rtol=1e-5)
   assert phase.trains == ('cluster_heads',)
+
+
+def test_plain_classification_sees_labelled_images_alone():
+  seen = {}
+
+  def logits(apply, image, rng):
+    seen.update(image=image, rng=rng, stats=apply())
+    return LOGITS[:8]
+
+  phase = phases.plain_classification(logits)
+  loss, _ = run(phase, lambda update_stats=False: update_stats)
+  both = phases.classification(lambda apply, image, rng: LOGITS)
+  np.testing.assert_array_equal(loss, run(both, None)[0])
+  assert seen['stats'] and seen['image'] is BATCH['labelled_image']
+  assert seen['rng'] is RNGS['labelled_image']

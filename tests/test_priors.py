@@ -213,10 +213,3 @@ def test_unlabelled_examples_have_the_whole_prior():
         priors.PRIORS[name](size=2, **given).sample(KEYS, {}),
         atol=1e-5,
     )
-
-
-def test_imported_prior():
-  assert priors.imported('aae_jax.priors:gaussian') is priors.gaussian
-  for name in ('aae_jax.priors:gaussain', 'no_such_module:prior'):
-    with pytest.raises(InputError, match=f"'{name}' cannot be.*expected '"):
-      priors.imported(name)

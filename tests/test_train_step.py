@@ -1,6 +1,5 @@
 """Tests of aae_jax.train_step."""
 
-import dataclasses
 import functools
 import logging
 
@@ -9,11 +8,10 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import systems
 
-from aae_jax import networks, optimizers, train_state, train_step
+from aae_jax import optimizers, train_state, train_step
 from aae_jax.datasets import feeding
 from aae_jax.objectives import Model, Objective
 from aae_jax.phases import Phase
@@ -44,6 +42,7 @@ def seven_steps():
 @NAMES
 def test_a_phase_changes_what_it_trains_and_nothing_else(name):
   for phase, before, after, _, _ in systems.updates(name):
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, before)
     for network in before.params:
       old, new = before.params[network], after.params[network]
       if network not in phase.trains:
@@ -56,8 +55,7 @@ def test_a_phase_changes_what_it_trains_and_nothing_else(name):
           )
       ]
       assert any(changed), f'{phase.name} trains {network}'
-    same = ('step', 'hyperparams', 'ema', 'rng')
-    for field in same:
+    for field in ('step', 'hyperparams', 'ema', 'rng'):
       chex.assert_trees_all_equal(
           systems.plain(getattr(after, field)),
           systems.plain(getattr(before, field)),
@@ -78,9 +76,10 @@ def test_optimizer_state_belongs_to_its_phase(name):
 
 @NAMES
 def test_statistics_change_only_where_a_loss_asks(name):
-  """In an adversarial autoencoder that is the reconstruction."""
+  """In an adversarial autoencoder that is the reconstruction, the first."""
+  first = systems.updates(name)[0].phase
   for phase, before, after, _, asked in systems.updates(name):
-    assert not asked or phase.name in ('reconstruction', 'elbo')
+    assert not asked or phase is first
     for network, old in before.batch_stats.items():
       is_same = all(
           np.array_equal(one, other)
@@ -232,33 +231,19 @@ def test_no_averages_without_a_decay():
 
 
 def test_statistics_are_averaged_with_the_weights():
-  state, _, _ = seven_steps()
-  before = semi_supervised().init()
+  before = systems.plain(semi_supervised().init())
+  after = systems.plain(semi_supervised().train(1)[0])
   for key in ('params', 'batch_stats'):
-    newest = jax.tree.leaves(getattr(state, key))
-    averages = jax.tree.leaves(state.ema[key])
-    first = jax.tree.leaves(getattr(before, key))
-    for new, average, old in zip(newest, averages, first, strict=True):
-      # In between, for what has moved one way all along.
-      between = np.minimum(old, new) - 1e-6 <= average
-      between &= average <= np.maximum(old, new) + 1e-6
-      assert between.mean() > 0.5 and not np.array_equal(new, average)
+    expected = jax.tree.map(
+        lambda old, new: 2 / 11 * old + 9 / 11 * new,
+        getattr(before, key), getattr(after, key),
+    )
+    chex.assert_trees_all_close(
+        after.ema[key], expected, rtol=1e-5, atol=1e-7
+    )
 
 
 # Many steps, seeds and devices.
-
-
-@NAMES
-def test_every_system_takes_a_step(name):
-  """The whole of a step, without the cost of compiling it."""
-  built = systems.build(name, num_devices=4, num_seeds=SEEDS, ema_decay=0.9)
-  before = built.abstract_state()
-  after, metrics, diverged = jax.eval_shape(built.run(), before, built.data(), 1)
-  chex.assert_trees_all_equal_shapes_and_dtypes(after, before)
-  assert all(value.shape == (SEEDS,) for value in metrics.values())
-  assert diverged.keys() == {
-      f'{phase.name}/loss' for phase in built.objective.phases
-  }
 
 
 def test_calls_of_any_length_make_the_same_steps():
@@ -290,9 +275,9 @@ def test_replicas_are_equal():
     np.testing.assert_array_equal(shards[0], shards[1])
 
 
-@pytest.mark.parametrize('num_devices', [1, 2, 4])
+@pytest.mark.parametrize('num_devices', [1, 4])
 def test_seeds_and_devices_change_nothing_but_rounding(num_devices):
-  """The second seed of two on two devices is that seed alone on any number."""
+  """The second seed of two on two devices is that seed alone on 1 or 4."""
   steps = 4
   together, metrics, _ = semi_supervised().train(steps)
   expected = train_step.map_seeds(
@@ -344,7 +329,8 @@ def test_rates_are_those_of_a_seed():
   sharding = train_step.replicated(system.experiment.devices)
   still = jax.device_put(still, sharding)
   before = systems.plain(state.params)
-  after = systems.plain(system.train(2, state=state.replace(hyperparams=still))[0].params)
+  after, _, _ = system.train(2, state=state.replace(hyperparams=still))
+  after = systems.plain(after.params)
   kernel = lambda params: params['decoder']['trunk']['Dense_0']['kernel']
   assert not np.array_equal(kernel(after)[0], kernel(before)[0])
   chex.assert_trees_all_equal(

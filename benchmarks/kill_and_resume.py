@@ -1,0 +1,207 @@
+"""Kills a training over and over, and looks whether it ends as if it never was.
+
+  python benchmarks/kill_and_resume.py
+
+A run that saves after every call to the devices gets SIGKILL at random moments:
+while it starts, restores, steps, and most of all while it saves. The same
+command goes on each time. At the end its arrays and results are compared with
+those of a run that nobody disturbed.
+"""
+
+import argparse
+from collections.abc import Iterator
+import datetime
+import json
+import multiprocessing
+import os
+import pathlib
+import random
+import signal
+import sys
+import tempfile
+import time
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+_ROOT = pathlib.Path(__file__).parent.parent
+# Run as a file, this folder and not the one above is on the path.
+sys.path.insert(0, str(_ROOT))
+
+from aae_jax import experiment, metrics, training  # noqa: E402
+from aae_jax.checkpoints import Checkpoints  # noqa: E402
+from configs import digits_autoencoder  # noqa: E402
+
+PRELOAD = ['aae_jax.training', 'benchmarks.kill_and_resume']
+"""What every process needs, imported once, by the server that forks them."""
+
+
+def make_config(seed: int, epochs: int) -> ml_collections.ConfigDict:
+  """An autoencoder on digits, tiny, with all that a state can hold.
+
+  Args:
+    seed: of two runs in one.
+    epochs: of 14 steps.
+  """
+  config = digits_autoencoder.get_config()
+  for network in (config.encoder, config.decoder):
+    network.hidden = (16, 16)
+  config.encoder.update(batch_norm=True, noise=0.3, input_noise=0.3)
+  config.schedule.name = 'linear'
+  config.ema_decay = 0.99
+  config.dataset.num_validation = 37
+  config.seed, config.num_seeds = seed, 2
+  config.epochs = epochs
+  config.evaluate_every_epochs = 1
+  return config
+
+
+def kill_and_resume(
+    num_kills: int, workdir: str | os.PathLike, seed: int
+) -> dict[str, Any]:
+  """Kills a run so often, and compares it with an undisturbed one.
+
+  Args:
+    num_kills: of a run that has not ended.
+    workdir: a local folder for both runs, their data and compiled code.
+    seed: of the runs, and of the moments.
+
+  Returns:
+    `kills`; `killed_at_steps`, the latest complete checkpoint at each of them,
+    in order, 0 for none; `resumed`, how many parts of the run began from a
+    checkpoint; `identical`, whether arrays and results equal those of the
+    undisturbed run bit for bit, and no row of metrics is missing or there
+    twice; `seconds` that all of it took.
+
+  Raises:
+    RuntimeError: a process ended with an error, or the run before the last
+      kill.
+  """
+  started = time.monotonic()
+  workdir = pathlib.Path(workdir)
+  config = make_config(seed, epochs=max(10, num_kills))
+  config.dataset.data_dir = str(workdir / 'data')
+  undisturbed, disturbed = workdir / 'undisturbed', workdir / 'disturbed'
+  # The first process prepares the data and compiles, for all others.
+  _finish(config, undisturbed, workdir)
+  config.update(steps_per_call=2, checkpoint_every_seconds=0.0)
+  steps = list(_kill(config, disturbed, workdir, num_kills, seed))
+  config.update(steps_per_call=-1, checkpoint_every_seconds=60.0)
+  _finish(config, disturbed, workdir)
+  return {
+      'kills': len(steps),
+      'killed_at_steps': steps,
+      'resumed': sum(step > 0 for step in steps),
+      'identical': _is_same(config, undisturbed, disturbed),
+      'seconds': round(time.monotonic() - started, 1),
+  }
+
+
+def _start(config, workdir, folder):
+  """A process that trains, or goes on where its run was saved."""
+  context = multiprocessing.get_context('forkserver')
+  context.set_forkserver_preload(PRELOAD)
+  process = context.Process(
+      target=_train, args=(config.to_json(), str(workdir), str(folder))
+  )
+  process.start()
+  return process
+
+
+def _train(config, workdir, folder):
+  with open(f'{folder}/output', 'a') as output:
+    os.dup2(output.fileno(), sys.stdout.fileno())
+    os.dup2(output.fileno(), sys.stderr.fileno())
+  jax.config.update('jax_enable_compilation_cache', True)
+  jax.config.update('jax_compilation_cache_dir', f'{folder}/compilation')
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+  config = ml_collections.ConfigDict(json.loads(config))
+  training.train_and_evaluate(config, workdir)
+
+
+def _finish(config, workdir, folder):
+  process = _start(config, workdir, folder)
+  process.join()
+  if process.exitcode:
+    output = (folder / 'output').read_text()
+    raise RuntimeError(f'exit status {process.exitcode}: {output[-2000:]}')
+
+
+def _kill(
+    config: Any, workdir: pathlib.Path, folder: pathlib.Path, num_kills: int,
+    seed: int,
+) -> Iterator[int]:
+  """Yields after each kill the latest complete checkpoint's step, or 0.
+
+  A process lives until its first save, and up to as long again; and every
+  third only for a part of that, which ends it while it starts.
+  """
+  moments = random.Random(seed)
+  longest = 0.0
+  for kill in range(num_kills):
+    process = _start(config, workdir, folder)
+    started, before = time.monotonic(), _latest_step(workdir)
+    if kill % 3 == 2:
+      process.join(moments.uniform(0.0, longest))
+    else:
+      while process.is_alive() and _latest_step(workdir) == before:
+        process.join(0.005)
+      longest = time.monotonic() - started
+      process.join(moments.uniform(0.0, 0.3))
+    if not process.is_alive():
+      output = (folder / 'output').read_text()
+      raise RuntimeError(f'ended before kill {kill + 1}: {output[-2000:]}')
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    yield _latest_step(workdir)
+
+
+def _latest_step(workdir):
+  folders = (workdir / 'checkpoints').glob('[0-9]*')
+  steps = [int(folder.name) for folder in folders if folder.name.isdigit()]
+  return max(steps, default=0)
+
+
+def _is_same(config, one, other):
+  """Whether two runs have left the same."""
+  abstract_state = experiment.build(config).abstract_state()
+  kept = []
+  for workdir in (one, other):
+    with Checkpoints(workdir / 'checkpoints', 1) as checkpoints:
+      state = checkpoints.restore(abstract_state)
+    state = jax.device_get(state.replace(rng=jax.random.key_data(state.rng)))
+    lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+    rows = [json.loads(line)['step'] for line in lines]
+    results = json.loads((workdir / 'results.json').read_text())
+    kept.append((state, rows, results['metrics']))
+  (state, *numbers), (other_state, *other_numbers) = kept
+  arrays = jax.tree.map(np.array_equal, state, other_state)
+  return all(jax.tree.leaves(arrays)) and numbers == other_numbers
+
+
+def main() -> None:
+  """Kills a run and writes what came of it."""
+  parser = argparse.ArgumentParser(
+      description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+  )
+  parser.add_argument('--kills', type=int, default=100)
+  parser.add_argument('--seed', type=int, default=0)
+  parser.add_argument(
+      '--output',
+      type=pathlib.Path,
+      default=_ROOT / 'benchmarks/results/kill_and_resume.json',
+  )
+  options = parser.parse_args()
+  with tempfile.TemporaryDirectory() as workdir:
+    result = kill_and_resume(options.kills, workdir, options.seed)
+  result['date'] = datetime.date.today().isoformat()
+  result |= training.provenance()
+  options.output.parent.mkdir(parents=True, exist_ok=True)
+  metrics.write_json(options.output, result)
+  print(json.dumps(result, indent=2))
+
+
+if __name__ == '__main__':
+  main()

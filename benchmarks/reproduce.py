@@ -1,0 +1,67 @@
+"""Repeats the numbers of the README.
+
+  python benchmarks/reproduce.py [NAME ...]
+
+Each is a run of `train.py`, which goes on where it was stopped; its
+`results.json` becomes `benchmarks/results/NAME.json`.
+"""
+
+import argparse
+import pathlib
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+RUNS = {
+    'digits_100': ('digits_semi_supervised', {}),
+    'mnist_100': ('mnist_semi_supervised', {'num_seeds': 3}),
+    'mnist_aae_gaussian': ('mnist_aae', {}),
+    'mnist_aae_gaussian_mixture': (
+        'mnist_aae', {'prior.name': 'gaussian_mixture'}
+    ),
+    'mnist_vae_gaussian': ('mnist_vae', {}),
+    'mnist_vae_gaussian_mixture': (
+        'mnist_vae', {'prior.name': 'gaussian_mixture'}
+    ),
+    'mnist_autoencoder': ('mnist_autoencoder', {}),
+    'mnist_label_regularized': ('mnist_label_regularized', {}),
+    'mnist_supervised': ('mnist_supervised', {}),
+    'mnist_clustering_30': ('mnist_clustering', {}),
+    'mnist_clustering_16': ('mnist_clustering', {'num_clusters': 16}),
+    'mnist_dimensionality_reduction': ('mnist_dimensionality_reduction', {}),
+}
+"""The configuration and the overridden keys of each number."""
+
+
+def reproduce(name: str) -> None:
+  """Runs one of `RUNS` to its end and keeps its results."""
+  config, overrides = RUNS[name]
+  workdir = ROOT / 'runs/benchmarks' / name
+  subprocess.run(
+      [
+          sys.executable,
+          'train.py',
+          f'--config=configs/{config}.py',
+          f'--workdir={workdir}',
+          *(f'--config.{key}={value}' for key, value in overrides.items()),
+      ],
+      cwd=ROOT,
+      check=True,
+  )
+  results = ROOT / 'benchmarks/results'
+  results.mkdir(exist_ok=True)
+  shutil.copyfile(workdir / 'results.json', results / f'{name}.json')
+
+
+def main() -> None:
+  """Runs what the command line names, or everything."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('names', nargs='*', choices=[*RUNS, []], default=[])
+  for name in parser.parse_args().names or RUNS:
+    reproduce(name)
+
+
+if __name__ == '__main__':
+  main()

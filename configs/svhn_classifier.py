@@ -1,0 +1,20 @@
+"""The encoder of svhn_semi_supervised, trained on the 1000 labels alone."""
+
+from configs import default
+
+
+def get_config():
+  """What the semi-supervised AAE is compared with."""
+  config = default.get_config()
+  config.objective = 'classifier'
+  config.dataset.name = 'svhn_cropped'
+  config.num_labels = 1000
+  config.labelled_batch_size = 100
+  default.convolutional(config, channels=(32, 64, 128), hidden=(256,))
+  config.encoder.input_dropout = 0.2
+  default.phases(config, 'classification')
+  config.schedule.name = 'linear'
+  config.ema_decay = 0.999
+  config.epochs = 30
+  config.num_seeds = 3
+  return config

@@ -1,0 +1,572 @@
+"""Tests of aae_jax.analysis."""
+
+import itertools
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+import systems
+
+from aae_jax import analysis, objectives, randomness
+from aae_jax.datasets.dataset import Dataset, Split
+
+
+def normal(*shape, seed=0):
+  return np.random.default_rng(seed).normal(size=shape)
+
+
+def test_energy_distance_is_that_of_all_pairs():
+  first, second = normal(7, 3), normal(5, 3, seed=1) + 1
+  mean = lambda pairs: np.mean([np.linalg.norm(x - y) for x, y in pairs])
+  wanted = 2 * mean(itertools.product(first, second))
+  wanted -= mean(itertools.permutations(first, 2))
+  wanted -= mean(itertools.permutations(second, 2))
+  found = analysis.energy_distance(first, second)
+  np.testing.assert_allclose(found, wanted, rtol=1e-10)
+
+
+def test_energy_distance_of_equal_distributions_is_zero_on_average():
+  """The biased estimate would have the mean 2 E|X - X'| / 10 = 0.23."""
+  pairs = normal(400, 2, 10, 1)
+  found = [analysis.energy_distance(*pair) for pair in pairs]
+  assert abs(np.mean(found)) < 3 * stats.sem(found) < 0.05
+
+
+def test_energy_distance_of_normals_with_different_means():
+  first, second = normal(2, 4000, 1)
+  # Of N(0, 1) and N(d, 1), from the mean of a folded normal of variance 2.
+  difference = 1.5
+  folded = stats.foldnorm(difference / np.sqrt(2), scale=np.sqrt(2)).mean()
+  wanted = 2 * folded - 4 / np.sqrt(np.pi)
+  found = analysis.energy_distance(first, second + difference)
+  np.testing.assert_allclose(found, wanted, rtol=0.05)
+
+
+def test_clusters_are_named_after_the_surest_image():
+  probabilities = np.array([
+      [0.6, 0.3, 0.1],
+      [0.7, 0.1, 0.2],
+      [0.1, 0.8, 0.1],
+      # No image is in cluster 2; this one comes nearest.
+      [0.5, 0.1, 0.4],
+  ])
+  names = analysis.name_clusters(probabilities, np.array([5, 6, 7, 8]))
+  assert names.tolist() == [6, 7, 8]
+
+
+@pytest.mark.parametrize('num_clusters, num_labels', [(4, 4), (5, 3), (2, 4)])
+def test_accuracy_is_that_of_the_best_naming(num_clusters, num_labels):
+  generator = np.random.default_rng(0)
+  label = generator.integers(num_labels, size=40)
+  cluster = generator.integers(num_clusters, size=40)
+  # Names beyond the labels are those of clusters that are left over.
+  size = max(num_clusters, num_labels)
+  wanted = max(
+      np.mean(np.array(names)[cluster] == label)
+      for names in itertools.permutations(range(size))
+  )
+  found = analysis.clustering_accuracy(cluster, label)
+  np.testing.assert_allclose(found, 100 * wanted)
+
+
+def test_accuracy_does_not_depend_on_numbers():
+  cluster, label = np.array([7, 7, 3, 5]), np.array([0, 0, 1, 2])
+  assert analysis.clustering_accuracy(cluster, label) == 100
+
+
+def test_a_classifier_is_fitted_to_one_split_and_tested_on_the_other():
+  code = np.array([[0.0], [1.0], [2.0], [3.0]])
+  train = Split(code, np.array([0, 0, 1, 1]))
+  test = Split(code, np.array([0, 1, 1, 1]))
+  find = lambda *splits: analysis.classification_error(
+      LogisticRegression(C=100), *splits
+  )
+  assert find(train, train) == 0
+  assert find(train, test) == 25
+
+
+def test_a_probe_that_stops_early_does_not_warn():
+  code, label = normal(50, 20), np.arange(50) % 5
+  split = Split(code, label)
+  probe = LogisticRegression(max_iter=1)
+  assert 0 <= analysis.classification_error(probe, split, split) <= 100
+
+
+def windows(image, sample, bandwidth):
+  """The log-density by SciPy, one pair at a time, [N]."""
+  kernel = stats.norm(scale=bandwidth)
+  density = [
+      [np.prod(kernel.pdf(x - s)) for s in sample] for x in image
+  ]
+  return np.log(np.mean(density, axis=1))
+
+
+@pytest.mark.parametrize('block_size', [1, 3, 5, 8])
+def test_parzen_density_is_the_mean_of_gaussians(block_size, monkeypatch):
+  monkeypatch.setattr(analysis, 'BLOCK_SIZE', block_size)
+  image, sample = normal(5, 2, 3), normal(4, 2, 3, seed=1)
+  bandwidths = np.array([0.5, 1.0, 2.0])
+  found = analysis.parzen_log_densities(image, sample, bandwidths)
+  wanted = [windows(image, sample, bandwidth) for bandwidth in bandwidths]
+  np.testing.assert_allclose(found, wanted, rtol=1e-4)
+
+
+def test_parzen_density_far_from_all_samples_does_not_underflow():
+  found = analysis.parzen_log_densities(
+      np.full((1, 784), 1.0), np.zeros((2, 784)), np.array([0.1])
+  )
+  wanted = 784 * stats.norm(scale=0.1).logpdf(1.0)
+  np.testing.assert_allclose(found, [[wanted]], rtol=1e-5)
+
+
+def test_parzen_likelihood_of_a_normal_is_its_negative_entropy():
+  sample, validation, test = np.split(0.2 * normal(6000, 2), [4000, 5000])
+  mean, standard_error = analysis.parzen_log_likelihood(
+      sample, validation, test
+  )
+  entropy = 2 * stats.norm(scale=0.2).entropy()
+  np.testing.assert_allclose(mean, -entropy, atol=3 * standard_error)
+
+
+def test_the_bandwidth_is_chosen_on_validation_images():
+  sample, validation = 0.1 * normal(2, 20, 2)
+  test = 0.5 * normal(20, 2, seed=1)
+  likelihood = [
+      np.mean(windows(validation, sample, bandwidth))
+      for bandwidth in analysis.BANDWIDTHS
+  ]
+  best = analysis.BANDWIDTHS[np.argmax(likelihood)]
+  assert analysis.BANDWIDTHS[0] < best < analysis.BANDWIDTHS[-1]
+  wanted = windows(test, sample, best)
+  mean, standard_error = analysis.parzen_log_likelihood(
+      sample, validation, test
+  )
+  np.testing.assert_allclose(mean, wanted.mean(), rtol=1e-4)
+  np.testing.assert_allclose(standard_error, stats.sem(wanted), rtol=1e-4)
+
+
+@pytest.mark.parametrize('shape', [[[2.0, 0.5], [0.5, 1.0]], [[1.0, 1.0]] * 2])
+def test_a_fitted_gaussian_has_the_moments_of_the_codes(shape):
+  """Also where the codes lie on a line."""
+  code = normal(50, 2) @ np.array(shape) + [3.0, -1.0]
+  generator = np.random.default_rng(0)
+  drawn = analysis.sample_fitted_gaussian(code, 100_000, generator)
+  np.testing.assert_allclose(drawn.mean(axis=0), code.mean(axis=0), atol=0.05)
+  np.testing.assert_allclose(
+      np.cov(drawn.T), np.cov(code.T, bias=True), rtol=0.05
+  )
+
+
+def test_a_gaussian_fits_codes_of_one_dimension():
+  drawn = analysis.sample_fitted_gaussian(
+      np.array([[1.0], [3.0]]), 10_000, np.random.default_rng(0)
+  )
+  assert drawn.shape == (10_000, 1)
+  np.testing.assert_allclose([drawn.mean(), drawn.std()], [2, 1], atol=0.05)
+
+
+class Shift:
+  """A network that adds its only parameter."""
+
+  def apply(self, variables, x, *, rng, train, mutable):
+    assert not train and rng is None and mutable
+    return x + variables['params'], {}
+
+
+def shift(apply, x):
+  return apply('encoder', x)
+
+
+def make_dataset(train, test, validation=None, num_classes=None):
+  """Of images of one row of pixels: (values in [0, 1] [N, n], label)."""
+
+  def split(value, label=None):
+    image = np.round(255 * np.asarray(value)).astype(np.uint8)
+    label = None if label is None else np.asarray(label, np.int32)
+    return Split(image[:, None, :, None], label)
+
+  train, test = split(*train), split(*test)
+  validation = split(*validation) if validation else train.part(0, 0)
+  return Dataset('made up', train, validation, test, num_classes)
+
+
+PIXELS = make_dataset(
+    (np.linspace(0, 1, 40)[:, None],), (np.linspace(0, 1, 20)[:, None],)
+)
+
+
+def analyze(
+    dataset, shifts=(0.0,), ema=None, code_sizes=(('z', 1),), **functions
+):
+  """The numbers of seeds whose encoders add `shifts`."""
+  model = objectives.Model(dict(code_sizes), **functions)
+  objective = objectives.Objective({'encoder': Shift()}, (), model)
+  experiment = types.SimpleNamespace(
+      objective=objective,
+      dataset=dataset,
+      seeds=range(len(shifts)),
+      keys=lambda: systems.keys(len(shifts)),
+  )
+  weights = lambda values: {
+      'params': {'encoder': jnp.asarray(values, jnp.float32)},
+      'batch_stats': {},
+  }
+  state = types.SimpleNamespace(
+      **weights(shifts), ema=weights(ema) if ema else {}
+  )
+  return analysis.analyze(experiment, state)
+
+
+def encode_pixels(apply, image, keys):
+  del keys
+  return {'z': shift(apply, image[:, 0, :, 0])}
+
+
+def encode_zero(apply, image, keys):
+  return {'z': 0 * encode_pixels(apply, image, keys)['z'] + shift(apply, 0.0)}
+
+
+def prior_zero(keys, batch):
+  """At 0 where the label is not known, as it should be; far off elsewhere."""
+  assert batch['label'].shape == keys.shape
+  return {'z': 1e6 * batch['is_labelled'][:, None].astype(float)}
+
+
+def test_numbers_are_of_each_seed():
+  found = analyze(
+      PIXELS, (1.0, 0.5, 3.0), encode=encode_zero, prior=prior_zero
+  )
+  assert found.keys() == {'energy_distance'}
+  np.testing.assert_allclose(found['energy_distance'], [2.0, 1.0, 6.0])
+
+
+def test_averaged_weights_count():
+  found = analyze(
+      PIXELS, (1.0,), ema=(4.0,), encode=encode_zero, prior=prior_zero
+  )
+  np.testing.assert_allclose(found['energy_distance'], [8.0])
+
+
+def test_a_seed_that_diverged_has_no_numbers():
+  found = analyze(
+      PIXELS, (np.nan, 1.0, np.inf), encode=encode_zero, prior=prior_zero
+  )
+  np.testing.assert_allclose(found['energy_distance'], [np.nan, 2.0, np.nan])
+
+
+def test_a_model_of_other_functions_has_no_numbers():
+  assert analyze(PIXELS, classify=lambda apply, image: image) == {}
+
+
+def test_energy_distance_is_of_independent_draws(monkeypatch):
+  """The posterior, not its mean, should follow the prior."""
+  seen = []
+  monkeypatch.setattr(
+      analysis, 'energy_distance', lambda *samples: seen.extend(samples) or 0.0
+  )
+  draw = lambda keys: {'z': randomness.normal(keys, (2,))}
+  analyze(
+      make_dataset((np.zeros((5, 1)),), (np.zeros((300, 1)),)),
+      encode=lambda apply, image, keys: draw(keys),
+      prior=lambda keys, batch: draw(keys),
+  )
+  for sample in seen:
+    assert sample.shape == (300, 2)
+    assert stats.kstest(sample.ravel(), 'norm').pvalue > 0.01
+  assert np.unique(seen).size == 2 * 300 * 2
+
+
+CLUSTERS = {
+    # Image i is in the cluster of its brightest pixel.
+    'cluster': lambda apply, image: image[:, 0, :, 0],
+}
+
+
+def test_clusters_are_named_without_test_labels():
+  eye = np.eye(3)
+  validation = (np.array([0.9 * eye[0], eye[0], eye[1]]), [1, 2, 0])
+  dataset = make_dataset(
+      train=(eye, [0, 0, 0]),
+      test=(eye[[0, 0, 1, 1, 1]], [2, 2, 1, 1, 2]),
+      validation=validation,
+      num_classes=3,
+  )
+  found = analyze(dataset, **CLUSTERS)
+  # Cluster 0 is called 2 and cluster 1 is called 0.
+  np.testing.assert_allclose(found['clustering_error'], [60.0])
+  np.testing.assert_allclose(found['clustering_accuracy'], [80.0])
+  assert found['empty_clusters'] == [1]
+
+
+def test_perfect_clusters():
+  label = np.arange(12) % 3
+  split = np.eye(4)[label], label
+  found = analyze(make_dataset(split, split, split, 3), **CLUSTERS)
+  wanted = {
+      'clustering_error': 0, 'clustering_accuracy': 100, 'clustering_nmi': 1,
+      'clustering_ari': 1, 'empty_clusters': 1,
+  }
+  assert {name: value.item() for name, value in found.items()} == (
+      pytest.approx(wanted)
+  )
+
+
+def test_without_validation_the_last_training_images_name_clusters():
+  label = np.arange(20) % 2
+  value = np.eye(2)[label]
+  # Only the last tenth, two images, is named as the test images are.
+  train = value, np.where(np.arange(20) < 18, 1 - label, label)
+  found = analyze(make_dataset(train, (value, label), None, 2), **CLUSTERS)
+  np.testing.assert_allclose(found['clustering_error'], [0])
+
+
+def test_clusters_without_labels_are_only_counted():
+  dataset = make_dataset((np.eye(3),), (np.eye(3)[:1],))
+  found = analyze(dataset, **CLUSTERS)
+  assert {name: value.tolist() for name, value in found.items()} == {
+      'empty_clusters': [2]
+  }
+
+
+def styles(code, label):
+  """Data of which the first pixels are the code and so are known."""
+  train, test = np.split(np.arange(len(label)), 2)
+  return make_dataset(
+      (code[train], label[train]),
+      (code[test], label[test]),
+      num_classes=len(np.unique(label)),
+  )
+
+
+def probe(dataset, code_sizes):
+  return analyze(dataset, code_sizes=code_sizes, encode=encode_pixels)
+
+
+PROBES = 'linear_probe_error', 'mlp_probe_error'
+
+
+def test_probes_of_an_independent_style_find_chance():
+  generator = np.random.default_rng(0)
+  label = generator.integers(4, size=2000)
+  dataset = styles(generator.uniform(size=(2000, 3)), label)
+  found = probe(dataset, {'y': 4, 'z': 3})
+  assert found.keys() == set(PROBES)
+  for name in PROBES:
+    np.testing.assert_allclose(found[name], 75, atol=6)
+
+
+def test_probes_find_what_the_style_tells():
+  """The linear probe a coordinate, and the other one a product of two too."""
+  generator = np.random.default_rng(0)
+  code = generator.uniform(size=(4000, 2))
+  high = code > 0.5
+  sizes = {'y': 2, 'z': 2}
+  found = probe(styles(code, high[:, 0].astype(int)), sizes)
+  assert max(found[name] for name in PROBES) < 5
+  found = probe(styles(code, (high[:, 0] ^ high[:, 1]).astype(int)), sizes)
+  assert found['linear_probe_error'] > 40
+  assert found['mlp_probe_error'] < 20
+
+
+@pytest.mark.parametrize('code_sizes, label', [
+    # The encoder gives all of the code.
+    ({'z': 1}, [0, 1, 0, 1]),
+    # There is nothing to tell.
+    ({'y': 1, 'z': 1}, [0, 0, 0, 0]),
+])
+def test_no_probe_where_none_makes_sense(code_sizes, label):
+  dataset = styles(np.linspace(0, 1, 4)[:, None], np.array(label))
+  assert probe(dataset, code_sizes) == {}
+
+
+def test_neighbours_are_of_the_representation():
+  generator = np.random.default_rng(0)
+  label = np.arange(60) % 3
+  # Pixel 0 tells the label, the other one is louder.
+  code = np.stack([label / 10, generator.uniform(size=60)], axis=-1)
+  functions = {
+      'encode': encode_pixels, 'cluster_heads': lambda apply: jnp.zeros((3, 1))
+  }
+  dataset = styles(code, label)
+  found = analyze(
+      dataset, represent=lambda apply, code: code['z'][:, :1], **functions
+  )
+  np.testing.assert_allclose(found.pop('knn_error'), 0)
+  assert not found
+  found = analyze(
+      dataset, represent=lambda apply, code: code['z'][:, 1:], **functions
+  )
+  assert found['knn_error'] > 30
+
+
+def test_few_training_images_are_neighbours_too():
+  label = np.array([0, 0, 0, 1])
+  found = analyze(
+      styles(label[:, None] / 2, label),
+      encode=encode_pixels,
+      represent=lambda apply, code: code['z'],
+      cluster_heads=lambda apply: jnp.zeros((2, 1)),
+  )
+  np.testing.assert_allclose(found['knn_error'], 50)
+
+
+GREY = make_dataset(
+    *((0.5 + 0.1 * normal(2000, 1, seed=seed).clip(-5, 5),) for seed in (1, 2))
+)
+"""One pixel, N(0.5, 0.1^2) but for rounding to 8 bits."""
+
+ENTROPY = stats.norm(scale=0.1).entropy()
+
+
+def assert_parzen(found, name, wanted):
+  assert found.keys() == {name, f'{name}_standard_error'}
+  np.testing.assert_allclose(found[name], wanted, atol=0.06)
+  standard_error = found[f'{name}_standard_error']
+  np.testing.assert_allclose(standard_error, np.sqrt(0.5 / 2000), rtol=0.2)
+
+
+def test_parzen_of_a_sampler():
+  def sample(apply, keys, batch):
+    assert batch['label'].shape == keys.shape
+    noise = randomness.normal(keys, (1, 1, 1))
+    return shift(apply, 0.5 + 0.1 * noise)
+
+  found = analyze(GREY, sample=sample)
+  assert_parzen(found, 'parzen_log_likelihood', -ENTROPY)
+  off = analyze(GREY, (0.2,), sample=sample)
+  assert off['parzen_log_likelihood'] < found['parzen_log_likelihood'] - 0.5
+
+
+def test_parzen_of_an_autoencoder_is_of_a_gaussian_fitted_to_its_codes():
+  decode = lambda apply, code: (code['z'] - 2)[:, None, :, None]
+  found = analyze(GREY, (2.0,), encode=encode_pixels, decode=decode)
+  assert_parzen(found, 'parzen_log_likelihood_fitted_gaussian', -ENTROPY)
+
+
+def test_samplers_see_labels_as_often_as_the_training_images_have_them():
+  """A sampler that is told the label paints it: 0 dark, 1 bright."""
+  label = np.array([0, 0, 0, 1] * 50)
+  split = label[:, None] * 1.0, label
+  seen = []
+
+  def sample(apply, keys, batch):
+    jax.debug.callback(lambda x: seen.extend(x.tolist()), batch['label'])
+    return 1.0 * batch['label'][:, None, None, None]
+
+  analyze(make_dataset(split, split, num_classes=2), sample=sample)
+  jax.effects_barrier()
+  assert len(seen) == analysis.NUM_SAMPLES
+  np.testing.assert_allclose(np.mean(seen), 0.25, atol=0.02)
+
+
+def make_log_weight(width):
+  """p(z) = N(0, 1) and p(x|z) = N(z, 1); q is `width` too wide."""
+  log_density = lambda x, mean, std: (
+      -0.5 * jnp.square((x - mean) / std) - jnp.log(std * jnp.sqrt(2 * jnp.pi))
+  )
+
+  def log_weight(apply, image, keys):
+    del apply
+    x = image[:, 0, 0, 0]
+    mean, std = x / 2, width * np.sqrt(0.5)
+    z = mean + std * randomness.normal(keys, ())
+    joint = log_density(x, z, 1.0) + log_density(z, 0.0, 1.0)
+    return joint - log_density(z, mean, std)
+
+  return log_weight
+
+
+def find_bound(width):
+  found = analyze(PIXELS, log_weight=make_log_weight(width))
+  return found['importance_weighted_bound'].item()
+
+
+def test_importance_weighted_bound_of_a_linear_model(monkeypatch):
+  """It is exact for the true posterior; else it grows with K to the truth."""
+  value = PIXELS.test.image[:, 0, 0, 0] / 255
+  exact = stats.norm(scale=np.sqrt(2)).logpdf(value).mean()
+  np.testing.assert_allclose(find_bound(1.0), exact, rtol=1e-5)
+  bounds = []
+  for num_samples in (1, 5, 50, 2000):
+    monkeypatch.setattr(analysis, 'NUM_IMPORTANCE_SAMPLES', num_samples)
+    bounds.append(find_bound(3.0))
+  assert bounds == sorted(bounds)
+  # With one sample it is the evidence lower bound: less by KL(q || p(z|x)).
+  divergence = 0.5 * (9 - 1 - np.log(9))
+  np.testing.assert_allclose(bounds[0], exact - divergence, atol=2.5)
+  np.testing.assert_allclose(bounds[-1], exact, atol=0.02)
+  assert find_bound(3.0) == bounds[-1]
+
+
+PARZEN = {'parzen_log_likelihood', 'parzen_log_likelihood_standard_error'}
+MATCHED = {'energy_distance', *PARZEN}
+CLUSTERED = {
+    'clustering_error', 'clustering_accuracy', 'clustering_nmi',
+    'clustering_ari', 'empty_clusters',
+}
+NUMBERS = {
+    'autoencoder': {
+        'parzen_log_likelihood_fitted_gaussian',
+        'parzen_log_likelihood_fitted_gaussian_standard_error',
+    },
+    'vae': {*MATCHED, 'importance_weighted_bound'},
+    'gan': PARZEN,
+    'aae': MATCHED,
+    'label_regularized_aae': MATCHED,
+    'supervised_aae': {*MATCHED, *PROBES},
+    'semi_supervised_aae': MATCHED,
+    'clustering_aae': MATCHED | CLUSTERED,
+    'dimensionality_reduction_aae': {*MATCHED, 'knn_error'},
+    'dimensionality_reduction_clustering_aae': {
+        *MATCHED, *CLUSTERED, 'knn_error'
+    },
+}
+
+
+def analyze_system(name, num_seeds, **changes):
+  built = systems.build(name, num_seeds=num_seeds, **changes)
+  state = systems.random_state(built.objective)
+  # The first seed of one is the last one of two.
+  first = built.seeds[0]
+  seeds = lambda tree: jax.tree.map(
+      lambda x: jnp.stack([(1 + first + i) * x for i in range(num_seeds)]), tree
+  )
+  return analysis.analyze(
+      built,
+      types.SimpleNamespace(
+          params=seeds(state.params), batch_stats=seeds(state.batch_stats),
+          ema={},
+      ),
+  )
+
+
+@pytest.mark.parametrize('name', NUMBERS)
+def test_numbers_follow_from_the_model(name, monkeypatch):
+  monkeypatch.setattr(analysis, 'NUM_SAMPLES', 100)
+  found = analyze_system(name, 2)
+  assert found.keys() == NUMBERS[name]
+  for value in found.values():
+    assert value.shape == (2,)
+    assert np.isfinite(value).all()
+
+
+def test_every_system_was_looked_at():
+  assert NUMBERS.keys() >= set(systems.NAMES) - {'classifier'}
+
+
+@pytest.mark.parametrize('batch_size', [100, 7])
+def test_a_seed_alone_has_the_numbers_that_it_has_among_others(
+    batch_size, monkeypatch
+):
+  """Whatever the size of the batches, too."""
+  monkeypatch.setattr(analysis, 'NUM_SAMPLES', 100)
+  both = analyze_system('supervised_aae', 2)
+  monkeypatch.setattr(analysis, 'BATCH_SIZE', batch_size)
+  alone = analyze_system('supervised_aae', 1, seed=1)
+  for name, value in both.items():
+    np.testing.assert_allclose(alone[name], value[1:], rtol=1e-4)
+    assert 'error' in name or value[0] != value[1]

@@ -1,0 +1,83 @@
+"""The README's examples run as they stand."""
+
+import json
+import pathlib
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from aae_jax import training
+from configs import digits_autoencoder, digits_semi_supervised
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / 'README.md').read_text()
+EXAMPLES = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """Where the README's reader works, with the demo trained for an epoch."""
+  folder = tmp_path_factory.mktemp('reader')
+  config = digits_semi_supervised.get_config()
+  config.epochs, config.num_seeds = 1, 2
+  config.batch_size = config.labelled_batch_size = 100
+  for network in (config.encoder, config.decoder, config.discriminator):
+    network.hidden = (8, 8)
+  training.train_and_evaluate(config, folder / 'runs/digits_semi_supervised')
+  return folder
+
+
+@pytest.fixture(scope='module')
+def names(folder):
+  """What the first two examples define, run one after the other."""
+  names = {}
+  with pytest.MonkeyPatch.context() as patch:
+    patch.chdir(folder)
+    for example in EXAMPLES[:2]:
+      exec(example, names)
+  return names
+
+
+def test_own_images_are_written_as_the_readme_says(names, folder):
+  del names
+  with np.load(folder / 'images.npz') as arrays:
+    assert arrays['image'].shape == (1797, 8, 8)
+    assert 0.5 < arrays['image'].max() <= 1
+
+
+def test_trained_model_does_what_the_readme_says(names):
+  assert names['code']['y'].shape == (5, 10)
+  assert names['code']['z'].shape == (5, 10)
+  assert names['again'].shape == (5, 8, 8, 1)
+  assert names['new'].shape == (16, 8, 8, 1)
+
+
+def test_own_system_trains_on_own_images(names, folder, monkeypatch):
+  del names
+  (folder / 'my_system.py').write_text(EXAMPLES[2])
+  monkeypatch.chdir(folder)
+  monkeypatch.syspath_prepend(str(folder))
+  config = digits_autoencoder.get_config()
+  config.objective = 'my_system:moment_matching'
+  config.dataset.name = './images.npz'
+  config.epochs = 1
+  config.encoder.hidden = config.decoder.hidden = (8, 8)
+  training.train_and_evaluate(config, folder / 'runs/own')
+  rows = (folder / 'runs/own/metrics.jsonl').read_text().splitlines()
+  assert 'matching/loss' in json.loads(rows[-1])
+  del sys.modules['my_system']
+
+
+def test_own_system_is_as_short_as_promised():
+  body = EXAMPLES[2].split('def moment_matching')[1].strip().splitlines()
+  assert len([line for line in body if line]) <= 15
+
+
+def test_every_configuration_that_is_named_exists():
+  named = re.findall(r'`((?:configs/)?\w+\.py)(?::\w+)?`', README)
+  named += re.findall(r'--config=(configs/\w+\.py)', README)
+  files = {path.name for path in (ROOT / 'configs').iterdir()}
+  known = files | {'train_step.py', 'objectives.py', 'phases.py'}
+  assert {pathlib.Path(name).name for name in named} <= known

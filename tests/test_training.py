@@ -1,0 +1,633 @@
+"""Tests of aae_jax.training: the loop, what it leaves behind, and resuming."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import types
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+
+from aae_jax import errors, evaluation, experiment, training
+from aae_jax.checkpoints import Checkpoints
+from aae_jax.errors import InputError
+from tests import systems
+
+SEEDS = range(4, 6)
+TOTAL_STEPS = 4 * systems.STEPS_PER_EPOCH
+ANALYSIS = {'energy_distance': np.array([0.25, 0.75])}
+DATASET = dataclasses.replace(
+    systems.DATASET, validation=systems.make_split(9, 3)
+)
+
+
+class Compiled:
+  """Experiments of which each is built and compiled once.
+
+  Attributes:
+    dataset: what experiments are built on.
+    before_call: sees and may change the arguments of every call of steps.
+  """
+
+  def __init__(self):
+    self.dataset = DATASET
+    self.before_call = lambda state, num_steps: state
+    self._built, self._evaluators = {}, {}
+
+  def build(self, config):
+    shared = json.loads(config.to_json())
+    for key in experiment.NEUTRAL_KEYS:
+      shared.pop(key, None)
+    key = json.dumps(shared)
+    if key not in self._built:
+      built = self._build(config)
+      self._built[key] = built, built.run(), built.init()
+    built, run, initial = self._built[key]
+    return Replica(
+        **vars(built) | {'config': config, 'dataset': self.dataset},
+        compiled=lambda state, data, num_steps: run(
+            self.before_call(state, num_steps), data, num_steps
+        ),
+        initial=initial,
+    )
+
+  def _build(self, config):
+    built = _BUILD(config)
+    return dataclasses.replace(
+        built,
+        devices=built.devices[:1],
+        feed=dataclasses.replace(built.feed, num_devices=1),
+    )
+
+  def evaluator(self, objective, labels):
+    if id(objective) not in self._evaluators:
+      made = evaluation.Evaluator(objective, labels)
+      self._evaluators[id(objective)] = made
+    return self._evaluators[id(objective)]
+
+
+_BUILD = experiment.build
+
+
+@dataclasses.dataclass(frozen=True)
+class Replica(experiment.Experiment):
+  """An experiment that is compiled already."""
+
+  compiled: object
+  initial: object
+
+  def run(self):
+    return self.compiled
+
+  def init(self):
+    return jax.tree.map(
+        lambda x: jax.device_put(x, x.sharding, may_alias=False), self.initial
+    )
+
+
+@pytest.fixture(scope='module')
+def compiled():
+  """Takes the place of what costs most of the time of a tiny run."""
+  patch = pytest.MonkeyPatch()
+  compiled = Compiled()
+  patch.setattr(
+      experiment.datasets, 'load', lambda **_: compiled.dataset
+  )
+  patch.setattr(training.experiments, 'build', compiled.build)
+  evaluators = types.SimpleNamespace(Evaluator=compiled.evaluator)
+  patch.setattr(training, 'evaluation', evaluators)
+  patch.setattr(training.analysis, 'analyze', lambda *_: ANALYSIS)
+  yield compiled
+  patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def undisturbed(compiled):
+  yield
+  compiled.dataset = DATASET
+  compiled.before_call = lambda state, num_steps: state
+
+
+def make_config(**changes):
+  """Two seeds of all that a run can have."""
+  return systems.make_config(
+      'semi_supervised_aae',
+      **{
+          **systems.NOISY,
+          'num_seeds': len(SEEDS),
+          'seed': SEEDS.start,
+          'ema_decay': 0.9,
+          'schedule.name': 'linear',
+          'evaluate_every_epochs': 2,
+          'dataset.num_validation': 9,
+          **changes,
+      },
+  )
+
+
+def make_single_config(**changes):
+  return systems.make_config('autoencoder', **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """What a run has left in its workdir."""
+
+  config: ml_collections.ConfigDict
+  workdir: pathlib.Path
+
+  @property
+  def results(self):
+    return json.loads((self.workdir / 'results.json').read_text())
+
+  @property
+  def rows(self):
+    """The rows of metrics.jsonl, apart from the time they took."""
+    lines = (self.workdir / 'metrics.jsonl').read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    return [{k: v for k, v in row.items() if k != 'seconds'} for row in rows]
+
+  @property
+  def state(self):
+    built = training.experiments.build(self.config)
+    with Checkpoints(self.workdir / 'checkpoints', 9) as checkpoints:
+      return systems.plain(checkpoints.restore(built.abstract_state()))
+
+  @property
+  def files(self):
+    """Content and time of change of every file."""
+    return {
+        path: (path.read_bytes(), os.stat(path).st_mtime_ns)
+        for path in self.workdir.rglob('*')
+        if path.is_file()
+    }
+
+
+def train(config, workdir):
+  training.train_and_evaluate(config, workdir)
+  return Run(config, workdir)
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory, compiled):
+  """A run that nothing has disturbed."""
+  return train(make_config(), tmp_path_factory.mktemp('finished') / 'run')
+
+
+@pytest.fixture(scope='module')
+def finished_single(tmp_path_factory, compiled):
+  folder = tmp_path_factory.mktemp('finished_single')
+  return train(make_single_config(), folder / 'run')
+
+
+def test_results(finished):
+  results = finished.results
+  assert results['config'] == json.loads(finished.config.to_json())
+  assert results['step'] == results['total_steps'] == TOTAL_STEPS
+  assert results['seeds'] == list(SEEDS)
+  assert results['dataset'] == {
+      'name': 'random', 'train': 44, 'validation': 9, 'test': 13
+  }
+  assert results['training_seconds'] > 0
+  assert re.fullmatch('[0-9a-f]{40}(-dirty)?', results['commit'])
+  assert results['versions']['jax'] == jax.__version__
+  assert results['hardware']['devices'] == len(jax.local_devices())
+  assert results['hardware']['platform'] == 'cpu'
+
+
+def test_metrics_of_seeds(finished):
+  metrics = finished.results['metrics']
+  names = [
+      f'{split}/{measure}{weights}'
+      for split in ('validation', 'test')
+      for measure in ('classification_error', 'reconstruction_error')
+      for weights in ('', '_raw')
+  ]
+  assert set(metrics) == {*names, 'test/energy_distance'}
+  for summary in metrics.values():
+    assert len(summary['per_seed']) == len(SEEDS)
+    assert summary['mean'] == np.mean(summary['per_seed'])
+    assert summary['std'] == np.std(summary['per_seed'], ddof=1)
+  assert metrics['test/energy_distance']['per_seed'] == [0.25, 0.75]
+
+
+def test_metrics_of_one_seed_have_no_spread(finished_single):
+  summary = finished_single.results['metrics']['test/reconstruction_error']
+  assert summary['std'] is None
+  assert summary['per_seed'] == [summary['mean']]
+
+
+def test_parameters_are_those_of_one_seed(finished):
+  assert finished.results['parameters']['encoder'] == (
+      16 * 8 + 8 * 8 + 2 * 2 * 8  # Normalized, and so without a bias.
+      + 8 * 3 + 3 + 8 * 2 + 2
+  )
+
+
+def test_rows(finished):
+  rows = finished.rows
+  assert [row['step'] for row in rows] == [5, 10, 15, 20]
+  assert [row['epoch'] for row in rows] == [1, 2, 3, 4]
+  for row in rows:
+    assert {
+        f'{phase}/loss'
+        for phase in (
+            'reconstruction', 'discriminator', 'generator', 'classification'
+        )
+    } <= set(row)
+    is_evaluated = row['epoch'] % 2 == 0
+    assert ('validation/classification_error' in row) == is_evaluated
+    assert not any(name.startswith('test/') for name in row)
+
+
+def test_last_row_and_results_agree(finished):
+  name = 'validation/classification_error'
+  assert finished.rows[-1][name] == finished.results['metrics'][name]
+
+
+def test_test_split_has_no_say(finished, compiled, tmp_path):
+  """Seen only after the last step, and by nothing but the evaluation."""
+  compiled.dataset = dataclasses.replace(
+      DATASET, test=systems.make_split(17, 99)
+  )
+  seen, steps = [], []
+
+  def note_step(state, num_steps):
+    steps.append(int(state.step) + num_steps)
+    return state
+
+  compiled.before_call = note_step
+  original = evaluation.Evaluator.__call__
+
+  def note_split(self, state, split):
+    seen.append((steps[-1], split.num_images))
+    return original(self, state, split)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(evaluation.Evaluator, '__call__', note_split)
+    other = train(make_config(), tmp_path / 'run')
+  assert seen == [(10, 9), (20, 9), (20, 9), (20, 17)]
+  assert other.rows == finished.rows
+  jax.tree.map(np.testing.assert_array_equal, other.state, finished.state)
+  name = 'test/reconstruction_error'
+  assert other.results['metrics'][name] != finished.results['metrics'][name]
+
+
+def test_finished_run_is_left_alone(finished, capsys):
+  before = finished.files
+  train(finished.config, finished.workdir)
+  assert finished.files == before
+  assert capsys.readouterr().out == (
+      f'{finished.workdir} holds the finished run: there is nothing to do.\n'
+  )
+
+
+def without_classification(config):
+  config.objective = 'autoencoder'
+  del config.num_labels
+
+
+@pytest.mark.parametrize(
+    'change, messages',
+    [
+        (
+            lambda config: config.update(epochs=5),
+            ['epochs is 5, in the workdir 4'],
+        ),
+        (
+            lambda config: config.update(seed=0),
+            ['seed is 0, in the workdir 4'],
+        ),
+        (
+            lambda config: config.encoder.update(hidden=(8, 9)),
+            ['encoder.hidden is [8, 9], in the workdir [8, 8]'],
+        ),
+        (
+            lambda config: config.prior.update(radius=2.5),
+            ['prior.radius is 2.5, in the workdir None'],
+        ),
+        (
+            without_classification,
+            [
+                'num_labels is absent, in the workdir 6',
+                'objective is autoencoder, in the workdir semi_supervised_aae',
+            ],
+        ),
+    ],
+)
+def test_run_of_another_config_is_refused(finished, change, messages):
+  config = finished.config.copy_and_resolve_references()
+  change(config)
+  before = finished.files
+  for entry in (
+      training.train_and_evaluate, training.evaluate, training.export
+  ):
+    with pytest.raises(InputError) as raised:
+      entry(config, finished.workdir)
+    for message in messages:
+      assert message in str(raised.value)
+    assert str(raised.value).count(', in the workdir ') == len(messages)
+  assert finished.files == before
+
+
+def test_neutral_keys_may_differ(finished, capsys):
+  config = finished.config.copy_and_resolve_references()
+  config.update_from_flattened_dict({
+      'checkpoint_every_seconds': 7.0,
+      'checkpoints_to_keep': 7,
+      'dataset.data_dir': 'elsewhere',
+      'dataset.manual_dir': 'there',
+      'evaluate_every_epochs': 7,
+      'on_divergence': 'continue',
+      'steps_per_call': 7,
+  })
+  train(config, finished.workdir)
+  assert 'nothing to do' in capsys.readouterr().out
+
+
+def test_evaluation_gives_the_same_numbers(finished):
+  before, files = finished.results, finished.files
+  (finished.workdir / 'results.json').unlink()
+  training.evaluate(finished.config, finished.workdir)
+  assert finished.results['metrics'] == before['metrics']
+  changed = {
+      path.name
+      for path, content in finished.files.items()
+      if content != files[path]
+  }
+  assert changed == {'results.json'}
+
+
+@pytest.mark.parametrize('made', [False, True])
+def test_nothing_to_evaluate(made, tmp_path, compiled):
+  if made:
+    (tmp_path / 'checkpoints').mkdir()
+  with pytest.raises(InputError, match='holds no checkpoint; expected'):
+    training.evaluate(make_single_config(), tmp_path)
+
+
+class Stop(Exception):
+  """Ends a run as an error of the machine would."""
+
+
+def stop_before_call(compiled, number):
+  """Raises Stop in place of the call of that number, from 0."""
+  calls = iter(range(10**6))
+
+  def before_call(state, num_steps):
+    del num_steps
+    if next(calls) == number:
+      raise Stop
+    return state
+
+  compiled.before_call = before_call
+
+
+def interrupt(compiled, config, workdir, *numbers):
+  """Stops a run before the calls of these numbers, and lets it finish."""
+  for number in numbers:
+    stop_before_call(compiled, number)
+    with pytest.raises(Stop):
+      train(config, workdir)
+  stop_before_call(compiled, None)
+  return train(config, workdir)
+
+
+def assert_same_run(one, other):
+  jax.tree.map(np.testing.assert_array_equal, one.state, other.state)
+  assert one.results['metrics'] == other.results['metrics']
+  assert len(one.rows) == len(other.rows)
+  for row, other_row in zip(one.rows, other.rows, strict=True):
+    exact = {'step', 'epoch'} | {key for key in row if 'validation/' in key}
+    assert row.keys() == other_row.keys()
+    for key in exact:
+      assert row[key] == other_row[key]
+
+
+@pytest.mark.parametrize('steps_per_call', [1, 3, -1])
+def test_steps_per_call_change_nothing(
+    steps_per_call, finished, compiled, tmp_path
+):
+  config = make_config(steps_per_call=steps_per_call)
+  assert_same_run(train(config, tmp_path / 'run'), finished)
+
+
+@pytest.mark.parametrize(
+    'numbers', [(0,), (2, 1), (4, 4, 1), (7,)], ids=str
+)
+def test_interrupted_run_is_the_same(numbers, finished, compiled, tmp_path):
+  """Calls of at most 3 steps end after steps 1, 2, 5, 8, 10, 13, 15, ..."""
+  config = make_config(steps_per_call=3, checkpoint_every_seconds=0.0)
+  run = interrupt(compiled, config, tmp_path / 'run', *numbers)
+  assert_same_run(run, finished)
+
+
+def test_run_goes_on_where_it_was_saved(compiled, tmp_path, capsys):
+  config = make_single_config(steps_per_call=3, checkpoint_every_seconds=0.0)
+  begun = []
+
+  stop_before_call(compiled, 4)
+  with pytest.raises(Stop):
+    train(config, tmp_path / 'run')
+
+  def before_call(state, num_steps):
+    del num_steps
+    begun.append(int(state.step))
+    return state
+
+  compiled.before_call = before_call
+  capsys.readouterr()
+  train(config, tmp_path / 'run')
+  assert begun[0] == 8
+  assert 'Going on from step 8.' in capsys.readouterr().out
+
+
+def test_run_that_ended_before_its_results(finished_single, compiled, tmp_path):
+  run = train(make_single_config(), tmp_path / 'run')
+  (run.workdir / 'results.json').unlink()
+  stop_before_call(compiled, 0)
+  assert_same_run(train(run.config, run.workdir), finished_single)
+
+
+def test_unfinished_run_may_be_evaluated(
+    finished_single, compiled, tmp_path
+):
+  config = make_single_config(steps_per_call=3, checkpoint_every_seconds=0.0)
+  stop_before_call(compiled, 4)
+  with pytest.raises(Stop):
+    train(config, tmp_path / 'run')
+  training.evaluate(config, tmp_path / 'run')
+  results = Run(config, tmp_path / 'run').results
+  assert (results['step'], results['total_steps']) == (8, TOTAL_STEPS)
+  stop_before_call(compiled, None)
+  assert_same_run(train(config, tmp_path / 'run'), finished_single)
+
+
+def test_rows_are_written_before_the_checkpoint(
+    compiled, tmp_path, monkeypatch
+):
+  """Otherwise a run that is killed in between would lack the rows."""
+  seen = []
+  original = Checkpoints.save
+
+  def save(self, step, state):
+    rows = (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()
+    seen.append((step, len(rows)))
+    return original(self, step, state)
+
+  monkeypatch.setattr(Checkpoints, 'save', save)
+  train(
+      make_single_config(steps_per_call=3, checkpoint_every_seconds=0.0),
+      tmp_path / 'run',
+  )
+  assert seen[2] == (5, 1)
+  assert all(rows == step // 5 for step, rows in seen)
+
+
+def test_checkpoints_are_kept_as_asked(compiled, tmp_path):
+  config = make_single_config(
+      steps_per_call=3, checkpoint_every_seconds=0.0, checkpoints_to_keep=3
+  )
+  run = train(config, tmp_path / 'run')
+  steps = {
+      int(path.name) for path in (run.workdir / 'checkpoints').glob('[0-9]*')
+  }
+  assert steps == {15, 18, 20}
+
+
+def poison(seed, step):
+  """Makes the weights of a seed NaN in the call that begins at a step."""
+
+  def before_call(state, num_steps):
+    del num_steps
+    if int(state.step) != step:
+      return state
+    bad = lambda x: x.at[seed].set(np.nan) if x.ndim else x
+    return state.replace(params=jax.tree.map(bad, state.params))
+
+  return before_call
+
+
+def test_loss_that_is_not_finite_stops_the_run(finished, compiled, tmp_path):
+  config = make_config(steps_per_call=3, checkpoint_every_seconds=0.0)
+  compiled.before_call = poison(seed=1, step=8)
+  with pytest.raises(
+      errors.DivergenceError,
+      match=(
+          '^classification/loss of seed 5 is not finite at step 8; the last '
+          'checkpoint is from before'
+      ),
+  ):
+    train(config, tmp_path / 'run')
+  run = Run(config, tmp_path / 'run')
+  state = run.state
+  assert state.step == 8
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
+  assert [row['epoch'] for row in run.rows] == [1]
+  compiled.before_call = lambda state, num_steps: state
+  assert_same_run(train(config, run.workdir), finished)
+
+
+def test_sound_seeds_may_go_on(finished, compiled, tmp_path):
+  compiled.before_call = poison(seed=1, step=5)
+  config = make_config(on_divergence='continue')
+  run = train(config, tmp_path / 'run')
+  for name in ('test/classification_error_raw', 'test/reconstruction_error'):
+    summary = run.results['metrics'][name]
+    expected = finished.results['metrics'][name]['per_seed']
+    assert summary['per_seed'][0] == expected[0]
+  assert summary['per_seed'][1] is None
+  assert summary['mean'] is None
+  assert run.rows[-1]['reconstruction/loss']['per_seed'][1] is None
+
+
+def test_no_sound_seed_is_left(compiled, tmp_path):
+  config = make_config(on_divergence='continue')
+  compiled.before_call = poison(seed=slice(None), step=5)
+  with pytest.raises(errors.DivergenceError, match='seed 4 .* at step 5;'):
+    train(config, tmp_path / 'run')
+
+
+def test_workdir_that_cannot_be_written(compiled, tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(
+      InputError, match='^cannot write to workdir .*/file/run: Not a directory'
+  ):
+    train(make_single_config(), tmp_path / 'file' / 'run')
+
+
+def test_plan_is_told(compiled, tmp_path):
+  experiment = compiled.build(make_config())
+  lines = dict(
+      line.split(maxsplit=1)
+      for line in training.describe(experiment, tmp_path).splitlines()
+  )
+  assert lines == {
+      'System': (
+          'semi_supervised_aae: reconstruction, discriminator, generator, '
+          'classification'
+      ),
+      'Data': (
+          'random, 4 x 4 x 1: 44 images to train on, 6 of them labelled; '
+          '9 for validation, 13 for the test'
+      ),
+      'Parameters': lines['Parameters'],
+      'Devices': '1 x cpu',
+      'Seeds': '4, 5',
+      'Steps': '20: 4 epochs of 5, batch size 8',
+      'Workdir': str(tmp_path),
+  }
+  assert set(lines['Parameters'].split(', ')) == {
+      'encoder 269', 'decoder 264', 'discriminator_y 113',
+      'discriminator_z 105',
+  }
+
+
+def finish_calls(calls, step, *seconds):
+  """Makes calls that take so long; returns their lengths."""
+  lengths = []
+  for duration in seconds:
+    lengths.append(calls.next_length(step))
+    calls.finished(lengths[-1], {}, duration)
+    step += lengths[-1]
+  return lengths
+
+
+def test_calls_end_with_the_epoch():
+  calls = training.Calls(-1, 100)
+  assert finish_calls(calls, 0, *[1e-6] * 4) == [1, 1, 98, 100]
+
+
+def test_calls_have_at_most_the_steps_of_the_config():
+  calls = training.Calls(40, 100)
+  assert finish_calls(calls, 0, *[1e-6] * 5) == [1, 1, 40, 40, 18]
+
+
+def test_calls_are_as_short_as_a_signal_can_wait():
+  """The first, slow one compiles; then a step takes a second, then two."""
+  calls = training.Calls(-1, 100)
+  assert finish_calls(calls, 0, 60.0, 1.0, 10.0, 4.0) == [1, 1, 5, 2]
+  assert finish_calls(calls, 9, 200.0, 9.0) == [2, 1]
+
+
+def test_epoch_means_weigh_calls_by_their_steps():
+  calls = training.Calls(-1, 4)
+  calls.finished(1, {'loss': np.float32([4.0, 0.0])}, 1.0)
+  calls.finished(3, {'loss': np.float32([0.0, 8.0])}, 1.0)
+  np.testing.assert_array_equal(calls.epoch_means()['loss'], [1.0, 6.0])
+  calls.finished(2, {'loss': np.float32([5.0, 5.0])}, 1.0)
+  np.testing.assert_array_equal(calls.epoch_means()['loss'], [5.0, 5.0])
+
+
+def test_commit_is_unknown_without_git(monkeypatch):
+  monkeypatch.setenv('PATH', '')
+  assert training.provenance()['commit'] is None
+
+
+def test_export_of_nothing(tmp_path):
+  with pytest.raises(InputError, match='expected the workdir of a run'):
+    training.export(make_single_config(), tmp_path)
