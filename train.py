@@ -5,7 +5,9 @@
 """
 
 import ast
+import difflib
 import pathlib
+import runpy
 import sys
 
 from absl import app, flags, logging
@@ -37,7 +39,6 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)
   cache = pathlib.Path('~/.cache/aae_jax/compilation').expanduser()
   jax.config.update('jax_compilation_cache_dir', str(cache))
-  jax.config.update('jax_compilation_cache_max_size', 2**30)
   run = {
       'train': training.train_and_evaluate,
       'evaluate': training.evaluate,
@@ -73,6 +74,8 @@ def parse_flags(argv: list[str]) -> list[str]:
     message = str(error.args[0]).strip()
     if 'Traceback' in message:  # The configuration's own error ends it.
       message = message.splitlines()[-1]
+    elif isinstance(error, (KeyError, AttributeError)):
+      message = _unknown_key(argv)
     raise errors.InputError(' '.join(message.split())) from None
 
 
@@ -81,11 +84,13 @@ def usage() -> str:
   rows = [__doc__, 'Modes:']
   rows += [f'  {name:10}{text}' for name, text in _MODES.items()]
   rows += ['', 'Configurations:']
+  width = max(len(str(path)) for path in _config_files())
   for path in _config_files():
     docstring = ast.get_docstring(ast.parse(path.read_text()))
-    rows.append(f'  {str(path):48}{docstring.splitlines()[0]}')
-  rows += ['', 'Keys and their defaults (a configuration may set others):']
-  rows += [f'  {key} = {value!r}' for key, value in _flat_defaults()]
+    rows.append(f'  {str(path):{width}}  {docstring.splitlines()[0]}')
+  rows += ['', 'Keys and their defaults (a configuration may set others;']
+  rows += ['what is None is left to the part that takes it):']
+  rows += [f'  {key} = {value!r}' for key, value in _flat(default.get_config())]
   rows += ['', 'The workdir is runs/NAME and the keys given, unless --workdir.']
   return '\n'.join(rows)
 
@@ -96,24 +101,45 @@ def _config_files():
   })
 
 
-def _flat_defaults(config=None, prefix='config.'):
-  config = default.get_config() if config is None else config
+def _flat(config, prefix='config.'):
   for key, value in config.items():
-    if hasattr(value, 'items'):
-      yield from _flat_defaults(value, f'{prefix}{key}.')
-    elif value is not None:
+    if hasattr(value, 'items') and value:
+      yield from _flat(value, f'{prefix}{key}.')
+    else:
       yield f'{prefix}{key}', value
 
 
-def _check_config_file(argv):
+def _config_argument(argv):
+  """What --config is, or None without it."""
   for argument, following in zip(argv, [*argv[1:], ''], strict=True):
     flag, _, value = argument.lstrip('-').partition('=')
-    if flag != 'config':
-      continue
-    path = pathlib.Path((value or following).split(':')[0])
-    if not path.is_file():
-      known = [str(path) for path in _config_files()]
-      raise errors.unknown('configuration file', str(path), known)
+    if flag == 'config':
+      return value or following
+  return None
+
+
+def _check_config_file(argv):
+  argument = _config_argument(argv)
+  if argument is None:
+    return
+  path = pathlib.Path(argument.partition(':')[0])
+  if not path.is_file():
+    known = [str(path) for path in _config_files()]
+    raise errors.unknown('configuration file', str(path), known)
+
+
+def _unknown_key(argv):
+  """The message for the first key that the configuration does not have."""
+  path, *variant = _config_argument(argv).split(':', 1)
+  known = dict(_flat(runpy.run_path(path)['get_config'](*variant)))
+  given = [
+      argument.lstrip('-').partition('=')[0]
+      for argument in argv
+      if argument.lstrip('-').startswith('config.')
+  ]
+  key = next(key for key in given if key not in known)
+  [close] = difflib.get_close_matches(key, known, 1, cutoff=0.0)
+  return f'unknown key {key!r}. Did you mean {close!r}? See --help for all.'
 
 
 def _run(entry):

@@ -265,9 +265,8 @@ def sample_fitted_gaussian(
     float32 [M, Z].
   """
   covariance = np.atleast_2d(np.cov(code, rowvar=False, bias=True))
-  # Rounding makes the covariance of a code that lies in a plane indefinite.
   drawn = generator.multivariate_normal(
-      code.mean(axis=0), covariance, num_samples, check_valid='ignore'
+      code.mean(axis=0), covariance, num_samples
   )
   return drawn.astype(np.float32)
 

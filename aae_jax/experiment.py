@@ -349,9 +349,9 @@ def _network(module, section, config, trunks, **given):
 def _check_network(section, options):
   """The numbers of a network, in what it can do with them."""
   for key, accepts, expected in (
-      ('hidden', lambda sizes: min(sizes, default=1) >= 1, 'sizes above 0'),
-      ('channels', lambda sizes: min(sizes, default=0) >= 1,
-       'one or more, above 0'),
+      ('hidden', _are_sizes, 'whole numbers above 0, such as (400, 400)'),
+      ('channels', lambda sizes: sizes and _are_sizes(sizes),
+       'whole numbers above 0, such as (32, 64)'),
       ('noise', lambda std: std >= 0, 'at least 0'),
       ('input_noise', lambda std: std >= 0, 'at least 0'),
       ('input_dropout', lambda share: 0 <= share < 1, 'in [0, 1)'),
@@ -360,6 +360,10 @@ def _check_network(section, options):
       raise errors.InputError(
           f'{section}.{key} is {options[key]}; expected {expected}.'
       )
+
+
+def _are_sizes(values):
+  return all(isinstance(size, int) and size > 0 for size in values)
 
 
 def _check_labels(config, objective):

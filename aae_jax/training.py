@@ -409,6 +409,6 @@ def _flatten(config, prefix=''):
 def _show(summary):
   mean, std, per_seed = (summary[k] for k in ('mean', 'std', 'per_seed'))
   if std is None:
-    return f'{mean:.2f}'
-  seeds = ', '.join(f'{value:.2f}' for value in per_seed)
-  return f'{mean:.2f} ± {std:.2f} ({seeds})'
+    return f'{mean:.4g}'
+  seeds = ', '.join(f'{value:.4g}' for value in per_seed)
+  return f'{mean:.4g} ± {std:.2g} ({seeds})'

@@ -42,7 +42,7 @@ def make_config(seed: int, epochs: int) -> ml_collections.ConfigDict:
   """An autoencoder on digits, tiny, with all that a state can hold.
 
   Args:
-    seed: of two runs in one.
+    seed: of the run.
     epochs: of 14 steps.
   """
   config = digits_autoencoder.get_config()
@@ -52,7 +52,7 @@ def make_config(seed: int, epochs: int) -> ml_collections.ConfigDict:
   config.schedule.name = 'linear'
   config.ema_decay = 0.99
   config.dataset.num_validation = 37
-  config.seed, config.num_seeds = seed, 2
+  config.seed = seed
   config.epochs = epochs
   config.evaluate_every_epochs = 1
   return config
@@ -66,7 +66,7 @@ def kill_and_resume(
   Args:
     num_kills: of a run that has not ended.
     workdir: a local folder for both runs, their data and compiled code.
-    seed: of the runs, and of the moments.
+    seed: of the runs, and of the moments to kill.
 
   Returns:
     `kills`; `killed_at_steps`, the latest complete checkpoint at each of them,
@@ -135,8 +135,8 @@ def _kill(
 ) -> Iterator[int]:
   """Yields after each kill the latest complete checkpoint's step, or 0.
 
-  A process lives until its first save, and up to as long again; and every
-  third only for a part of that, which ends it while it starts.
+  A process lives until its first save, and then up to a quarter of that time;
+  every third only for a part of it, which ends it while it starts.
   """
   moments = random.Random(seed)
   longest = 0.0
@@ -149,7 +149,7 @@ def _kill(
       while process.is_alive() and _latest_step(workdir) == before:
         process.join(0.005)
       longest = time.monotonic() - started
-      process.join(moments.uniform(0.0, 0.3))
+      process.join(moments.uniform(0.0, longest / 4))
     if not process.is_alive():
       output = (folder / 'output').read_text()
       raise RuntimeError(f'ended before kill {kill + 1}: {output[-2000:]}')

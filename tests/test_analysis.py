@@ -252,10 +252,16 @@ def test_averaged_weights_count():
 
 
 def test_a_seed_that_diverged_has_no_numbers():
+  """Nor does it keep the others from theirs: scikit-learn refuses NaN."""
+  label = np.arange(20) % 2
   found = analyze(
-      PIXELS, (np.nan, 1.0, np.inf), encode=encode_zero, prior=prior_zero
+      styles(label[:, None], label),
+      (np.nan, 1.0, np.inf),
+      encode=encode_pixels,
+      represent=lambda apply, code: code['z'],
+      cluster_heads=lambda apply: jnp.zeros((2, 1)),
   )
-  np.testing.assert_allclose(found['energy_distance'], [np.nan, 2.0, np.nan])
+  np.testing.assert_allclose(found['knn_error'], [np.nan, 0, np.nan])
 
 
 def test_a_model_of_other_functions_has_no_numbers():

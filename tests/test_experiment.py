@@ -200,7 +200,12 @@ def build_config(config):
         ),
         (
             'aae', {'encoder.hidden': (8, 0)},
-            'encoder.hidden is (8, 0); expected sizes above 0.',
+            'encoder.hidden is (8, 0); expected whole numbers above 0, such as '
+            '(400, 400).',
+        ),
+        (
+            'aae', {'decoder.hidden': (8, 'a')},
+            "decoder.hidden is (8, 'a'); expected whole numbers above 0",
         ),
         (
             'aae', {'discriminator.noise': -0.5},

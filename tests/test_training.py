@@ -101,6 +101,7 @@ def compiled():
   evaluators = types.SimpleNamespace(Evaluator=compiled.evaluator)
   patch.setattr(training, 'evaluation', evaluators)
   patch.setattr(training.analysis, 'analyze', lambda *_: ANALYSIS)
+  patch.setattr(training.figures, 'write_figures', lambda *_: None)
   yield compiled
   patch.undo()
 

@@ -1,0 +1,112 @@
+"""Runs train.py as a process of its own, without the seconds of its imports.
+
+A server that has imported what the program needs forks the processes: so a
+test costs what the program itself does.
+"""
+
+import contextlib
+import dataclasses
+import io
+import multiprocessing
+import os
+import pathlib
+import runpy
+import sys
+import time
+
+from benchmarks import kill_and_resume
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """A process of train.py.
+
+  Attributes:
+    process: of `multiprocessing`.
+    folder: where its output goes.
+  """
+
+  process: multiprocessing.Process
+  folder: pathlib.Path
+
+  @property
+  def out(self) -> str:
+    return (self.folder / 'out').read_text()
+
+  @property
+  def err(self) -> str:
+    return (self.folder / 'err').read_text()
+
+  def wait(self, seconds: float = 300.0) -> int:
+    """Returns the exit status; one that is killed has a negative one."""
+    self.process.join(seconds)
+    if self.process.is_alive():
+      self.process.kill()
+      raise TimeoutError(f'{self.out}\n{self.err}')
+    return self.process.exitcode
+
+  def wait_for(self, text: str, seconds: float = 300.0) -> None:
+    """Waits until the text is in what was written to standard error."""
+    end = time.monotonic() + seconds
+    while text not in self.err:
+      if not self.process.is_alive() or time.monotonic() > end:
+        raise TimeoutError(f'no {text!r} in:\n{self.out}\n{self.err}')
+      time.sleep(0.01)
+
+
+def start(folder: pathlib.Path, home: pathlib.Path, *arguments) -> Program:
+  """Starts train.py.
+
+  Args:
+    folder: for its output.
+    home: what takes the place of the user's home, where caches are.
+    *arguments: of the command line.
+  """
+  return _start(_main, folder, home, arguments)
+
+
+def call(
+    folder: pathlib.Path, home: pathlib.Path, function: str, *arguments
+) -> Program:
+  """Starts a process that parses flags and prints what a function returns."""
+  return _start(_call, folder, home, (function, *arguments))
+
+
+def _start(target, folder, home, arguments):
+  context = multiprocessing.get_context('forkserver')
+  context.set_forkserver_preload(kill_and_resume.PRELOAD)
+  folder.mkdir(parents=True, exist_ok=True)
+  process = context.Process(
+      target=target, args=(str(folder), str(home), arguments)
+  )
+  program = Program(process, folder)
+  for name in ('out', 'err'):
+    (folder / name).touch()
+  process.start()
+  return program
+
+
+def _main(folder, home, arguments):
+  _prepare(folder, home, arguments)
+  runpy.run_path('train.py', run_name='__main__')
+
+
+def _call(folder, home, arguments):
+  function, *arguments = arguments
+  _prepare(folder, home, arguments)
+  program = runpy.run_path('train.py')
+  program['parse_flags'](sys.argv)
+  print(program[function]())
+
+
+def _prepare(folder, home, arguments):
+  for stream, name in ((sys.stdout, 'out'), (sys.stderr, 'err')):
+    with contextlib.suppress(io.UnsupportedOperation):
+      stream.flush()
+    with open(f'{folder}/{name}', 'w') as file:
+      os.dup2(file.fileno(), stream.fileno())
+  os.environ['HOME'] = home
+  os.chdir(ROOT)
+  sys.argv = ['train.py', *arguments]

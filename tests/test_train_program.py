@@ -1,0 +1,277 @@
+"""Tests of train.py as a person uses it."""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from configs import default
+from tests import programs
+
+CONFIG = '--config=configs/digits_autoencoder.py'
+TINY = (
+    CONFIG, '--config.encoder.hidden=(8,)', '--config.decoder.hidden=(8,)'
+)
+
+
+@pytest.fixture(scope='module')
+def home(tmp_path_factory):
+  """Where caches are: data is prepared, and programs compiled, once."""
+  return tmp_path_factory.mktemp('home')
+
+
+@pytest.fixture
+def start(tmp_path, home):
+  """Starts programs, and ends those that a test leaves."""
+  programs_started = []
+
+  def start(*arguments):
+    folder = tmp_path / f'output_{len(programs_started)}'
+    programs_started.append(programs.start(folder, home, *arguments))
+    return programs_started[-1]
+
+  yield start
+  for program in programs_started:
+    program.process.kill()
+    program.process.join()
+
+
+@pytest.fixture(scope='module')
+def usage():
+  """What the program says of itself, run as a person runs it."""
+  ended = subprocess.run(
+      [sys.executable, 'train.py', '--help'],
+      cwd=programs.ROOT, capture_output=True, text=True, check=True,
+  )
+  assert not ended.stderr
+  return ended.stdout
+
+
+def test_help_lists_the_modes(usage):
+  for mode in ('train', 'evaluate', 'export'):
+    assert re.search(rf'^  {mode} +\w', usage, re.MULTILINE)
+
+
+def test_help_lists_the_configurations_with_their_first_line(usage):
+  paths = sorted(pathlib.Path(programs.ROOT, 'configs').glob('*.py'))
+  for path in paths:
+    first_line = path.read_text().split('"""')[1].splitlines()[0]
+    row = rf'^  configs/{path.name}  +{re.escape(first_line)}$'
+    is_listed = bool(re.search(row, usage, re.MULTILINE))
+    assert is_listed == (path.name != 'default.py'), path
+
+
+def test_help_lists_the_keys_with_their_defaults(usage):
+  rows = usage.splitlines()
+  assert "  config.dataset.name = 'digits'" in rows
+  assert '  config.encoder.hidden = (1000, 1000)' in rows
+  assert '  config.prior.std = None' in rows
+  assert '  config.optimizer.reconstruction.learning_rate = 0.001' in rows
+  for key in default.get_config():
+    assert f'  config.{key}' in usage, key
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        ([], 'expected --config=configs/NAME.py; see --help.'),
+        ([CONFIG, 'evaluate'], "unknown argument 'evaluate'; expected flags."),
+        (
+            [CONFIG, '--mode=trian'],
+            "unknown mode 'trian'; known: evaluate, export, train. Did you "
+            "mean 'train'?",
+        ),
+        (
+            [CONFIG, '--wrokdir=x'],
+            "Unknown command line flag 'wrokdir'. Did you mean: workdir ?",
+        ),
+        ([CONFIG, '--workdir'], 'Missing value for flag --workdir'),
+        (
+            ['--config=configs/digits_autoencodr.py'],
+            "unknown configuration file 'configs/digits_autoencodr.py'; "
+            'known: configs/digits_aae.py, .*configs/mnist_vae.py, .*Did you '
+            "mean 'configs/digits_autoencoder.py'?",
+        ),
+        (
+            ['--config', 'configs'],
+            "unknown configuration file 'configs'; known: configs/digits_aae",
+        ),
+        (
+            ['--config=configs/mnist_semi_supervised.py:papre'],
+            "ValueError: unknown variant 'papre'; known: fast, paper.",
+        ),
+        (
+            [CONFIG, '--config.epoch=3'],
+            "unknown key 'config.epoch'. Did you mean 'config.epochs'? See "
+            '--help for all.',
+        ),
+        (
+            [CONFIG, '--config.epochs=1', '--config.encoder.hiden', '(8,)'],
+            "unknown key 'config.encoder.hiden'. Did you mean "
+            "'config.encoder.hidden'? See --help for all.",
+        ),
+        (
+            ['--config.epochs=3', CONFIG],
+            'Found --config.epochs=3 in argv before a value for --config was '
+            'specified',
+        ),
+        (
+            [CONFIG, '--config.epochs=many'],
+            'flag --config.epochs=many: invalid literal for int.*',
+        ),
+        (
+            [CONFIG, '--config.encoder.batch_norm=maybe'],
+            'flag --config.encoder.batch_norm=maybe: .*boolean.*',
+        ),
+        (
+            [CONFIG, '--config.prior.std=wide'],
+            'flag --config.prior.std=wide: could not convert .*',
+        ),
+        (
+            [CONFIG, '--config.encoder=8'],
+            "flag --config.encoder=8: Failed to parse '8' as a ConfigDict.*",
+        ),
+        (
+            [CONFIG, '--config.encoder.hidden=large'],
+            'encoder.hidden is .*large.*; expected whole numbers above 0.*',
+        ),
+        (
+            [CONFIG, '--config.objective=autoencodr'],
+            "unknown objective 'autoencodr'; known: aae, .*Did you mean "
+            "'autoencoder'?",
+        ),
+        (
+            [CONFIG, '--mode=evaluate', '--workdir=absent'],
+            'absent holds no checkpoint; expected the workdir of a run.',
+        ),
+        (
+            [CONFIG, '--mode=export', '--workdir=absent'],
+            'there is no folder absent; expected the workdir of a run.',
+        ),
+        (
+            [CONFIG, '--workdir=/dev/null/run'],
+            'cannot write to workdir /dev/null/run: Not a directory',
+        ),
+    ],
+)
+def test_what_a_user_can_mend_is_told_in_a_line(start, arguments, message):
+  program = start(*arguments)
+  assert program.wait() == 1
+  pattern = re.escape(message).replace(r'\.\*', '.*')
+  assert re.match(rf'train\.py: {pattern}', program.err)
+  assert program.err.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    'arguments, workdir',
+    [
+        ([CONFIG], 'runs/digits_autoencoder'),
+        (
+            [CONFIG, '--config.seed=3', '--config.encoder.hidden=(8,)'],
+            'runs/digits_autoencoder,encoder.hidden=(8,),seed=3',
+        ),
+        (
+            [CONFIG, '--config.dataset.name=/my/images.npz'],
+            'runs/digits_autoencoder,dataset.name=_my_images.npz',
+        ),
+        (
+            ['--config', 'configs/mnist_semi_supervised.py:paper'],
+            'runs/mnist_semi_supervised-paper',
+        ),
+    ],
+)
+def test_workdir_is_named_after_what_was_asked(
+    tmp_path, home, arguments, workdir
+):
+  program = programs.call(tmp_path, home, 'default_workdir', *arguments)
+  assert program.wait() == 0
+  assert program.out == f'{workdir}\n'
+
+
+def results_of(workdir):
+  results = json.loads((workdir / 'results.json').read_text())
+  return results['metrics']
+
+
+def steps_of(workdir):
+  rows = (workdir / 'metrics.jsonl').read_text().splitlines()
+  return [json.loads(row)['step'] for row in rows]
+
+
+def digests_of(workdir):
+  """The hash of every array of the last checkpoint."""
+  [*_, last] = sorted((workdir / 'checkpoints').glob('[0-9]*'), key=number)
+  return json.loads((last / 'digests/metadata').read_text())
+
+
+def number(path):
+  return int(path.name)
+
+
+def test_one_command_trains_and_another_evaluates(start, tmp_path):
+  workdir = tmp_path / 'run'
+  arguments = (*TINY, '--config.epochs=2', f'--workdir={workdir}')
+  program = start(*arguments)
+  assert program.wait() == 0
+  assert 'System     autoencoder: reconstruction\n' in program.out
+  assert f'Workdir    {workdir}\n' in program.out
+  assert f'Results in {workdir}/results.json' in program.out
+  lines = program.err.splitlines()
+  assert [line.split(',')[:2] for line in lines] == [
+      ['step 14/28', ' epoch 1'], ['step 28/28', ' epoch 2']
+  ]
+  before = results_of(workdir)
+
+  program = start(*arguments)
+  assert program.wait() == 0
+  assert program.out.endswith('the finished run: there is nothing to do.\n')
+
+  (workdir / 'results.json').unlink()
+  program = start(*arguments, '--mode=evaluate')
+  assert program.wait() == 0
+  assert results_of(workdir) == before
+
+  program = start(*TINY, '--config.epochs=3', f'--workdir={workdir}')
+  assert program.wait() == 1
+  assert program.err == (
+      f'train.py: {workdir} holds the run of another configuration (epochs is '
+      '3, in the workdir 2). Choose another --workdir.\n'
+  )
+
+
+def test_signals_save_and_nothing_is_lost(start, tmp_path):
+  epochs = '--config.epochs=400'
+  undisturbed, workdir = tmp_path / 'undisturbed', tmp_path / 'run'
+  program = start(*TINY, epochs, f'--workdir={undisturbed}')
+  assert program.wait() == 0
+
+  arguments = (*TINY, epochs, f'--workdir={workdir}')
+  for sent in (signal.SIGTERM, signal.SIGINT):
+    # Calls of one step make the run long enough to be stopped.
+    program = start(*arguments, '--config.steps_per_call=1')
+    program.wait_for('epoch')
+    before = time.monotonic()
+    os.kill(program.process.pid, sent)
+    assert program.wait() == 128 + sent
+    assert time.monotonic() - before < 10
+    [step] = re.findall(
+        rf'\nStopped by {sent.name}: saved step ([\d,]+); the same command '
+        'goes on from there.\n$',
+        program.err,
+    )
+    assert (workdir / 'checkpoints' / step.replace(',', '')).is_dir()
+    assert 'Traceback' not in program.err
+  assert not (workdir / 'results.json').exists()
+
+  program = start(*arguments)
+  assert program.wait() == 0
+  assert f'Going on from step {step}.\n' in program.out
+  assert digests_of(workdir) == digests_of(undisturbed)
+  assert results_of(workdir) == results_of(undisturbed)
+  assert steps_of(workdir) == steps_of(undisturbed)
