@@ -210,14 +210,14 @@ def _events_name() -> str:
   return f'events.out.tfevents.{time.time():.6f}.{socket.gethostname()}'
 
 
-def seconds_so_far(workdir: epath.PathLike) -> float:
-  """Returns the wall-clock seconds of training of the last row, or 0.
+def last_row(workdir: epath.PathLike) -> dict[str, Any]:
+  """Returns the last row of `metrics.jsonl`, or an empty one.
 
   Raises:
     InputError: `metrics.jsonl` holds something else.
   """
-  _, seconds = _rows_until(epath.Path(workdir) / 'metrics.jsonl', math.inf)
-  return seconds
+  rows, _ = _rows_until(epath.Path(workdir) / 'metrics.jsonl', math.inf)
+  return json.loads(rows[-1]) if rows else {}
 
 
 def _rows_until(path: epath.Path, last_step: float) -> tuple[list[str], float]:

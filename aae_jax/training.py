@@ -91,7 +91,7 @@ def evaluate(
     raise errors.InputError(
         f'{workdir} holds no checkpoint; expected the workdir of a run.'
     )
-  seconds = metrics_lib.seconds_so_far(workdir)
+  seconds = metrics_lib.last_row(workdir).get('seconds', 0.0)
   print(_finish(experiment, workdir, state, seconds), flush=True)
 
 
@@ -329,6 +329,7 @@ def _finish(experiment, workdir, state, seconds):
   summary = metrics_lib.summarize(found)
   results = {
       'metrics': summary,
+      'last_epoch': metrics_lib.last_row(workdir),
       'step': int(state.step),
       'total_steps': experiment.total_steps,
       'seeds': list(experiment.seeds),

@@ -150,13 +150,14 @@ def test_resumed_rows_replace_what_was_after_the_checkpoint(tmp_path, clock):
 
 
 def test_seconds_of_training(tmp_path, clock):
-  assert metrics.seconds_so_far(tmp_path) == 0
+  assert metrics.last_row(tmp_path) == {}
   with MetricsWriter(tmp_path, 0) as writer:
     clock.now += 4
     writer.write(10, 1, {'a/loss': [1]})
     clock.now += 2
     assert writer.seconds == 6
-  assert metrics.seconds_so_far(tmp_path) == 4
+  assert metrics.last_row(tmp_path)['seconds'] == 4
+  assert metrics.last_row(tmp_path)['a/loss']['mean'] == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,203 @@
+"""Tests of the configurations: each builds, and its system takes a step."""
+
+import ast
+import dataclasses
+import functools
+import inspect
+import json
+import pathlib
+import runpy
+from unittest import mock
+
+import jax
+import numpy as np
+import pytest
+
+from aae_jax import experiment, train_step
+from aae_jax.datasets.dataset import Dataset, Split
+from configs import default
+
+FOLDER = pathlib.Path(__file__).parent.parent / 'configs'
+FILES = {
+    path.stem: path
+    for path in sorted(FOLDER.glob('*.py'))
+    if path.stem != 'default'
+}
+DATASETS = {
+    'digits': ('digits', (8, 8, 1), 1437),
+    'mnist': ('mnist', (28, 28, 1), 60_000),
+    'svhn': ('svhn_cropped', (32, 32, 3), 73_257),
+}
+"""By the first word of a file: the data set, its images, and how many."""
+
+get_configs = {
+    name: runpy.run_path(str(path))['get_config']
+    for name, path in FILES.items()
+}
+VARIANTS = [
+    (name, *variant)
+    for name, get_config in get_configs.items()
+    for variant in ([], ['paper'])
+    if len(variant) <= len(inspect.signature(get_config).parameters)
+]
+
+
+def make_config(name, *variant):
+  return get_configs[name](*variant)
+
+
+@functools.cache
+def make_dataset(name):
+  """Random images of the shape of the data set's, and every label."""
+  dataset, shape, _ = DATASETS[name.split('_')[0]]
+  generator = np.random.default_rng(0)
+
+  def split(size):
+    image = generator.integers(0, 256, (size, *shape), np.uint8)
+    return Split(image, np.arange(size, dtype=np.int32) % 10)
+
+  return Dataset(dataset, split(1100), split(0), split(0), 10)
+
+
+def build(config, name, num_devices):
+  """The experiment of a configuration, on random images."""
+  with mock.patch.object(
+      experiment.datasets, 'load', return_value=make_dataset(name)
+  ):
+    built = experiment.build(config)
+  return dataclasses.replace(
+      built,
+      devices=built.devices[:num_devices],
+      feed=dataclasses.replace(built.feed, num_devices=num_devices),
+  )
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_first_line_says_what_it_is(name):
+  tree = ast.parse(FILES[name].read_text())
+  first_line, *_ = ast.get_docstring(tree).splitlines()
+  assert first_line.endswith('.') or first_line.endswith(':')
+  [function] = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
+  assert function.name == 'get_config' and ast.get_docstring(function)
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_name_says_data_and_system(name):
+  config = make_config(name)
+  data, system = name.split('_', 1)
+  dataset, _, num_images = DATASETS[data]
+  assert config.dataset.name == dataset
+  assert config.objective in (system, f'{system}_aae')
+  left = num_images - config.dataset.num_validation
+  assert left >= max(config.batch_size, config.get('num_labels', 0))
+
+
+@pytest.mark.parametrize(
+    'variant', VARIANTS, ids=lambda variant: '-'.join(variant)
+)
+def test_step_fits_the_state(variant):
+  """All shapes and types at the full size, on all devices; nothing runs."""
+  name = variant[0]
+  devices = len(jax.local_devices())
+  built = build(make_config(*variant), name, devices)
+  step = train_step.make_train_step(
+      built.objective, built.config.ema_decay
+  )
+  state = built.abstract_state()
+  one_seed = train_step.map_seeds(
+      lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
+      state,
+      experiment.train_state.SEED_AXES,
+  )
+  batch = experiment.feeding.example_batch(
+      dataclasses.replace(
+          built.feed,
+          batch_size=built.feed.batch_size // devices,
+          labelled_batch_size=built.feed.labelled_batch_size // devices,
+      ),
+      built.dataset.image_shape,
+  )
+  after, metrics = jax.eval_shape(
+      jax.shard_map(
+          step,
+          mesh=jax.sharding.Mesh(built.devices[:1], (train_step.AXIS,)),
+          in_specs=jax.sharding.PartitionSpec(),
+          out_specs=jax.sharding.PartitionSpec(),
+          check_vma=False,
+      ),
+      one_seed,
+      batch,
+  )
+  describe = lambda x: (x.shape, x.dtype)
+  assert jax.tree.map(describe, after) == jax.tree.map(describe, one_seed)
+  for phase in built.objective.phases:
+    assert metrics[f'{phase.name}/loss'].shape == ()
+
+
+@pytest.mark.parametrize(
+    'variant',
+    [
+        ('digits_semi_supervised',),
+        ('mnist_dimensionality_reduction', 'paper'),
+        ('svhn_semi_supervised',),
+    ],
+    ids=lambda variant: '-'.join(variant),
+)
+def test_two_steps_of_a_small_one_are_finite(variant):
+  config = make_config(*variant)
+  for section in (config.encoder, config.decoder, config.discriminator):
+    section.hidden = (8,)
+    if section.channels:
+      section.channels = (2,) * len(section.channels)
+  config.batch_size = config.labelled_batch_size = 20
+  config.num_seeds = 1
+  built = build(config, variant[0], num_devices=1)
+  state, metrics, _ = built.run()(built.init(), built.data(), 2)
+  assert int(state.step) == 2
+  for name, value in metrics.items():
+    assert np.isfinite(value).all(), name
+
+
+def test_fast_variant_is_the_default_one():
+  for name, *variant in VARIANTS:
+    if variant:
+      assert make_config(name, 'fast').to_json() == make_config(name).to_json()
+
+
+def test_unknown_variant():
+  with pytest.raises(
+      ValueError, match="^unknown variant 'papre'; known: fast, paper.$"
+  ):
+    make_config('mnist_aae', 'papre')
+
+
+def test_settings_of_the_paper():
+  """Appendix A: two layers of 1000, SGD, and rates cut twice by ten."""
+  config = make_config('mnist_semi_supervised', 'paper')
+  for section in (config.encoder, config.decoder, config.discriminator):
+    assert section.hidden == (1000, 1000)
+    assert not section.batch_norm
+  momentum = {
+      name: options.momentum for name, options in config.optimizer.items()
+  }
+  assert momentum == {
+      'reconstruction': 0.9, 'classification': 0.9,
+      'discriminator': 0.1, 'generator': 0.1,
+  }
+  assert {options.name for options in config.optimizer.values()} == {'sgd'}
+  assert config.schedule.name == 'steps'
+  assert (config.schedule.epochs, config.schedule.factor) == ((50, 1000), 0.1)
+
+
+def test_neutral_keys_are_keys():
+  config = json.loads(default.get_config().to_json())
+  for key in experiment.NEUTRAL_KEYS:
+    functools.reduce(lambda section, part: section[part], key.split('.'), config)
+
+
+def test_configurations_do_not_share_their_parts():
+  config = default.get_config()
+  config.encoder.hidden = (1,)
+  config.optimizer.reconstruction.learning_rate = 5.0
+  assert config.decoder.hidden != (1,)
+  assert default.get_config().optimizer.reconstruction.learning_rate != 5.0
