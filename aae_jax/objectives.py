@@ -255,7 +255,8 @@ def supervised_aae(parts: Parts) -> Objective:
 
 def semi_supervised_aae(parts: Parts) -> Objective:
   """AAE with a label y and a style z; few images are labelled (section 5)."""
-  return _with_classification(_two_codes(parts, parts.num_classes()))
+  base = _two_codes(parts, parts.num_classes())
+  return _with_classification(parts, base)
 
 
 def clustering_aae(parts: Parts) -> Objective:
@@ -265,7 +266,8 @@ def clustering_aae(parts: Parts) -> Objective:
 
 def dimensionality_reduction_aae(parts: Parts) -> Objective:
   """Few labels; the representation is W_C y + z (section 7)."""
-  return _with_classification(_with_heads(parts, parts.num_classes()))
+  base = _with_heads(parts, parts.num_classes())
+  return _with_classification(parts, base)
 
 
 def dimensionality_reduction_clustering_aae(parts: Parts) -> Objective:
@@ -300,7 +302,7 @@ def _decode(apply, code):
 
 
 def _label_logits(apply, image, rng):
-  return apply('encoder', image, rng=rng)['y']
+  return posteriors.heads(apply, image, rng)['y']
 
 
 def _style(apply, code):
@@ -401,12 +403,16 @@ def _two_codes(parts, size, decode=_decode, heads=None, represent=_style):
   )
 
 
-def _with_classification(base):
+def _with_classification(parts, base):
+  noise_size = parts.posterior(parts.latent_size).noise_size
+  logits = lambda apply, image, rng: posteriors.heads(
+      apply, image, rng, noise_size
+  )['y']
   encode = base.model.encode
   classify = lambda apply, image: encode(apply, image, None)['y']
   return dataclasses.replace(
       base,
-      phases=(*base.phases, phases.classification(_label_logits)),
+      phases=(*base.phases, phases.classification(logits)),
       model=dataclasses.replace(base.model, classify=classify),
       labels=True,
       labelled_batch=True,

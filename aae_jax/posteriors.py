@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from aae_jax import randomness
-from aae_jax.types import Array, Encode, Keys
+from aae_jax.types import Apply, Array, Encode, Keys
 
 NUM_DRAWS = 16
 """Draws that the mean of a universal approximator is estimated from."""
@@ -65,29 +65,35 @@ def moments(head: Array) -> tuple[Array, Array]:
   return mean, log_variance
 
 
+def heads(
+    apply: Apply, image: Array, rng: Keys | None, noise_size: int = 0
+) -> dict[str, Array]:
+  """The encoder's outputs by name, [B, .]; with noise if it takes any."""
+  if not noise_size:
+    return apply('encoder', image, rng=rng)
+  noise = randomness.normal(randomness.fold_in(rng, 1), (noise_size,))
+  return apply('encoder', image, noise, rng=rng)
+
+
 def encode(**posteriors: Posterior) -> Encode:
   """An encoder with a posterior for each part of its code."""
   noise_size = sum(part.noise_size for part in posteriors.values())
 
-  def draw(apply, image, rng, noise):
-    heads = apply('encoder', image, *noise, rng=rng)
+  def code(outputs, rng):
     keys = None if rng is None else randomness.fold_in(rng, 0)
     return {
-        name: posterior.code(heads[name], keys)
+        name: posterior.code(outputs[name], keys)
         for name, posterior in posteriors.items()
     }
 
   def encode(apply, image, rng):
-    if not noise_size:
-      return draw(apply, image, rng, ())
-    if rng is not None:
-      keys = randomness.fold_in(rng, 1)
-      noise = randomness.normal(keys, (noise_size,))
-      return draw(apply, image, rng, (noise,))
-    noises = jax.random.normal(
-        jax.random.key(0), (NUM_DRAWS, image.shape[0], noise_size)
-    )
-    draws = [draw(apply, image, None, (noise,)) for noise in noises]
+    if rng is not None or not noise_size:
+      return code(heads(apply, image, rng, noise_size), rng)
+    shape = (NUM_DRAWS, image.shape[0], noise_size)
+    draws = [
+        code(apply('encoder', image, noise), None)
+        for noise in jax.random.normal(jax.random.key(0), shape)
+    ]
     return jax.tree.map(lambda *parts: sum(parts) / NUM_DRAWS, *draws)
 
   return encode

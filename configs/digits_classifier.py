@@ -1,4 +1,9 @@
-"""The encoder of digits_semi_supervised, trained on the 100 labels alone."""
+"""The encoder of digits_semi_supervised, trained on the 100 labels alone.
+
+  python train.py --config=configs/digits_classifier.py
+
+Measured: see below.
+"""
 
 from configs import default
 

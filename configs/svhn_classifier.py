@@ -1,4 +1,11 @@
-"""The encoder of svhn_semi_supervised, trained on the 1000 labels alone."""
+"""The encoder of svhn_semi_supervised, trained on the 1000 labels alone.
+
+  python train.py --config=configs/svhn_classifier.py
+
+The paper's plain network errs in 47.50 %, on the whole of SVHN. For a part of
+it add --config.dataset.manual_dir=DIR --config.dataset.allow_unverified=True.
+Measured: see below.
+"""
 
 from configs import default
 

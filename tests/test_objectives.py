@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import systems
 
-from aae_jax import train_state, train_step
+from aae_jax import posteriors, train_state, train_step
 from aae_jax.types import AXIS
 
 NAMES = pytest.mark.parametrize('name', systems.NAMES)
@@ -230,3 +230,13 @@ def test_parts_of_a_prior_are_independent():
   both = np.concatenate([sample['y'], sample['z']], axis=1)
   correlation = np.corrcoef(both.T)[: systems.NUM_CLASSES, -2:]
   assert np.abs(correlation).max() < 0.06
+
+
+@pytest.mark.parametrize('posterior', sorted(posteriors.POSTERIORS))
+@pytest.mark.parametrize(
+    'name', ['aae', 'clustering_aae', 'semi_supervised_aae', 'supervised_aae']
+)
+def test_every_posterior_fits_the_systems_that_choose_one(name, posterior):
+  experiment = systems.build(name, **{'posterior.name': posterior})
+  state = experiment.init()
+  assert set(state.params) == set(experiment.objective.networks)
