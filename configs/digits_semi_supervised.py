@@ -20,6 +20,6 @@ def get_config():
   config.weights = {'generator': {'y_weight': 3.0, 'z_weight': 1.0}}
   config.schedule.name = 'linear'
   config.ema_decay = 0.999
-  config.epochs = 250
+  config.epochs = 220
   config.num_seeds = 3
   return config
