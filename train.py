@@ -8,6 +8,7 @@ import ast
 import difflib
 import pathlib
 import runpy
+import signal
 import sys
 
 from absl import app, flags, logging
@@ -149,6 +150,9 @@ def _run(entry):
   except (errors.InputError, errors.DivergenceError, OSError) as error:
     print(f'train.py: {error}', file=sys.stderr)
     sys.exit(1)
+  except KeyboardInterrupt:
+    print('\nStopped by SIGINT.', file=sys.stderr)
+    sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == '__main__':

@@ -91,7 +91,7 @@ def encode(**posteriors: Posterior) -> Encode:
       return code(heads(apply, image, rng, noise_size), rng)
     shape = (NUM_DRAWS, image.shape[0], noise_size)
     draws = [
-        code(apply('encoder', image, noise), None)
+        code(apply('encoder', image, noise, rng=None), None)
         for noise in jax.random.normal(jax.random.key(0), shape)
     ]
     return jax.tree.map(lambda *parts: sum(parts) / NUM_DRAWS, *draws)

@@ -1,4 +1,11 @@
-"""Adversarial autoencoder on MNIST, 2-D Gaussian prior (figure 2)."""
+"""Adversarial autoencoder on MNIST, 2-D Gaussian prior (figure 2 of the paper).
+
+  python train.py --config=configs/mnist_aae.py [--config.prior.name=swiss_roll]
+
+The codes fill the prior: energy distance 0.0006 on the test images, 0.01 for
+the mixture of ten Gaussians (one seed each; benchmarks/results/mnist_aae_*).
+Five to seven minutes on two cores.
+"""
 
 from configs import default
 

@@ -1,4 +1,13 @@
-"""Semi-supervised AAE on MNIST with 100 labels (table 2)."""
+"""Semi-supervised AAE on MNIST with 100 labels (table 2 of the paper).
+
+  python train.py --config=configs/mnist_semi_supervised.py
+
+Test error 4.8 % after 50 epochs (mean of three draws of the labels, standard
+deviation 0.2; benchmarks/results/mnist_100.json); the paper reports 1.90 %
+after 5000 epochs. An epoch takes about 10 s on two cores for one seed.
+
+`configs/mnist_semi_supervised.py:paper` takes the settings of the paper.
+"""
 
 from configs import default
 

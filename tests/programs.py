@@ -10,6 +10,7 @@ import io
 import multiprocessing
 import os
 import pathlib
+import signal
 import runpy
 import sys
 import time
@@ -107,6 +108,8 @@ def _prepare(folder, home, arguments):
       stream.flush()
     with open(f'{folder}/{name}', 'w') as file:
       os.dup2(file.fileno(), stream.fileno())
+  # A shell lets its background jobs, and so all of these, ignore SIGINT.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
   os.environ['HOME'] = home
   os.chdir(ROOT)
   sys.argv = ['train.py', *arguments]

@@ -126,6 +126,9 @@ def test_exit_status_and_message_are_the_usual(number, monkeypatch, capfd):
 
 
 def test_all_is_as_before_afterwards():
+  # A shell lets its background jobs ignore SIGINT.
+  before_all = signal.signal(signal.SIGINT, signal.default_int_handler)
+
   def surroundings():
     wakeup = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(wakeup)
@@ -139,6 +142,7 @@ def test_all_is_as_before_afterwards():
   with pytest.raises(KeyboardInterrupt):
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(10)
+  signal.signal(signal.SIGINT, before_all)
 
 
 def test_runs_killed_at_random_moments_lose_nothing(tmp_path):

@@ -75,6 +75,26 @@ def test_own_system_is_as_short_as_promised():
   assert len([line for line in body if line]) <= 15
 
 
+def test_numbers_are_those_of_the_results():
+  rows = re.findall(
+      r'^\| [^|]*(error|distance)[^|]* \| ([\d.]+)(?: ± ([\d.]+))? \|'
+      r'.*`(\w+\.json)` \|$',
+      README,
+      re.MULTILINE,
+  )
+  assert len(rows) == README.count('.json` |')
+  for kind, mean, std, file in rows:
+    results = json.loads((ROOT / 'benchmarks/results' / file).read_text())
+    name = {
+        'error': 'test/classification_error', 'distance': 'test/energy_distance'
+    }[kind]
+    found = results['metrics'][name]
+    digits = len(mean.partition('.')[2])
+    assert mean == f'{found["mean"]:.{digits}f}'
+    assert not std or std == f'{found["std"]:.{digits}f}'
+    assert results['step'] == results['total_steps']
+
+
 def test_every_configuration_that_is_named_exists():
   named = re.findall(r'`((?:configs/)?\w+\.py)(?::\w+)?`', README)
   named += re.findall(r'--config=(configs/\w+\.py)', README)

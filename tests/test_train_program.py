@@ -194,6 +194,23 @@ def test_workdir_is_named_after_what_was_asked(
   assert program.out == f'{workdir}\n'
 
 
+def test_sigint_before_the_training_is_no_error_of_the_program(
+    start, tmp_path
+):
+  config = tmp_path / 'config.py'
+  config.write_text(
+      'import sys, time\n'
+      'def get_config():\n'
+      "  print('begun', file=sys.stderr, flush=True)\n"
+      '  time.sleep(100)\n'
+  )
+  program = start(f'--config={config}')
+  program.wait_for('begun')
+  os.kill(program.process.pid, signal.SIGINT)
+  assert program.wait() == 130
+  assert program.err == 'begun\n\nStopped by SIGINT.\n'
+
+
 def results_of(workdir):
   results = json.loads((workdir / 'results.json').read_text())
   return results['metrics']
