@@ -10,7 +10,7 @@ def get_config():
   config.latent_size = 10
   config.num_labels = 100
   config.labelled_batch_size = 100
-  default.hidden(config, 256, 256)
+  default.hidden(config, 128, 128)
   config.encoder.batch_norm = True
   config.encoder.input_noise = 0.3
   config.encoder.noise = 0.3
@@ -20,6 +20,6 @@ def get_config():
   config.weights = {'generator': {'y_weight': 3.0, 'z_weight': 1.0}}
   config.schedule.name = 'linear'
   config.ema_decay = 0.999
-  config.epochs = 220
+  config.epochs = 340
   config.num_seeds = 3
   return config

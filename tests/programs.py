@@ -10,8 +10,8 @@ import io
 import multiprocessing
 import os
 import pathlib
-import signal
 import runpy
+import signal
 import sys
 import time
 
