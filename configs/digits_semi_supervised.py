@@ -1,4 +1,11 @@
-"""Semi-supervised AAE on digits with 100 labels."""
+"""Semi-supervised AAE on digits with 100 labels.
+
+  python train.py --config=configs/digits_semi_supervised.py
+
+Test error 6.4 % (mean of three draws of the labels, standard deviation 1.5;
+benchmarks/results/digits_100.json), where scikit-learn's LabelSpreading has
+6.81 %. A minute and a half on two cores.
+"""
 
 from configs import default
 
