@@ -347,7 +347,12 @@ def _network(module, section, config, trunks, **given):
 
 
 def _check_network(section, options):
-  """The numbers of a network, in what it can do with them."""
+  """What no network, or no adversary, can do anything with."""
+  if section == 'discriminator' and options.get('batch_norm'):
+    raise errors.InputError(
+        'discriminator.batch_norm is True; expected False, for an adversary '
+        'that normalizes its batches sticks at an accuracy of 50 %.'
+    )
   for key, accepts, expected in (
       ('hidden', _are_sizes, 'whole numbers above 0, such as (400, 400)'),
       ('channels', lambda sizes: sizes and _are_sizes(sizes),
@@ -369,7 +374,7 @@ def _are_sizes(values):
 def _check_labels(config, objective):
   """A configuration speaks of labels exactly if its system learns from them."""
   wants = {
-      'num_labels': objective.labels,
+      'num_labels': objective.draws_labels,
       'labelled_batch_size': objective.labelled_batch,
   }
   for key, wanted in wants.items():

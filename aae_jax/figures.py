@@ -104,6 +104,19 @@ def to_png(figure: Figure) -> bytes:
   return content.getvalue()
 
 
+def held_out(dataset: Dataset) -> tuple[Split, str]:
+  """The images to show a system on, and what they are called.
+
+  The test images, or else those for validation, or else those it was trained
+  on.
+  """
+  for name in ('test', 'validation'):
+    split = getattr(dataset, name)
+    if split.num_images:
+      return split, f'{name} images'
+  return dataset.train, 'training images'
+
+
 def draw_reconstructions(
     image: np.ndarray,
     reconstruction: np.ndarray,
@@ -160,11 +173,7 @@ def draw_latent(
   Raises:
     ValueError: the codes are not 2-D.
   """
-  if code.ndim != 2 or code.shape[1] != 2:
-    raise ValueError(
-        f'codes have the shape {code.shape}; expected [N, 2], as they are '
-        'drawn in the plane.'
-    )
+  _require_plane(code)
   panels = [('codes of images', code, label)]
   if prior is not None:
     panels.append(('samples of the prior', prior, prior_label))
@@ -184,6 +193,51 @@ def draw_latent(
   _set_square_limits(all_axes[0], [points for _, points, _ in panels])
   labels = [] if label is None else np.unique(label)
   _draw_legend(all_axes[-1], labels, heads is not None)
+  return figure
+
+
+def draw_comparison(
+    panels: Sequence[Sequence[tuple[str, np.ndarray, np.ndarray | None, str]]],
+    title: str = 'Codes of several systems',
+    note: str = '',
+) -> Figure:
+  """Draws codes of R rows of up to C systems, a row on equal axes.
+
+  With a prior a row and a system a column it is the figure 2 of Makhzani et al.
+  (2015).
+
+  Args:
+    panels: rows of (name, codes [N, 2], their classes int [N] or None, what
+      to say below the name).
+    title: what is seen.
+    note: of what it is.
+
+  Raises:
+    ValueError: the codes are not 2-D.
+  """
+  num_rows, num_columns = len(panels), max(map(len, panels))
+  figure = _figure(
+      4.1 * num_columns + 0.7, 4.6 * num_rows + 0.5, title, note
+  )
+  # So that the name of a panel is nearer to it than the panel above is.
+  figure.get_layout_engine().set(hspace=0.06)
+  grid = figure.subplots(
+      num_rows, num_columns, sharex='row', sharey='row', squeeze=False
+  )
+  for row, all_axes in zip(panels, grid, strict=True):
+    for axes, panel in zip(all_axes, row, strict=False):
+      _draw_compared(axes, *panel)
+    all_axes[0].set_ylabel('$z_2$', fontsize=9)
+    for axes in all_axes[len(row) :]:
+      axes.remove()
+    _set_square_limits(all_axes[0], [code for _, code, _, _ in row])
+  labels = [label for row in panels for _, _, label, _ in row]
+  labels = [label for label in labels if label is not None]
+  _draw_legend(
+      grid[0, len(panels[0]) - 1],
+      np.unique(np.concatenate(labels)) if labels else [],
+      has_heads=False,
+  )
   return figure
 
 
@@ -424,19 +478,11 @@ def _first_seed(experiment: Experiment, state: TrainState) -> _Trained:
   return _Trained(
       experiment.objective.model,
       compiled,
-      *_held_out(experiment.dataset),
+      *held_out(experiment.dataset),
       experiment.dataset.num_classes,
       f'{_run_name(experiment)}, seed {seeds[0]}{first}, '
       f'step {int(state.step):,}{averaged}',
   )
-
-
-def _held_out(dataset: Dataset) -> tuple[Split, str]:
-  for name in ('test', 'validation'):
-    split = getattr(dataset, name)
-    if split.num_images:
-      return split, f'{name} images'
-  return dataset.train, 'training images'
 
 
 def _run_name(experiment):
@@ -488,19 +534,20 @@ def _latent(trained):
     return None
   label = trained.held_out.label
   label = None if label is None else label[index]
-  method, axis_names, project = _projection(code, label)
+  heads = None
+  if model.cluster_heads:
+    heads = trained.compiled(model.cluster_heads)()
+  method, axis_names, project = _projection(code, label, heads)
   beside = ' beside samples of the prior' if model.prior else ''
   whole = trained.held_out.num_images
   number = f'{len(code):,} of {whole:,}' if len(code) < whole else f'{whole:,}'
   title = f'Codes of {number} {trained.kind}{method or beside}'
-  prior, prior_label, heads = None, None, None
+  prior, prior_label = None, None
   if model.prior:
     represent = lambda apply, keys, batch: model.represent(
         apply, trained.full_code(model.prior(keys, batch), batch['label'])
     )
     prior, prior_label = trained.draw(represent, len(code))
-  if model.cluster_heads:
-    heads = trained.compiled(model.cluster_heads)()
   code, prior, heads = (
       None if points is None else project(points)
       for points in (code, prior, heads)
@@ -510,11 +557,18 @@ def _latent(trained):
   )
 
 
-def _projection(code, label):
+def _projection(code, label, heads):
   """How codes [N, n] are seen in two dimensions: its name, axes, function."""
   size = code.shape[1]
   if size == 2:
     return '', ('$z_1$', '$z_2$'), lambda points: points
+  if heads is not None:
+    matrix = _circular_map(heads)
+    return (
+        f': linear map of {size} dimensions, heads to a circle',
+        ('first coordinate', 'second coordinate'),
+        lambda points: points @ matrix,
+    )
   if label is not None and 2 < len(np.unique(label)) < len(code):
     method, axis = 'linear discriminant analysis', 'discriminant'
     project = LinearDiscriminantAnalysis(n_components=2).fit(code, label)
@@ -526,6 +580,19 @@ def _projection(code, label):
       (f'first {axis}', f'second {axis}'),
       project.transform,
   )
+
+
+def _circular_map(heads):
+  """A linear map [n, 2] that sends heads [K, n] evenly onto a circle.
+
+  Makhzani et al. (2015), section 7. It is the least-squares solution, exact
+  where the heads are linearly independent; of unit scale, so that the standard
+  normal style around a head keeps its standard deviation.
+  """
+  angle = 2 * np.pi * np.arange(len(heads)) / len(heads)
+  circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+  matrix = np.linalg.lstsq(heads, circle, rcond=None)[0]
+  return matrix / np.sqrt(np.sum(matrix**2) / 2)
 
 
 def _manifold(trained):
@@ -720,10 +787,31 @@ def _label_colours(num_labels):
   return matplotlib.colormaps['turbo'](np.linspace(0, 1, num_labels))
 
 
+def _require_plane(code):
+  if code.ndim != 2 or code.shape[1] != 2:
+    raise ValueError(
+        f'codes have the shape {code.shape}; expected [N, 2], as they are '
+        'drawn in the plane.'
+    )
+
+
 def _draw_points(axes, points, label):
   size = np.clip(12_000 / len(points), 3, 18)
   colour = 'black' if label is None else _label_colours(label.max() + 1)[label]
   axes.scatter(*points.T, c=colour, s=size, linewidths=0, alpha=0.7)
+
+
+def _draw_compared(axes, name, code, label, note):
+  _require_plane(code)
+  _draw_points(axes, code, label)
+  if label is not None:
+    _draw_class_names(axes, code, label)
+  axes.set_title(name, fontsize=10, pad=18 if note else None)
+  axes.text(
+      0.5, 1.02, note, transform=axes.transAxes, ha='center', va='bottom',
+      fontsize=8.5, color=GREY,
+  )
+  axes.set_xlabel('$z_1$', fontsize=9)
 
 
 def _draw_class_names(axes, points, label):

@@ -26,7 +26,8 @@ class Model:
       that `encode` does not give is the one-hot label.
     encode: `(apply, image [B, H, W, C], keys [B] or None) -> {part: [B, .]}`.
       Without keys, the mean of the posterior.
-    decode: `(apply, {part: [B, .]}) -> image`.
+    decode: `(apply, {part: [B, .]}, rng=keys [B]) -> image`. The keys are for
+      noise within the decoder while it is trained.
     classify: `(apply, image) -> probabilities [B, num_classes]`.
     cluster: `(apply, image) -> probabilities [B, num_clusters]`.
     prior: `(keys [B], batch) -> {part: [B, .]}`, what the codes should follow;
@@ -63,14 +64,15 @@ class Objective:
     networks: flax modules by name.
     phases: run in this order in every step.
     model: how the networks are used once trained.
-    labels: whether it learns from labels.
+    draws_labels: whether it learns from a draw of the labels; one that is told
+      them all draws none.
     labelled_batch: whether a phase asks for a batch of labelled examples.
   """
 
   networks: Mapping[str, nn.Module]
   phases: tuple[phases.Phase, ...]
   model: Model
-  labels: bool = False
+  draws_labels: bool = False
   labelled_batch: bool = False
 
 
@@ -155,6 +157,7 @@ def gan(parts: Parts) -> Objective:
               'image': sample(apply, rng, batch)
           },
           generator=('decoder',),
+          update_stats=True,
       ),
       model=Model(
           {'z': parts.latent_size}, decode=_decode, prior=prior, sample=sample
@@ -175,7 +178,7 @@ def classifier(parts: Parts) -> Objective:
               _label_logits(apply, image, None)
           )
       ),
-      labels=True,
+      draws_labels=True,
       labelled_batch=True,
   )
 
@@ -226,7 +229,7 @@ def label_regularized_aae(parts: Parts) -> Objective:
       base,
       phases=(base.phases[0], *regularization),
       model=dataclasses.replace(base.model, region=label_prior.region),
-      labels=True,
+      draws_labels=True,
   )
 
 
@@ -249,7 +252,6 @@ def supervised_aae(parts: Parts) -> Objective:
           prior=prior,
           sample=_sample(prior, _decode),
       ),
-      labels=True,
   )
 
 
@@ -297,8 +299,11 @@ def _autoencoder(parts, **posterior):
   return {'encoder': parts.encoder(heads), 'decoder': parts.decoder()}
 
 
-def _decode(apply, code):
-  return apply('decoder', phases.join(code))
+def _decode(apply, code, rng=None):
+  if rng is not None:
+    # The noise of the decoder is not that of the encoder's layers.
+    rng = randomness.fold_in(rng, 2)
+  return apply('decoder', phases.join(code), rng=rng)
 
 
 def _label_logits(apply, image, rng):
@@ -319,7 +324,7 @@ def _encoded(encode):
 
 
 def _sample(prior, decode):
-  return lambda apply, rng, batch: decode(apply, prior(rng, batch))
+  return lambda apply, rng, batch: decode(apply, prior(rng, batch), rng=rng)
 
 
 def _one_hot(num_classes):
@@ -345,9 +350,8 @@ def _bounds(prior):
     mean, log_variance = posteriors.moments(head)
     noise = randomness.normal(randomness.fold_in(rng, 0), mean.shape[1:])
     z = mean + jnp.exp(0.5 * log_variance) * noise
-    likelihood = losses.bernoulli_log_likelihood(
-        _decode(apply, {'z': z}), image
-    )
+    mean_image = _decode(apply, {'z': z}, rng=rng)
+    likelihood = losses.bernoulli_log_likelihood(mean_image, image)
     return likelihood, mean, log_variance, z
 
   def bound(apply, image, rng):
@@ -414,7 +418,7 @@ def _with_classification(parts, base):
       base,
       phases=(*base.phases, phases.classification(logits)),
       model=dataclasses.replace(base.model, classify=classify),
-      labels=True,
+      draws_labels=True,
       labelled_batch=True,
   )
 
@@ -432,7 +436,9 @@ def _with_heads(parts, size):
   represent = lambda apply, code: (
       apply('cluster_heads', code['y']) + code['z']
   )
-  decode = lambda apply, code: apply('decoder', represent(apply, code))
+  decode = lambda apply, code, rng=None: _decode(
+      apply, {'representation': represent(apply, code)}, rng
+  )
   cluster_heads = lambda apply: apply('cluster_heads', jnp.eye(size))
   base = _two_codes(parts, size, decode, heads, represent)
   return dataclasses.replace(

@@ -71,7 +71,9 @@ def reconstruction(
   def loss_fn(apply, batch, rng, hyper):
     del hyper
     apply = functools.partial(apply, update_stats=True)
-    image = decode(apply, code(apply, batch, rng['image']))
+    image = decode(
+        apply, code(apply, batch, rng['image']), rng=rng['image']
+    )
     return jnp.mean(losses.squared_error(image, batch['image'])), {}
 
   return Phase('reconstruction', trains, loss_fn)
@@ -120,6 +122,7 @@ def regularization(
     prior: Callable[[Keys, Batch], Code],
     posterior: Callable[[Apply, Batch, Keys], Code],
     generator: tuple[str, ...] = ('encoder',),
+    update_stats: bool = False,
 ) -> tuple[Phase, Phase]:
   """The two phases that make codes follow a prior.
 
@@ -132,6 +135,8 @@ def regularization(
     prior: draws a sample [B, size] of each part.
     posterior: draws a code [B, size] of each part.
     generator: the networks that make the posterior samples.
+    update_stats: whether the phase of the generator updates its statistics,
+      for want of another phase that does.
 
   Returns:
     The phases `discriminator` and `generator`. The latter weights the parts by
@@ -154,6 +159,7 @@ def regularization(
     return total, metrics
 
   def generator_loss(apply, batch, rng, hyper):
+    apply = functools.partial(apply, update_stats=update_stats)
     posterior_sample = posterior(apply, batch, rng['image'])
     total, metrics = 0.0, {}
     for part, name in discriminators.items():

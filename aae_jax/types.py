@@ -41,4 +41,5 @@ Apply = Callable[..., Any]
 
 LossFn = Callable[[Apply, Batch, Rngs, Hyper], tuple[Array, Metrics]]
 Encode = Callable[[Apply, Array, Keys | None], Code]
-Decode = Callable[[Apply, Code], Array]
+Decode = Callable[..., Array]
+"""An image of a code: `decode(apply, code, rng=keys)`."""

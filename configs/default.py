@@ -26,7 +26,6 @@ def perceptron(**options):
       'hidden': (1000, 1000),
       'activation': 'relu',
       'initializer': 'he',
-      'batch_norm': False,
       'noise': 0.0,
       **options,
   }
@@ -129,8 +128,11 @@ def get_config():
           'turns': placeholder(float),
           'noise_std': placeholder(float),
       },
-      'encoder': perceptron(input_noise=0.0, input_dropout=0.0),
-      'decoder': perceptron(output='sigmoid'),
+      'encoder': perceptron(
+          batch_norm=False, input_noise=0.0, input_dropout=0.0
+      ),
+      'decoder': perceptron(batch_norm=False, output='sigmoid'),
+      # An adversary that normalizes its batches sticks at 50 %, so none does.
       'discriminator': perceptron(),
       # By phase: how it is optimized, and the weights in its loss.
       'optimizer': {'reconstruction': phase()},

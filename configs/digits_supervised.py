@@ -8,7 +8,6 @@ def get_config():
   config = default.get_config()
   config.objective = 'supervised_aae'
   config.latent_size = 4
-  config.num_labels = -1
   default.hidden(config, 256, 256)
   config.encoder.batch_norm = True
   default.phases(config, 'reconstruction', 'discriminator', 'generator')

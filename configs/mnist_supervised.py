@@ -9,7 +9,6 @@ def get_config(variant='fast'):
   config.objective = 'supervised_aae'
   config.dataset.name = 'mnist'
   config.latent_size = 15
-  config.num_labels = -1
   default.hidden(config, 400, 400)
   config.encoder.batch_norm = True
   default.phases(config, 'reconstruction', 'discriminator', 'generator')

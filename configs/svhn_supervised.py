@@ -16,7 +16,6 @@ def get_config():
   config.objective = 'supervised_aae'
   config.dataset.name = 'svhn_cropped'
   config.latent_size = 15
-  config.num_labels = -1
   config.discriminator.hidden = (400, 400)
   default.convolutional(config, channels=(32, 64, 128), hidden=(256,))
   config.encoder.input_dropout = 0.2

@@ -21,7 +21,12 @@ NAMES = sorted(objectives.OBJECTIVES)
 IMAGE_SHAPE = (4, 4, 1)
 NUM_CLASSES = 3
 
-NOISY = {'encoder.batch_norm': True, 'encoder.input_noise': 0.3}
+NOISY = {
+    'encoder.batch_norm': True,
+    'encoder.input_noise': 0.3,
+    'decoder.batch_norm': True,
+    'decoder.noise': 0.3,
+}
 """Whatever could make a run depend on the number of devices."""
 
 SGD = {'name': 'sgd', 'learning_rate': 0.05, 'momentum': 0.9}
@@ -78,7 +83,7 @@ def make_config(name: str, **changes) -> ml_collections.ConfigDict:
       section.hidden = (8, 8)
   parts = experiment._build_parts(config, IMAGE_SHAPE, NUM_CLASSES)
   objective = objectives.OBJECTIVES[name](parts)
-  if objective.labels:
+  if objective.draws_labels:
     config.num_labels = 2 * NUM_CLASSES
   if objective.labelled_batch:
     config.labelled_batch_size = 8

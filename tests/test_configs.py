@@ -175,7 +175,7 @@ def test_settings_of_the_paper():
   config = make_config('mnist_semi_supervised', 'paper')
   for section in (config.encoder, config.decoder, config.discriminator):
     assert section.hidden == (1000, 1000)
-    assert not section.batch_norm
+    assert not section.get('batch_norm')
   momentum = {
       name: options.momentum for name, options in config.optimizer.items()
   }

@@ -39,6 +39,12 @@ def build_config(config):
             "gaussian_mixture, swiss_roll. Did you mean 'gaussian'?",
         ),
         (
+            'aae', {'discriminator.batch_norm': True},
+            'discriminator.batch_norm is True; expected False, for an '
+            'adversary that normalizes its batches sticks at an accuracy of '
+            '50 %.',
+        ),
+        (
             'aae', {'posterior.name': 'gaussain'},
             "unknown posterior 'gaussain'; known: deterministic, gaussian, "
             "universal_approximator. Did you mean 'gaussian'?",

@@ -1,5 +1,6 @@
 """Tests of aae_jax.figures."""
 
+import dataclasses
 import io
 import json
 import math
@@ -453,9 +454,85 @@ def test_wide_codes_are_projected(labels, method, drawn, workdir):
   assert figure.axes[0].collections[0].get_offsets().shape == (30, 2)
 
 
+def test_wide_cluster_heads_lie_on_a_circle(drawn, workdir):
+  generator = np.random.default_rng(0)
+  heads = jnp.asarray(generator.normal(0, 3, (NUM_CLASSES, 10)), jnp.float32)
+  model = dataclasses.replace(WIDE, cluster_heads=lambda apply: heads)
+  figure = drawn(make_experiment(model), workdir)['latent.png']
+  assert texts(figure)[0] == (
+      'Codes of 30 test images: linear map of 10 dimensions, heads to a circle'
+  )
+  drawn_heads = np.array([
+      text.get_position() for text in figure.axes[0].texts
+  ])
+  radius = np.linalg.norm(drawn_heads[0])
+  angle = 2 * np.pi * np.arange(NUM_CLASSES) / NUM_CLASSES
+  expected = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+  np.testing.assert_allclose(drawn_heads, expected, atol=1e-4)
+  # The codes go through the same linear map, which keeps the unit of length.
+  drawn_codes = figure.axes[0].collections[0].get_offsets()
+  code = np.asarray(encode_wide(None, make_split(30).image / 255, None)['z'])
+  both = np.concatenate([heads, code]), np.concatenate(
+      [drawn_heads, drawn_codes]
+  )
+  matrix, residual, *_ = np.linalg.lstsq(*both, rcond=None)
+  np.testing.assert_allclose(residual, 0, atol=1e-4)
+  np.testing.assert_allclose(np.sum(matrix**2), 2, rtol=1e-3)
+
+
 def test_wide_codes_cannot_be_drawn_as_they_are():
   with pytest.raises(ValueError, match=r'shape \(3, 10\); expected \[N, 2\]'):
     figures.draw_latent(np.zeros((3, 10)))
+
+
+def make_panel(name, label=True, scale=1.0, num_points=30):
+  code = scale * np.random.default_rng(0).normal(size=(num_points, 2))
+  classes = np.arange(num_points) % NUM_CLASSES
+  return name, code, classes if label else None, f'distance of {name}'
+
+
+def test_compared_codes_share_axes_with_their_row():
+  rows = [
+      [make_panel('a'), make_panel('b', scale=3.0)],
+      [make_panel('c', scale=0.1), make_panel('d')],
+  ]
+  figure = figures.draw_comparison(rows, note='a note')
+  a, b, c, d = figure.axes
+  for left, right, row in ((a, b, rows[0]), (c, d, rows[1])):
+    assert left.get_xlim() == right.get_xlim()
+    assert left.get_ylim() == right.get_ylim()
+    assert np.ptp(left.get_xlim()) == pytest.approx(np.ptp(left.get_ylim()))
+    for axes, (name, code, label, note) in zip(
+        (left, right), row, strict=True
+    ):
+      points = axes.collections[0].get_offsets()
+      np.testing.assert_allclose(points, code)
+      lowest, highest = np.transpose([axes.get_xlim(), axes.get_ylim()])
+      assert (points > lowest).all() and (points < highest).all()
+      assert len(np.unique(colours_of(axes)[label == 1], axis=0)) == 1
+      assert axes.get_title() == name
+      assert axes.texts[-1].get_text() == note
+  assert a.get_xlim() != c.get_xlim()
+  legend = [text.get_text() for text in b.get_legend().get_texts()]
+  assert legend == ['0', '1', '2']
+  assert texts(figure)[1] == 'a note'
+
+
+def test_compared_codes_need_not_fill_the_last_row_nor_have_labels():
+  figure = figures.draw_comparison([
+      [make_panel('a', label=False), make_panel('b', label=False)],
+      [make_panel('c', label=False)],
+  ])
+  assert [axes.get_title() for axes in figure.axes] == ['a', 'b', 'c']
+  assert [axes.get_legend() for axes in figure.axes] == [None] * 3
+  picture = Image.open(io.BytesIO(figures.to_png(figure)))
+  assert picture.width <= 10.5 * figures.DPI
+
+
+def test_wide_codes_cannot_be_compared():
+  panel = ('a', np.zeros((3, 10)), None, '')
+  with pytest.raises(ValueError, match=r'shape \(3, 10\); expected \[N, 2\]'):
+    figures.draw_comparison([[panel]])
 
 
 def test_manifold_is_decoded_at_percentiles_of_the_prior(

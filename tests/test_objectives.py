@@ -92,7 +92,7 @@ def test_losses_do_not_depend_on_the_number_of_devices(name):
 def test_labels_that_may_not_be_used_are_not(name):
   """Whoever has fewer labels than images sees the labelled ones alone."""
   if name == 'supervised_aae':
-    pytest.skip('takes all images for labelled')
+    pytest.skip('is told every label')
   losses, state = systems.losses(name), systems.updates(name)[0].before
   label = np.where(BATCH['is_labelled'], BATCH['label'], 0)
   assert (label != BATCH['label']).any()
@@ -117,7 +117,8 @@ def test_label_flag_is_used():
 def test_no_discriminator_normalizes(name):
   """With batch normalization an adversary sticks at 50 %."""
   state = systems.updates(name)[0].before
-  assert state.batch_stats.keys() == state.params.keys() & {'encoder'}
+  normalized = state.params.keys() & {'encoder', 'decoder'}
+  assert state.batch_stats.keys() == normalized
 
 
 def softmax(x):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aae_jax import optimizers
+from aae_jax import errors, optimizers
 
 GRADIENTS = np.random.default_rng(0).normal(size=(5, 3)).astype('float32')
 
@@ -100,3 +100,18 @@ def test_steps_are_those_of_the_paper():
       [1, 1, 0.1, 0.1, 0.01, 0.01],
       rtol=1e-5,
   )
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'message'),
+    [
+        ('linear', {'begin': 1.0}, 'schedule.begin is 1.0; expected at least'),
+        ('linear', {'begin': -0.1}, 'schedule.begin is -0.1; expected at'),
+        ('steps', {'epochs': (0, 3)}, r'schedule.epochs is \(0, 3\); expected'),
+        ('steps', {'epochs': (0.5,)}, r'schedule.epochs is \(0.5,\); expected'),
+        ('steps', {'factor': 0.0}, 'schedule.factor is 0.0; expected a number'),
+    ],
+)
+def test_schedules_that_make_no_sense_are_refused(name, options, message):
+  with pytest.raises(errors.InputError, match=message):
+    optimizers.SCHEDULES[name](8, 2, **options)

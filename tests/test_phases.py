@@ -46,7 +46,7 @@ def test_reconstruction_compares_with_the_clean_image():
 
   phase = phases.reconstruction(
       lambda apply, batch, rng: apply('encoder', batch['image'], rng=rng),
-      lambda apply, code: apply('decoder', code['z']),
+      lambda apply, code, rng: apply('decoder', code['z'], rng=rng),
   )
   loss, _ = run(phase, apply)
   error = 0.5 * np.asarray(noisy) - np.asarray(BATCH['image'])
