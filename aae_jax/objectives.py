@@ -32,7 +32,6 @@ class Model:
     cluster: `(apply, image) -> probabilities [B, num_clusters]`.
     prior: `(keys [B], batch) -> {part: [B, .]}`, what the codes should follow;
       `batch` has `label` and `is_labelled` [B].
-    sample: `(apply, keys [B], batch) -> image`.
     represent: `(apply, code) -> [B, n]`, the representation of an image.
     cluster_heads: `apply -> [num_clusters, n]`, where in the representation
       the clusters lie.
@@ -48,12 +47,18 @@ class Model:
   classify: Callable[[Apply, Array], Array] | None = None
   cluster: Callable[[Apply, Array], Array] | None = None
   prior: Callable[[Keys, Batch], Code] | None = None
-  sample: Callable[[Apply, Keys, Batch], Array] | None = None
   represent: Callable[[Apply, Code], Array] | None = None
   cluster_heads: Callable[[Apply], Array] | None = None
   region: Callable[[Array], Array] | None = None
   bound: Callable[[Apply, Array, Keys], tuple[Array, Array]] | None = None
   log_weight: Callable[[Apply, Array, Keys], Array] | None = None
+
+  @property
+  def sample(self) -> Callable[[Apply, Keys, Batch], Array] | None:
+    """`(apply, keys [B], batch) -> image`: decodes what the prior draws."""
+    if not (self.prior and self.decode):
+      return None
+    return lambda apply, rng, batch: self.decode(apply, self.prior(rng, batch))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,12 +114,11 @@ def autoencoder(parts: Parts) -> Objective:
   """Reconstruction alone; nothing shapes the codes."""
   posterior = posteriors.deterministic(parts.latent_size)
   encode = posteriors.encode(z=posterior)
+  sizes = {'z': parts.latent_size}
   return Objective(
       networks=_autoencoder(parts, z=posterior),
       phases=(phases.reconstruction(_encoded(encode), _decode),),
-      model=Model(
-          {'z': parts.latent_size}, encode, _decode, represent=_style
-      ),
+      model=Model(sizes, encode, _decode, represent=_style),
   )
 
 
@@ -122,9 +126,8 @@ def vae(parts: Parts) -> Objective:
   """Variational autoencoder (Kingma and Welling, 2014)."""
   posterior = posteriors.gaussian(parts.latent_size)
   encode = posteriors.encode(z=posterior)
-  dense_prior = parts.dense_prior()
-  prior = _of_style(dense_prior)
-  bound, log_weight = _bounds(dense_prior)
+  prior = parts.dense_prior()
+  bound, log_weight = _bounds(prior)
   return Objective(
       networks=_autoencoder(parts, z=posterior),
       phases=(phases.elbo(bound),),
@@ -132,8 +135,7 @@ def vae(parts: Parts) -> Objective:
           {'z': parts.latent_size},
           encode,
           _decode,
-          prior=prior,
-          sample=_sample(prior, _decode),
+          prior=_of_style(prior),
           represent=_style,
           bound=bound,
           log_weight=log_weight,
@@ -144,7 +146,6 @@ def vae(parts: Parts) -> Objective:
 def gan(parts: Parts) -> Objective:
   """Generative adversarial network (Goodfellow et al., 2014)."""
   prior = _of_style(parts.prior())
-  sample = _sample(prior, _decode)
   return Objective(
       networks={
           'decoder': parts.decoder(),
@@ -154,14 +155,12 @@ def gan(parts: Parts) -> Objective:
           {'image': 'discriminator'},
           prior=lambda rng, batch: {'image': batch['image']},
           posterior=lambda apply, batch, rng: {
-              'image': sample(apply, rng, batch)
+              'image': _decode(apply, prior(rng, batch), rng=rng)
           },
           generator=('decoder',),
           update_stats=True,
       ),
-      model=Model(
-          {'z': parts.latent_size}, decode=_decode, prior=prior, sample=sample
-      ),
+      model=Model({'z': parts.latent_size}, decode=_decode, prior=prior),
   )
 
 
@@ -187,26 +186,19 @@ def aae(parts: Parts) -> Objective:
   """Adversarial autoencoder (Makhzani et al., 2015, section 2)."""
   posterior = parts.posterior(parts.latent_size)
   encode = posteriors.encode(z=posterior)
+  encoded = _encoded(encode)
   prior = _of_style(parts.prior())
+  sizes = {'z': parts.latent_size}
   return Objective(
       networks={
           **_autoencoder(parts, z=posterior),
           'discriminator': parts.discriminator(),
       },
       phases=(
-          phases.reconstruction(_encoded(encode), _decode),
-          *phases.regularization(
-              {'z': 'discriminator'}, prior, _encoded(encode)
-          ),
+          phases.reconstruction(encoded, _decode),
+          *phases.regularization({'z': 'discriminator'}, prior, encoded),
       ),
-      model=Model(
-          {'z': parts.latent_size},
-          encode,
-          _decode,
-          prior=prior,
-          sample=_sample(prior, _decode),
-          represent=_style,
-      ),
+      model=Model(sizes, encode, _decode, prior=prior, represent=_style),
   )
 
 
@@ -243,15 +235,11 @@ def supervised_aae(parts: Parts) -> Objective:
   prior = lambda rng, batch: {
       **base.model.prior(rng, batch), 'y': label(batch)
   }
+  sizes = {'y': parts.num_classes(), 'z': parts.latent_size}
   return dataclasses.replace(
       base,
       phases=(phases.reconstruction(code, _decode), *base.phases[1:]),
-      model=dataclasses.replace(
-          base.model,
-          code_sizes={'y': parts.num_classes(), 'z': parts.latent_size},
-          prior=prior,
-          sample=_sample(prior, _decode),
-      ),
+      model=dataclasses.replace(base.model, code_sizes=sizes, prior=prior),
   )
 
 
@@ -323,10 +311,6 @@ def _encoded(encode):
   return lambda apply, batch, rng: encode(apply, batch['image'], rng)
 
 
-def _sample(prior, decode):
-  return lambda apply, rng, batch: decode(apply, prior(rng, batch), rng=rng)
-
-
 def _one_hot(num_classes):
   return lambda batch: jax.nn.one_hot(batch['label'], num_classes)
 
@@ -379,6 +363,7 @@ def _two_codes(parts, size, decode=_decode, heads=None, represent=_style):
       'z': prior_z.sample(randomness.fold_in(rng, 1), batch),
   }
   heads = heads or {}
+  sizes = {'y': size, 'z': parts.latent_size}
   return Objective(
       networks={
           **_autoencoder(parts, **posterior),
@@ -396,14 +381,7 @@ def _two_codes(parts, size, decode=_decode, heads=None, represent=_style):
               _encoded(encode),
           ),
       ),
-      model=Model(
-          {'y': size, 'z': parts.latent_size},
-          encode,
-          decode,
-          prior=prior,
-          sample=_sample(prior, decode),
-          represent=represent,
-      ),
+      model=Model(sizes, encode, decode, prior=prior, represent=represent),
   )
 
 

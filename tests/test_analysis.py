@@ -436,14 +436,17 @@ def assert_parzen(found, name, wanted):
 
 
 def test_parzen_of_a_sampler():
-  def sample(apply, keys, batch):
+  def prior(keys, batch):
     assert batch['label'].shape == keys.shape
-    noise = randomness.normal(keys, (1, 1, 1))
-    return shift(apply, 0.5 + 0.1 * noise)
+    return {'z': randomness.normal(keys, (1, 1, 1))}
 
-  found = analyze(GREY, sample=sample)
+  sampler = {
+      'prior': prior,
+      'decode': lambda apply, code: shift(apply, 0.5 + 0.1 * code['z']),
+  }
+  found = analyze(GREY, **sampler)
   assert_parzen(found, 'parzen_log_likelihood', -ENTROPY)
-  off = analyze(GREY, (0.2,), sample=sample)
+  off = analyze(GREY, (0.2,), **sampler)
   assert off['parzen_log_likelihood'] < found['parzen_log_likelihood'] - 0.5
 
 
@@ -459,11 +462,15 @@ def test_samplers_see_labels_as_often_as_the_training_images_have_them():
   split = label[:, None] * 1.0, label
   seen = []
 
-  def sample(apply, keys, batch):
+  def prior(keys, batch):
     jax.debug.callback(lambda x: seen.extend(x.tolist()), batch['label'])
-    return 1.0 * batch['label'][:, None, None, None]
+    return {'z': 1.0 * batch['label'][:, None, None, None]}
 
-  analyze(make_dataset(split, split, num_classes=2), sample=sample)
+  analyze(
+      make_dataset(split, split, num_classes=2),
+      prior=prior,
+      decode=lambda apply, code: code['z'],
+  )
   jax.effects_barrier()
   assert len(seen) == analysis.NUM_SAMPLES
   np.testing.assert_allclose(np.mean(seen), 0.25, atol=0.02)

@@ -65,10 +65,6 @@ def conditional(keys, batch):
   return {'z': z + batch['is_labelled'][:, None] * batch['label'][:, None]}
 
 
-def sample_from(prior):
-  return lambda apply, keys, batch: decode(apply, prior(keys, batch))
-
-
 def style(apply, code):
   del apply
   return code['z']
@@ -77,11 +73,8 @@ def style(apply, code):
 Z = {'z': 2}
 YZ = {'y': NUM_CLASSES, 'z': 2}
 AUTOENCODER = Model(Z, encode, decode, represent=style)
-AAE = Model(
-    Z, encode, decode, represent=style, prior=gaussian,
-    sample=sample_from(gaussian),
-)
-GAN = Model(Z, decode=decode, prior=gaussian, sample=sample_from(gaussian))
+AAE = Model(Z, encode, decode, represent=style, prior=gaussian)
+GAN = Model(Z, decode=decode, prior=gaussian)
 WIDE = Model({'z': 10}, encode_wide, decode, represent=style)
 SUPERVISED = Model(YZ, encode, decode, represent=style)
 SEMI_SUPERVISED = Model(
@@ -373,7 +366,9 @@ def test_first_seed_and_averaged_weights_are_drawn(
     averages, shade, drawn, workdir, cells
 ):
   model = Model(
-      {'z': 3}, sample=lambda apply, keys, batch: apply('decoder', keys)
+      {'z': 3},
+      decode=lambda apply, code: apply('decoder', code['z']),
+      prior=lambda keys, batch: {'z': keys},
   )
   state = make_state((0.25, 0.5), averages)
   drawn(make_experiment(model, num_seeds=2), workdir, state)
@@ -575,9 +570,11 @@ def test_samples_without_a_label(drawn, workdir, cells):
 def test_samples_that_the_label_decides_have_a_column_each(
     drawn, workdir, cells
 ):
-  model = Model(Z, sample=lambda apply, keys, batch: as_image(
-      batch['label'][:, None].astype(float)
-  ))
+  model = Model(
+      {'z': 1},
+      decode=lambda apply, code: as_image(code['z']),
+      prior=lambda keys, batch: {'z': batch['label'][:, None].astype(float)},
+  )
   figure = drawn(make_experiment(model), workdir)['samples.png']
   assert cells[0].shape[:2] == (10, NUM_CLASSES)
   np.testing.assert_array_equal(
