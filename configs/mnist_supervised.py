@@ -11,8 +11,18 @@ def get_config(variant='fast'):
   config.latent_size = 15
   default.hidden(config, 400, 400)
   config.encoder.batch_norm = True
-  default.phases(config, 'reconstruction', 'discriminator', 'generator')
+  config.encoder.input_noise = 0.3
+  config.encoder.noise = 0.3
+  # A weak adversary leaves the label in the style.
+  config.discriminator.noise = 0.3
+  default.phases(
+      config,
+      'reconstruction',
+      'discriminator',
+      'generator',
+      discriminator=5e-4,
+  )
   config.batch_size = 200
-  config.epochs = 40
+  config.epochs = 60
   config.schedule.name = 'linear'
   return default.variant(config, variant)
