@@ -51,8 +51,8 @@ def hidden(config, *sizes):
 def phases(config, *names, **learning_rates):
   """Adam for the phases of these names; `b1` of an adversary is 0.5.
 
-  The discriminators learn slower than the encoder that they judge; otherwise
-  they win, and the encoder gets no gradient.
+  The discriminators learn slower than the encoder that they judge, unless a
+  configuration says otherwise: one that wins leaves the encoder no gradient.
   """
   rates = {'discriminator': 1e-4, **learning_rates}
   config.optimizer = {
@@ -87,7 +87,7 @@ def paper(config, hidden=(1000, 1000), input_dropout=0.0, epochs=5000):
     network.hidden = hidden
     network.initializer = 'normal'
   config.encoder.batch_norm = False
-  config.encoder.noise = 0.0
+  config.encoder.noise = config.discriminator.noise = 0.0
   config.encoder.input_noise = 0.0 if input_dropout else 0.3
   config.encoder.input_dropout = input_dropout
   if 'generator' in config.weights:

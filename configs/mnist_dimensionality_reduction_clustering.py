@@ -14,8 +14,15 @@ def get_config(variant='fast'):
   config.encoder.batch_norm = True
   config.encoder.input_noise = 0.3
   config.encoder.noise = 0.3
+  # What keeps the adversary of y from being sure keeps clusters from dying.
+  config.discriminator.noise = 0.5
   default.phases(
-      config, 'reconstruction', 'discriminator', 'generator', 'separation'
+      config,
+      'reconstruction',
+      'discriminator',
+      'generator',
+      'separation',
+      discriminator=5e-4,
   )
   config.weights = {
       'generator': {'y_weight': 3.0, 'z_weight': 1.0},
@@ -24,5 +31,5 @@ def get_config(variant='fast'):
   config.schedule.name = 'linear'
   config.ema_decay = 0.999
   config.batch_size = 200
-  config.epochs = 40
+  config.epochs = 60
   return default.variant(config, variant)
