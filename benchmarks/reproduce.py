@@ -14,6 +14,9 @@ import sys
 
 ROOT = pathlib.Path(__file__).parent.parent
 
+SUBSET = {'dataset.allow_unverified': True}
+"""Takes a part of SVHN from `$AAE_DATA_DIR/svhn_cropped`: no SVHN numbers."""
+
 RUNS = {
     'digits_100': ('digits_semi_supervised', {}),
     'mnist_100': ('mnist_semi_supervised', {'num_seeds': 3}),
@@ -33,6 +36,9 @@ RUNS = {
     'mnist_clustering_30': ('mnist_clustering', {}),
     'mnist_clustering_16': ('mnist_clustering', {'num_clusters': 16}),
     'mnist_dimensionality_reduction': ('mnist_dimensionality_reduction', {}),
+    'svhn_subset_classifier': ('svhn_classifier', SUBSET),
+    'svhn_subset_semi_supervised': ('svhn_semi_supervised', SUBSET),
+    'svhn_subset_supervised': ('svhn_supervised', SUBSET),
 }
 """The configuration and the overridden keys of each number."""
 

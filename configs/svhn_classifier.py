@@ -19,6 +19,7 @@ def get_config():
   config.labelled_batch_size = 100
   default.convolutional(config, channels=(32, 64, 128), hidden=(256,))
   config.encoder.input_dropout = 0.2
+  config.encoder.noise = 0.3
   default.phases(config, 'classification')
   config.schedule.name = 'linear'
   config.ema_decay = 0.999

@@ -23,6 +23,7 @@ def get_config():
   default.convolutional(config, channels=(32, 64, 128), hidden=(256,))
   config.decoder.channels = (16, 32, 64)
   config.encoder.input_dropout = 0.2
+  config.encoder.noise = 0.3
   default.phases(
       config,
       'reconstruction',
