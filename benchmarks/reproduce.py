@@ -31,6 +31,7 @@ RUNS = {
     'mnist_autoencoder': ('mnist_autoencoder', {}),
     'mnist_autoencoder_8d': ('mnist_autoencoder', {'latent_size': 8}),
     'mnist_aae_8d': ('mnist_aae', {'latent_size': 8, 'prior.std': 5.0}),
+    'mnist_gan': ('mnist_gan', {}),
     'mnist_label_regularized': ('mnist_label_regularized', {}),
     'mnist_supervised': ('mnist_supervised', {}),
     'mnist_clustering_30': ('mnist_clustering', {}),

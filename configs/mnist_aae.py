@@ -3,8 +3,9 @@
   python train.py --config=configs/mnist_aae.py [--config.prior.name=swiss_roll]
 
 The codes fill the prior: energy distance 0.0006 on the test images, 0.01 for
-the mixture of ten Gaussians (one seed each; benchmarks/results/mnist_aae_*).
-Five to seven minutes on two cores.
+the mixture of ten Gaussians. With --config.latent_size=8 --config.prior.std=5.0
+the Parzen log-likelihood is 324 nats, where the paper has 340 (one run each;
+benchmarks/results/mnist_aae_*.json). Five to seven minutes on two cores.
 """
 
 from configs import default

@@ -2,8 +2,10 @@
 
   python train.py --config=configs/mnist_autoencoder.py
 
-Nothing is compared with a number of the paper; its codes leave holes. A few
-minutes on two cores.
+Nothing is compared with a number of the paper; its codes leave holes. A
+Gaussian fitted to its codes decodes to a Parzen log-likelihood of 209.5 nats in
+2-D, and 264.1 nats in 8-D (one run each;
+benchmarks/results/mnist_autoencoder*.json). Three minutes on two cores.
 """
 
 from configs import default

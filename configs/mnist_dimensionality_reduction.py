@@ -1,10 +1,20 @@
-"""Dimensionality-reduction AAE on MNIST, 2-D, 100 labels (figure 10)."""
+"""Dimensionality-reduction AAE on MNIST, 2-D, 100 labels (figure 10).
+
+  python train.py --config=configs/mnist_dimensionality_reduction.py
+
+The paper errs in 6.08 % of the test images, in 4.20 % with
+--config.num_labels=1000, and in 3.90 % with --config.latent_size=10, whose
+figure is a linear map that puts the cluster heads on a circle. Measured here,
+in 40 epochs: 14.4 % in 2-D with 100 labels (one run;
+benchmarks/results/mnist_dimensionality_reduction.json). Fifteen minutes on two
+busy cores.
+"""
 
 from configs import default
 
 
 def get_config(variant='fast'):
-  """--config.num_labels=1000 or --config.latent_size=10 for the others."""
+  """The representation is a learned cluster head plus style."""
   config = default.get_config()
   config.objective = 'dimensionality_reduction_aae'
   config.dataset.name = 'mnist'

@@ -1,10 +1,21 @@
-"""Label-regularized AAE on MNIST: a mode for each label (figure 4)."""
+"""Label-regularized AAE on MNIST: a mode for each label (figure 4).
+
+  python train.py --config=configs/mnist_label_regularized.py
+
+--config.prior.name=swiss_roll gives each label a stretch of the roll. For the
+paper's 10,000 labelled and 40,000 unlabelled images add
+--config.num_labels=10000 --config.dataset.num_validation=10000.
+
+94.5 % of the test images lie in the region of their label when all are labelled
+(one run; benchmarks/results/mnist_label_regularized.json). Five minutes on two
+cores.
+"""
 
 from configs import default
 
 
 def get_config(variant='fast'):
-  """--config.num_labels=10000 for 10,000 labelled images among all."""
+  """The discriminator is told the label of every image."""
   config = default.get_config()
   config.objective = 'label_regularized_aae'
   config.dataset.name = 'mnist'
