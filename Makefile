@@ -2,10 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test
+.PHONY: demo gallery test
 
 demo: .venv/installed
 	$(BIN)/python train.py --config=configs/digits_semi_supervised.py
+
+gallery: .venv/installed
+	$(BIN)/python benchmarks/gallery.py
 
 test: .venv/installed
 	$(BIN)/ruff check .

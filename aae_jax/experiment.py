@@ -128,6 +128,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   objective = build_objective(
       config, dataset.image_shape, dataset.num_classes, feed.steps_per_epoch
   )
+  _check_clusters(config, objective, dataset)
   labelled = _draw_labelled(config, dataset)
   return Experiment(config, dataset, objective, feed, devices, labelled)
 
@@ -388,6 +389,15 @@ def _check_labels(config, objective):
           f'{key} is {config[key]}, but objective {config.objective!r} has no '
           'use for it; expected a configuration without it.'
       )
+
+
+def _check_clusters(config, objective, dataset):
+  num_images = dataset.train.num_images
+  if objective.model.cluster and config.num_clusters > num_images:
+    raise errors.InputError(
+        f'num_clusters is {config.num_clusters}; expected at most the '
+        f'{num_images} training images of {dataset.name}.'
+    )
 
 
 def _draw_labelled(config, dataset):

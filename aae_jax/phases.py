@@ -169,16 +169,11 @@ def regularization(
     return total, metrics
 
   weights = {f'{part}_weight': 1.0 for part in discriminators}
+  hyperparams = {'learning_rate': 1e-3, **weights}
+  names = tuple(discriminators.values())
   return (
-      Phase(
-          'discriminator', tuple(discriminators.values()), discriminator_loss
-      ),
-      Phase(
-          'generator',
-          generator,
-          generator_loss,
-          {'learning_rate': 1e-3, **weights},
-      ),
+      Phase('discriminator', names, discriminator_loss),
+      Phase('generator', generator, generator_loss, hyperparams),
   )
 
 

@@ -2,7 +2,7 @@
 
   python train.py --config=configs/digits_classifier.py
 
-Measured: see below.
+Half a minute on two cores.
 """
 
 from configs import default

@@ -1,4 +1,12 @@
-"""Clustering AAE on MNIST with 30 clusters (figure 9, section 6)."""
+"""Clustering AAE on MNIST with 30 clusters (figure 9, section 6).
+
+  python train.py --config=configs/mnist_clustering.py
+
+The paper errs in 4.10 ± 1.13 % of the test images after 1500 epochs, and in
+9.55 ± 2.05 % with --config.num_clusters=16. Measured here: 27.7 % after 60
+epochs, with two clusters empty (one run;
+benchmarks/results/mnist_clustering_30.json). Fifteen minutes on two busy cores.
+"""
 
 from configs import default
 

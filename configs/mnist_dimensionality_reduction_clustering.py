@@ -1,4 +1,9 @@
-"""Dimensionality-reduction AAE on MNIST, 2-D, 20 clusters, no labels."""
+"""Dimensionality-reduction AAE on MNIST, 2-D, 20 clusters, no labels.
+
+  python train.py --config=configs/mnist_dimensionality_reduction_clustering.py
+
+The paper errs in 13.95 % of the test images. Nothing is measured here yet.
+"""
 
 from configs import default
 

@@ -1,4 +1,10 @@
-"""Generative adversarial network on MNIST."""
+"""Generative adversarial network on MNIST.
+
+  python train.py --config=configs/mnist_gan.py
+
+Parzen log-likelihood 71.7 nats (one run; benchmarks/results/mnist_gan.json): 30
+epochs of a fully connected network are a beginning. Four minutes on two cores.
+"""
 
 from configs import default
 

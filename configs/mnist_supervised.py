@@ -1,4 +1,12 @@
-"""Supervised AAE on MNIST: styles by labels (figure 7)."""
+"""Supervised AAE on MNIST: styles by labels (figure 7).
+
+  python train.py --config=configs/mnist_supervised.py
+
+The paper shows a picture, figures/styles.png here, and gives no number. A
+linear probe of the style errs in 48.6 % of the test images, where 90 % is
+chance (one run; benchmarks/results/mnist_supervised.json). Fifteen minutes on
+two busy cores.
+"""
 
 from configs import default
 

@@ -4,7 +4,7 @@
 
 The paper shows a picture and gives no number. For a part of SVHN add
 --config.dataset.manual_dir=DIR --config.dataset.allow_unverified=True.
-Measured: see below.
+Nothing is measured yet.
 """
 
 from configs import default

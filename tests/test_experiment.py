@@ -119,6 +119,17 @@ def build_config(config):
             '3; expected latent_size=2.',
         ),
         (
+            'semi_supervised_aae',
+            {'latent_size': 3, 'prior.name': 'swiss_roll'},
+            "prior 'swiss_roll' lies in the plane, but latent_size is 3; "
+            'expected latent_size=2.',
+        ),
+        (
+            'label_regularized_aae', {'latent_size': 3},
+            "prior 'gaussian_mixture' lies in the plane, but latent_size is "
+            '3; expected latent_size=2.',
+        ),
+        (
             'vae', {'prior.name': 'swiss_roll'},
             "objective 'vae' needs the density of its prior; prior "
             "'swiss_roll' can only be sampled.",
@@ -179,6 +190,16 @@ def build_config(config):
             'clustering_aae', {'num_clusters': 0},
             'num_clusters is 0; expected at least 1.',
         ),
+        *[
+            (
+                name, {'num_clusters': 45},
+                'num_clusters is 45; expected at most the 44 training images '
+                'of random.',
+            )
+            for name in (
+                'clustering_aae', 'dimensionality_reduction_clustering_aae',
+            )
+        ],
         ('aae', {'epochs': -1}, 'epochs is -1; expected at least 1.'),
         ('aae', {'num_seeds': 0}, 'num_seeds is 0; expected at least 1.'),
         ('aae', {'seed': -1}, 'seed is -1; expected at least 0'),

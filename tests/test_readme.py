@@ -75,24 +75,46 @@ def test_own_system_is_as_short_as_promised():
   assert len([line for line in body if line]) <= 15
 
 
+METRICS = {
+    'classification error': 'classification_error',
+    'clustering error': 'clustering_error',
+    'energy distance': 'energy_distance',
+    'Parzen log-likelihood': 'parzen_log_likelihood',
+    'Gaussian fitted to codes': 'parzen_log_likelihood_fitted_gaussian',
+    'region of their label': 'region_share',
+    'linear probe': 'linear_probe_error',
+}
+"""What the README calls a number; the last of these before it counts."""
+
+NUMBER = re.compile(
+    r'\[([\d.]+)(?: ± ([\d.]+))?\]\(benchmarks/results/(\w+\.json)\) \((\d+)\)'
+)
+
+
 def test_numbers_are_those_of_the_results():
-  rows = re.findall(
-      r'^\| [^|]*(error|distance)[^|]* \| ([\d.]+)(?: ± ([\d.]+))? \|'
-      r'.*`(\w+\.json)` \|$',
-      README,
-      re.MULTILINE,
-  )
-  assert len(rows) == README.count('.json` |')
-  for kind, mean, std, file in rows:
+  matches = list(NUMBER.finditer(README))
+  assert len(matches) == README.count('](benchmarks/results/') > 10
+  for match in matches:
+    mean, std, file, num_runs = match.groups()
+    before = README[: match.start()]
+    kind = max(METRICS, key=before.rfind)
+    assert before.rfind(kind) > before.rfind('\n'), f'what is {mean}?'
     results = json.loads((ROOT / 'benchmarks/results' / file).read_text())
-    name = {
-        'error': 'test/classification_error', 'distance': 'test/energy_distance'
-    }[kind]
-    found = results['metrics'][name]
+    found = results['metrics'][f'test/{METRICS[kind]}']
     digits = len(mean.partition('.')[2])
     assert mean == f'{found["mean"]:.{digits}f}'
-    assert not std or std == f'{found["std"]:.{digits}f}'
+    assert (std is None) == (len(found['per_seed']) == 1)
+    assert std is None or std == f'{found["std"]:.{digits}f}'
+    assert int(num_runs) == len(found['per_seed'])
     assert results['step'] == results['total_steps']
+
+
+def test_pictures_are_there():
+  pictures = re.findall(r'(?:\]\(|src=")(docs/[\w.]+)', README)
+  assert len(pictures) > 5
+  assert {ROOT / picture for picture in pictures} == {
+      *(ROOT / 'docs').iterdir()
+  }
 
 
 def test_every_configuration_that_is_named_exists():
