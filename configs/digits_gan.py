@@ -9,6 +9,9 @@ def get_config():
   config.objective = 'gan'
   config.latent_size = 10
   default.hidden(config, 256, 256)
-  default.phases(config, 'discriminator', 'generator')
+  config.discriminator.activation = 'leaky_relu'
+  default.phases(
+      config, 'discriminator', 'generator', discriminator=2e-4, generator=2e-4
+  )
   config.epochs = 300
   return config
