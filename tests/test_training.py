@@ -584,7 +584,7 @@ def test_plan_is_told(compiled, tmp_path):
       'Workdir': str(tmp_path),
   }
   assert set(lines['Parameters'].split(', ')) == {
-      'encoder 269', 'decoder 264', 'discriminator_y 113',
+      'encoder 269', 'decoder 280', 'discriminator_y 113',
       'discriminator_z 105',
   }
 
