@@ -31,6 +31,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from aae_jax import datasets, errors, figures  # noqa: E402
+from benchmarks import reproduce  # noqa: E402
 from configs import default  # noqa: E402
 
 FOLDER = pathlib.Path('runs/gallery')
@@ -136,12 +137,7 @@ class Run:
   def command(self, place: Place) -> list[str]:
     """What Python is to run."""
     path, changes = self.settings(place.data)
-    return [
-        'train.py',
-        f'--config={path}',
-        f'--workdir={self.workdir(place)}',
-        *(f'--config.{key}={value}' for key, value in changes.items()),
-    ]
+    return reproduce.train_command(path, self.workdir(place), changes)
 
   def results(self, place: Place) -> dict[str, Any] | None:
     """Its `results.json`, once it is finished with these settings."""

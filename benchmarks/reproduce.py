@@ -7,10 +7,12 @@ Each is a run of `train.py`, which goes on where it was stopped; its
 """
 
 import argparse
+from collections.abc import Mapping
 import pathlib
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -44,21 +46,31 @@ RUNS = {
 """The configuration and the overridden keys of each number."""
 
 
+def train_command(
+    config: pathlib.Path, workdir: pathlib.Path, overrides: Mapping[str, Any]
+) -> list[str]:
+  """What Python is to run, in `ROOT`, for a training.
+
+  Args:
+    config: the file of the configuration.
+    workdir: of the run.
+    overrides: keys of the configuration.
+  """
+  return [
+      'train.py',
+      f'--config={config}',
+      f'--workdir={workdir}',
+      *(f'--config.{key}={value}' for key, value in overrides.items()),
+  ]
+
+
 def reproduce(name: str) -> None:
   """Runs one of `RUNS` to its end and keeps its results."""
   config, overrides = RUNS[name]
   workdir = ROOT / 'runs/benchmarks' / name
-  subprocess.run(
-      [
-          sys.executable,
-          'train.py',
-          f'--config=configs/{config}.py',
-          f'--workdir={workdir}',
-          *(f'--config.{key}={value}' for key, value in overrides.items()),
-      ],
-      cwd=ROOT,
-      check=True,
-  )
+  file = pathlib.Path(f'configs/{config}.py')
+  command = train_command(file, workdir, overrides)
+  subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
   results = ROOT / 'benchmarks/results'
   results.mkdir(exist_ok=True)
   shutil.copyfile(workdir / 'results.json', results / f'{name}.json')
