@@ -152,7 +152,8 @@ def build_objective(
   """
   builder = find('objective', objectives.OBJECTIVES, config.objective)
   objective = builder(_build_parts(config, image_shape, num_classes))
-  _check_labels(config, objective)
+  _check_presence(config, objective)
+  _check_unused(config, objective.model)
   return _with_optimizers(config, objective, steps_per_epoch)
 
 
@@ -288,7 +289,7 @@ def _build_parts(config, image_shape, num_classes):
           config, priors.LABEL_PRIORS, num_classes=_classes(num_classes)
       ),
       num_classes=lambda: _classes(num_classes),
-      num_clusters=lambda: _num_clusters(config),
+      num_clusters=lambda: _needed(config, 'num_clusters'),
   )
 
 
@@ -319,13 +320,13 @@ def _classes(num_classes):
   return num_classes
 
 
-def _num_clusters(config):
-  if 'num_clusters' not in config:
+def _needed(config, key):
+  if key not in config:
     raise errors.InputError(
-        f'objective {config.objective!r} forms clusters; expected num_clusters '
-        'in the configuration.'
+        f'objective {config.objective!r} needs {key}; expected it in the '
+        'configuration.'
     )
-  return config.num_clusters
+  return config[key]
 
 
 def _network(module, section, config, trunks, **given):
@@ -372,23 +373,38 @@ def _are_sizes(values):
   return all(isinstance(size, int) and size > 0 for size in values)
 
 
-def _check_labels(config, objective):
-  """A configuration speaks of labels exactly if its system learns from them."""
+def _check_presence(config, objective):
+  """A configuration has what few systems need exactly if its system does."""
   wants = {
       'num_labels': objective.draws_labels,
       'labelled_batch_size': objective.labelled_batch,
+      'num_clusters': objective.model.cluster is not None,
   }
   for key, wanted in wants.items():
-    if wanted and key not in config:
-      raise errors.InputError(
-          f'objective {config.objective!r} learns from labels; expected {key} '
-          'in the configuration.'
-      )
-    if key in config and not wanted:
+    if wanted:
+      _needed(config, key)
+    elif key in config:
       raise errors.InputError(
           f'{key} is {config[key]}, but objective {config.objective!r} has no '
           'use for it; expected a configuration without it.'
       )
+
+
+def _check_unused(config, model):
+  """Every configuration has these sections; not every system uses them."""
+  adversarial = model.encode and model.prior and not model.bound
+  sections = (
+      ('prior', 'gaussian', model.prior),
+      ('posterior', 'deterministic', adversarial),
+  )
+  for section, name, used in sections:
+    unchanged = {'name': name}
+    for key, value in config[section].items():
+      if not used and value != unchanged.get(key):
+        raise errors.InputError(
+            f'{section}.{key} is {value}, but objective {config.objective!r} '
+            f'has no use for it; expected {unchanged.get(key)}.'
+        )
 
 
 def _check_clusters(config, objective, dataset):
@@ -449,6 +465,11 @@ def _with_optimizer(config, schedule, phase):
           f'weight of phase {phase.name!r}',
           key,
           set(phase.hyperparams) - {'learning_rate'},
+      )
+    if not 0 <= weights[key] < math.inf:
+      raise errors.InputError(
+          f'weights.{phase.name}.{key} is {weights[key]}; expected a finite '
+          'number of at least 0.'
       )
   optimizer, rate = phase.optimizer, phase.hyperparams['learning_rate']
   if phase.name in config.optimizer:

@@ -83,6 +83,10 @@ def make_config(name: str, **changes) -> ml_collections.ConfigDict:
       section.hidden = (8, 8)
   parts = experiment._build_parts(config, IMAGE_SHAPE, NUM_CLASSES)
   objective = objectives.OBJECTIVES[name](parts)
+  if not objective.model.prior:
+    config.prior.name = 'gaussian'
+  if not objective.model.cluster:
+    del config.num_clusters
   if objective.draws_labels:
     config.num_labels = 2 * NUM_CLASSES
   if objective.labelled_batch:

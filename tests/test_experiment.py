@@ -77,6 +77,11 @@ def build_config(config):
             'discriminator, generator, reconstruction',
         ),
         (
+            'aae', {'weights': {'generator': {'z_weight': -2.0}}},
+            'weights.generator.z_weight is -2.0; expected a finite number of '
+            'at least 0.',
+        ),
+        (
             'aae', {'weights': {'generator': {'y_weight': 2.0}}},
             "unknown weight of phase 'generator' 'y_weight'; known: z_weight",
         ),
@@ -293,12 +298,14 @@ def test_absent_manual_dir(tmp_path):
 
 
 @pytest.mark.parametrize('name', systems.NAMES)
-@pytest.mark.parametrize('key', ['num_labels', 'labelled_batch_size'])
-def test_labels_are_spoken_of_exactly_where_they_are_learnt_from(name, key):
+@pytest.mark.parametrize(
+    'key', ['num_labels', 'labelled_batch_size', 'num_clusters']
+)
+def test_few_systems_have_a_key_and_need_it(name, key):
   config = systems.make_config(name)
   if key in config:
     del config[key]
-    message = f'learns from labels; expected {key} in the configuration'
+    message = f'needs {key}; expected it in the configuration'
   else:
     config[key] = 2 * DEVICES
     message = f'^{key} is {2 * DEVICES}, but objective .* has no use for it'
@@ -307,13 +314,21 @@ def test_labels_are_spoken_of_exactly_where_they_are_learnt_from(name, key):
 
 
 @pytest.mark.parametrize(
-    'name', ['clustering_aae', 'dimensionality_reduction_clustering_aae']
+    'key, value, names',
+    [
+        ('posterior.name', 'gaussian', ['vae', 'gan', 'autoencoder']),
+        ('posterior.noise_size', 3, ['vae', 'classifier']),
+        ('prior.name', 'swiss_roll', ['autoencoder', 'classifier']),
+        ('prior.std', 5.0, ['autoencoder', 'classifier']),
+    ],
 )
-def test_clusters_must_be_counted(name):
-  config = systems.make_config(name)
-  del config.num_clusters
-  with pytest.raises(InputError, match='expected num_clusters'):
-    build_config(config)
+def test_sections_without_a_use(key, value, names):
+  for name in names:
+    with pytest.raises(
+        InputError,
+        match=f"^{key} is {value}, but objective '{name}' has no use for it",
+    ):
+      build(name, **{key: value})
 
 
 def test_data_without_labels():
