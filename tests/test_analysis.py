@@ -58,6 +58,12 @@ def test_clusters_are_named_after_the_surest_image():
   assert names.tolist() == [6, 7, 8]
 
 
+def test_equally_sure_images_vote_for_the_name():
+  probabilities = np.array([1.0, 1.0, 1.0, 0.9, 0.9, 0.9])[:, None]
+  label = np.array([2, 7, 7, 2, 2, 2])
+  assert analysis.name_clusters(probabilities, label).tolist() == [7]
+
+
 @pytest.mark.parametrize('num_clusters, num_labels', [(4, 4), (5, 3), (2, 4)])
 def test_accuracy_is_that_of_the_best_naming(num_clusters, num_labels):
   generator = np.random.default_rng(0)
