@@ -36,7 +36,7 @@ def get_config(variant='fast'):
   config.schedule.name = 'linear'
   config.ema_decay = 0.999
   config.batch_size = 200
-  config.epochs = 60
+  config.epochs = 100
   return default.variant(
       config, variant, hidden=(3000, 3000), input_dropout=0.2, epochs=1500
   )
