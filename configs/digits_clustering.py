@@ -14,7 +14,15 @@ def get_config():
   config.encoder.batch_norm = True
   config.encoder.input_noise = 0.3
   config.encoder.noise = 0.3
-  default.phases(config, 'reconstruction', 'discriminator', 'generator')
+  # What keeps the adversary of y from being sure keeps clusters from dying.
+  config.discriminator.noise = 0.5
+  default.phases(
+      config,
+      'reconstruction',
+      'discriminator',
+      'generator',
+      discriminator=5e-4,
+  )
   config.weights = {'generator': {'y_weight': 3.0, 'z_weight': 1.0}}
   config.schedule.name = 'linear'
   config.ema_decay = 0.999

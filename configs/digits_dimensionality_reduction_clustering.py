@@ -13,8 +13,16 @@ def get_config():
   config.encoder.batch_norm = True
   config.encoder.input_noise = 0.3
   config.encoder.noise = 0.3
+  # What keeps the adversary of y from being sure keeps clusters from dying.
+  config.discriminator.noise = 0.5
   default.phases(
-      config, 'reconstruction', 'discriminator', 'generator', 'separation'
+      config,
+      'reconstruction',
+      'discriminator',
+      'generator',
+      'separation',
+      discriminator=5e-4,
+      separation=1e-2,
   )
   config.weights = {
       'generator': {'y_weight': 3.0, 'z_weight': 1.0},

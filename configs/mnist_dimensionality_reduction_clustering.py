@@ -28,6 +28,7 @@ def get_config(variant='fast'):
       'generator',
       'separation',
       discriminator=5e-4,
+      separation=1e-2,
   )
   config.weights = {
       'generator': {'y_weight': 3.0, 'z_weight': 1.0},
