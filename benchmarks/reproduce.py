@@ -39,6 +39,9 @@ RUNS = {
     'mnist_clustering_30': ('mnist_clustering', {}),
     'mnist_clustering_16': ('mnist_clustering', {'num_clusters': 16}),
     'mnist_dimensionality_reduction': ('mnist_dimensionality_reduction', {}),
+    'mnist_dimensionality_reduction_clustering': (
+        'mnist_dimensionality_reduction_clustering', {}
+    ),
     'svhn_subset_classifier': ('svhn_classifier', SUBSET),
     'svhn_subset_semi_supervised': ('svhn_semi_supervised', SUBSET),
     'svhn_subset_supervised': ('svhn_supervised', SUBSET),
