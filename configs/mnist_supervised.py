@@ -21,16 +21,17 @@ def get_config(variant='fast'):
   config.encoder.batch_norm = True
   config.encoder.input_noise = 0.3
   config.encoder.noise = 0.3
-  # A weak adversary leaves the label in the style.
-  config.discriminator.noise = 0.3
+  # Beside a style this small the decoder learns first what the label tells it.
+  config.prior.std = 0.01
+  # A weak adversary leaves the label in the style, and so do many epochs.
   default.phases(
       config,
       'reconstruction',
       'discriminator',
       'generator',
-      discriminator=5e-4,
+      discriminator=1e-3,
   )
   config.batch_size = 200
-  config.epochs = 60
+  config.epochs = 20
   config.schedule.name = 'linear'
   return default.variant(config, variant)
