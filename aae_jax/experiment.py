@@ -174,7 +174,7 @@ def build_part(
   Raises:
     InputError: the name is unknown, or does not take one of the options.
   """
-  options = {k: v for k, v in dict(options).items() if v is not None}
+  options = _given(options)
   name = options.pop('name')
   builder = find(section, registry, name)
   takes = set(inspect.signature(builder).parameters) - set(given)
@@ -331,7 +331,7 @@ def _needed(config, key):
 
 def _network(module, section, config, trunks, **given):
   """A network: the module's own options, and its trunk's."""
-  options = {k: v for k, v in config[section].items() if v is not None}
+  options = _given(config[section])
   for key, known in (
       ('activation', networks.ACTIVATIONS),
       ('initializer', networks.INITIALIZERS),
@@ -438,12 +438,17 @@ def _keys(config):
   return jax.vmap(jax.random.key)(jnp.asarray(_seeds(config)))
 
 
+def _given(options):
+  """The options that are not left to what takes them."""
+  return {key: value for key, value in options.items() if value is not None}
+
+
 def _with_optimizers(config, objective, steps_per_epoch):
   """Gives every phase the optimizer and the weights of the configuration."""
   names = [phase.name for phase in objective.phases]
   for section in ('optimizer', 'weights'):
-    for name in config[section]:
-      if name not in names:
+    for name, options in config[section].items():
+      if _given(options) and name not in names:
         raise errors.unknown(f'phase in {section}', name, names)
   schedule = build_part(
       'schedule',
@@ -458,7 +463,7 @@ def _with_optimizers(config, objective, steps_per_epoch):
 
 
 def _with_optimizer(config, schedule, phase):
-  weights = dict(config.weights.get(phase.name, {}))
+  weights = _given(config.weights.get(phase.name, {}))
   for key in weights:
     if key not in phase.hyperparams or key == 'learning_rate':
       raise errors.unknown(

@@ -448,7 +448,8 @@ class Peer:
     weights = self._config.weights.generator
     for part, discriminator in self._discriminators.items():
       part_loss = _cross_entropy(discriminator(codes[part]), 1.0)
-      loss += weights[f'{part}_weight'] * part_loss
+      weight = weights[f'{part}_weight']
+      loss += part_loss if weight is None else weight * part_loss
       metrics[f'{part}_loss'] = part_loss.detach()
     return loss, metrics
 

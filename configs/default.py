@@ -90,8 +90,7 @@ def paper(config, hidden=(1000, 1000), input_dropout=0.0, epochs=5000):
   config.encoder.noise = config.discriminator.noise = 0.0
   config.encoder.input_noise = 0.0 if input_dropout else 0.3
   config.encoder.input_dropout = input_dropout
-  if 'generator' in config.weights:
-    del config.weights.generator
+  config.weights.generator.y_weight = None
   config.schedule.update(name='steps', epochs=(50, 1000), factor=0.1)
   config.ema_decay = 0.0
   config.batch_size = 100
@@ -134,9 +133,18 @@ def get_config():
       'decoder': perceptron(batch_norm=False, output='sigmoid'),
       # An adversary that normalizes its batches sticks at 50 %, so none does.
       'discriminator': perceptron(),
-      # By phase: how it is optimized, and the weights in its loss.
+      # By phase: how it is optimized, and the weights in its loss; what is
+      # None is left to the phase.
       'optimizer': {'reconstruction': phase()},
-      'weights': {},
+      'weights': {
+          'elbo': {'divergence_weight': placeholder(float)},
+          'generator': {
+              'image_weight': placeholder(float),
+              'y_weight': placeholder(float),
+              'z_weight': placeholder(float),
+          },
+          'separation': {'threshold': placeholder(float)},
+      },
       'schedule': {
           'name': 'constant',
           'begin': placeholder(float),

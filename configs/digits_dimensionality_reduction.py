@@ -21,10 +21,8 @@ def get_config():
       'classification',
       'separation',
   )
-  config.weights = {
-      'generator': {'y_weight': 3.0, 'z_weight': 1.0},
-      'separation': {'threshold': 4.0},
-  }
+  config.weights.generator.y_weight = 3.0
+  config.weights.separation.threshold = 4.0
   config.schedule.name = 'linear'
   config.ema_decay = 0.999
   config.epochs = 250

@@ -24,10 +24,8 @@ def get_config():
       discriminator=5e-4,
       separation=1e-2,
   )
-  config.weights = {
-      'generator': {'y_weight': 3.0, 'z_weight': 1.0},
-      'separation': {'threshold': 4.0},
-  }
+  config.weights.generator.y_weight = 3.0
+  config.weights.separation.threshold = 4.0
   config.schedule.name = 'linear'
   config.ema_decay = 0.999
   config.epochs = 250

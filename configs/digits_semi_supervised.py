@@ -24,7 +24,7 @@ def get_config():
   default.phases(
       config, 'reconstruction', 'discriminator', 'generator', 'classification'
   )
-  config.weights = {'generator': {'y_weight': 3.0, 'z_weight': 1.0}}
+  config.weights.generator.y_weight = 3.0
   config.schedule.name = 'linear'
   config.ema_decay = 0.999
   config.epochs = 340

@@ -32,7 +32,7 @@ def get_config(variant='fast'):
       'generator',
       discriminator=5e-4,
   )
-  config.weights = {'generator': {'y_weight': 3.0, 'z_weight': 1.0}}
+  config.weights.generator.y_weight = 3.0
   config.schedule.name = 'linear'
   config.ema_decay = 0.999
   config.batch_size = 200

@@ -16,6 +16,8 @@ def get_config():
   config.objective = 'supervised_aae'
   config.dataset.name = 'svhn_cropped'
   config.latent_size = 15
+  # Beside a style this small the decoder learns first what the label tells it.
+  config.prior.std = 0.1
   config.discriminator.hidden = (400, 400)
   default.convolutional(config, channels=(32, 64, 128), hidden=(256,))
   config.encoder.input_dropout = 0.2
