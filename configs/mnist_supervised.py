@@ -22,7 +22,7 @@ def get_config(variant='fast'):
   config.encoder.input_noise = 0.3
   config.encoder.noise = 0.3
   # Beside a style this small the decoder learns first what the label tells it.
-  config.prior.std = 0.01
+  config.prior.std = 0.005
   # A weak adversary leaves the label in the style, and so do many epochs.
   default.phases(
       config,
