@@ -23,13 +23,15 @@ def get_config(variant='fast'):
   config.encoder.noise = 0.3
   # Beside a style this small the decoder learns first what the label tells it.
   config.prior.std = 0.005
-  # A weak adversary leaves the label in the style, and so do many epochs.
+  # A weak adversary leaves the label in the style, and so do many epochs; one
+  # without noise can win, and then the style says nothing.
+  config.discriminator.noise = 0.3
   default.phases(
       config,
       'reconstruction',
       'discriminator',
       'generator',
-      discriminator=1e-3,
+      discriminator=5e-4,
   )
   config.batch_size = 200
   config.epochs = 20
