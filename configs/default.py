@@ -90,7 +90,7 @@ def paper(config, hidden=(1000, 1000), input_dropout=0.0, epochs=5000):
   config.encoder.noise = config.discriminator.noise = 0.0
   config.encoder.input_noise = 0.0 if input_dropout else 0.3
   config.encoder.input_dropout = input_dropout
-  config.weights.generator.y_weight = None
+  config.weights.generator.y_weight = config.prior.std = None
   config.schedule.update(name='steps', epochs=(50, 1000), factor=0.1)
   config.ema_decay = 0.0
   config.batch_size = 100

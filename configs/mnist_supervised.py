@@ -3,9 +3,10 @@
   python train.py --config=configs/mnist_supervised.py
 
 The paper shows a picture, figures/styles.png here, and gives no number. A
-linear probe of the style errs in 48.6 % of the test images, where 90 % is
-chance (one run; benchmarks/results/mnist_supervised.json). Fifteen minutes on
-two busy cores.
+linear probe of the style errs in 61.9 % of the test images, where 90 % is
+chance (one run; benchmarks/results/mnist_supervised.json). Four minutes on one
+core. The epochs were chosen on validation images: more of them sharpen the
+pictures, and the label comes back into the style.
 """
 
 from configs import default

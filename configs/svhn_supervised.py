@@ -2,9 +2,13 @@
 
   python train.py --config=configs/svhn_supervised.py
 
-The paper shows a picture and gives no number. For a part of SVHN add
---config.dataset.manual_dir=DIR --config.dataset.allow_unverified=True.
-Nothing is measured yet.
+The paper shows a picture, figures/styles.png here, and gives no number. For a
+part of SVHN add --config.dataset.manual_dir=DIR
+--config.dataset.allow_unverified=True.
+
+Measured on a part, 4,434 training and 1,952 test images: a linear probe of the
+style errs in 81.25 %, where 90 % is chance (one run;
+benchmarks/results/svhn_subset_supervised.json). Seven minutes on one core.
 """
 
 from configs import default
