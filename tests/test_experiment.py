@@ -405,6 +405,13 @@ def test_noise_of_the_posterior_reaches_the_encoder():
   assert kernels['kernel'].shape == (1, pixels + 7, 8)
 
 
+@pytest.mark.parametrize('name', systems.NAMES)
+def test_every_weight_is_a_key(name):
+  for phase in build(name).objective.phases:
+    keys = systems.make_config(name).weights.get(phase.name, {})
+    assert set(phase.hyperparams) <= {'learning_rate', *keys}
+
+
 def test_rates_and_weights_reach_the_phases():
   built = build(
       'semi_supervised_aae',
