@@ -8,6 +8,8 @@ def get_config():
   config = default.get_config()
   config.objective = 'supervised_aae'
   config.latent_size = 4
+  # Beside a style this small the decoder learns first what the label tells it.
+  config.prior.std = 0.1
   default.hidden(config, 256, 256)
   config.encoder.batch_norm = True
   default.phases(config, 'reconstruction', 'discriminator', 'generator')
