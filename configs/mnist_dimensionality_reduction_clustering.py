@@ -2,7 +2,10 @@
 
   python train.py --config=configs/mnist_dimensionality_reduction_clustering.py
 
-The paper errs in 13.95 % of the test images. Nothing is measured here yet.
+The paper errs in 13.95 % of the test images. Measured here after 60 epochs:
+32.4 %, with two clusters empty (one run;
+benchmarks/results/mnist_dimensionality_reduction_clustering.json). A quarter of
+an hour on one core.
 """
 
 from configs import default
