@@ -85,7 +85,8 @@ def separation_penalty(heads: Array, threshold: float) -> Array:
   """
   first, second = jnp.triu_indices(heads.shape[0], k=1)
   # Heads at one place have no direction to part in, and take the first axis.
-  difference = (heads[first] - heads[second]).at[:, 0].add(1e-6)
+  nudge = jnp.eye(1, heads.shape[1]) * 1e-6
+  difference = heads[first] - heads[second] + nudge
   # The gradient of the square root is infinite at zero.
   distance = jnp.sqrt(jnp.sum(jnp.square(difference), axis=-1) + 1e-12)
   return jnp.sum(jnp.maximum(threshold - distance, 0.0))

@@ -3,7 +3,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 from scipy.spatial import distance
@@ -110,7 +109,7 @@ def test_separation_penalty():
   )
   assert 0 < expected
   np.testing.assert_allclose(
-      losses.separation_penalty(jnp.asarray(heads), 1.5), expected, rtol=1e-4
+      losses.separation_penalty(heads, 1.5), expected, rtol=1e-4
   )
 
 
