@@ -101,11 +101,9 @@ def _name(results):
   names = [config['objective']]
   if 'test/energy_distance' in results['metrics']:
     names.append(config['prior']['name'])
-  words = ', '.join(names).replace('_', ' ').split(' ')
-  spelled = [word.rstrip(',') for word in words]
-  return ' '.join(
-      word.replace(bare, SPELLING.get(bare, bare))
-      for word, bare in zip(words, spelled, strict=True)
+  return ', '.join(
+      ' '.join(SPELLING.get(word, word) for word in name.split('_'))
+      for name in names
   )
 
 
