@@ -11,6 +11,7 @@ gallery: .venv/installed
 	$(BIN)/python benchmarks/gallery.py
 
 test: .venv/installed
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -q
 

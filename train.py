@@ -1,7 +1,7 @@
 """Trains, evaluates and exports a system.
 
-  python train.py --config=configs/NAME.py [--workdir=DIR] [--mode=MODE]
-      [--config.KEY=VALUE ...]
+python train.py --config=configs/NAME.py [--workdir=DIR] [--mode=MODE]
+    [--config.KEY=VALUE ...]
 """
 
 import ast
@@ -19,9 +19,9 @@ from aae_jax import errors, training
 from configs import default
 
 _MODES = {
-    'train': 'train, or go on where a stopped run was saved; then evaluate',
-    'evaluate': 'evaluate the last checkpoint and draw its figures again',
-    'export': 'write the networks as StableHLO, for use without this package',
+  'train': 'train, or go on where a stopped run was saved; then evaluate',
+  'evaluate': 'evaluate the last checkpoint and draw its figures again',
+  'export': 'write the networks as StableHLO, for use without this package',
 }
 
 _CONFIG = config_flags.DEFINE_config_file('config')
@@ -41,9 +41,9 @@ def main(argv: list[str]) -> None:
   cache = pathlib.Path('~/.cache/aae_jax/compilation').expanduser()
   jax.config.update('jax_compilation_cache_dir', str(cache))
   run = {
-      'train': training.train_and_evaluate,
-      'evaluate': training.evaluate,
-      'export': training.export,
+    'train': training.train_and_evaluate,
+    'evaluate': training.evaluate,
+    'export': training.export,
   }
   run[_MODE.value](_CONFIG.value, _WORKDIR.value or default_workdir())
 
@@ -53,8 +53,8 @@ def default_workdir() -> str:
   holder = flags.FLAGS['config']
   name = holder.config_filename.rpartition('/')[2].replace('.py', '', 1)
   overrides = [
-      f',{key}={value}'.replace('/', '_')
-      for key, value in sorted(holder.override_values.items())
+    f',{key}={value}'.replace('/', '_')
+    for key, value in sorted(holder.override_values.items())
   ]
   return f'runs/{name.replace(":", "-")}{"".join(overrides)}'
 
@@ -97,9 +97,10 @@ def usage() -> str:
 
 
 def _config_files():
-  return sorted(set(pathlib.Path('configs').glob('*.py')) - {
-      pathlib.Path('configs/default.py'), pathlib.Path('configs/__init__.py')
-  })
+  return sorted(
+    set(pathlib.Path('configs').glob('*.py'))
+    - {pathlib.Path('configs/default.py'), pathlib.Path('configs/__init__.py')}
+  )
 
 
 def _flat(config, prefix='config.'):
@@ -134,9 +135,9 @@ def _unknown_key(argv):
   path, *variant = _config_argument(argv).split(':', 1)
   known = dict(_flat(runpy.run_path(path)['get_config'](*variant)))
   given = [
-      argument.lstrip('-').partition('=')[0]
-      for argument in argv
-      if argument.lstrip('-').startswith('config.')
+    argument.lstrip('-').partition('=')[0]
+    for argument in argv
+    if argument.lstrip('-').startswith('config.')
   ]
   key = next(key for key in given if key not in known)
   [close] = difflib.get_close_matches(key, known, 1, cutoff=0.0)
@@ -157,6 +158,6 @@ def _run(entry):
 
 if __name__ == '__main__':
   app.run(
-      lambda argv: _run(lambda: main(argv)),
-      flags_parser=lambda argv: _run(lambda: parse_flags(argv)),
+    lambda argv: _run(lambda: main(argv)),
+    flags_parser=lambda argv: _run(lambda: parse_flags(argv)),
   )

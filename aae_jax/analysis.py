@@ -57,9 +57,7 @@ BANDWIDTHS = np.logspace(-2, 0, 41)
 """Standard deviations of a pixel: images are in [0, 1]. Each is 12 % wider."""
 
 
-def analyze(
-    experiment: Experiment, state: TrainState
-) -> dict[str, np.ndarray]:
+def analyze(experiment: Experiment, state: TrainState) -> dict[str, np.ndarray]:
   """Computes what the functions of the system's model allow.
 
   energy_distance: of held-out style codes, drawn from the posterior, to the
@@ -87,11 +85,10 @@ def analyze(
     are NaN.
   """
   weights = jax.device_get(
-      state.ema
-      or {'params': state.params, 'batch_stats': state.batch_stats}
+    state.ema or {'params': state.params, 'batch_stats': state.batch_stats}
   )
   measurements = _measurements(
-      experiment.objective.model, experiment.dataset.num_classes is not None
+    experiment.objective.model, experiment.dataset.num_classes is not None
   )
   compiled = _compile(experiment.objective)
   found = {}
@@ -100,11 +97,11 @@ def analyze(
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(own_weights)):
       continue
     trained = _Trained(
-        experiment.objective.model,
-        experiment.dataset,
-        compiled,
-        jax.device_put(own_weights),
-        jax.random.fold_in(key, 4),
+      experiment.objective.model,
+      experiment.dataset,
+      compiled,
+      jax.device_put(own_weights),
+      jax.random.fold_in(key, 4),
     )
     for measurement in measurements:
       for name, value in measurement(trained).items():
@@ -169,7 +166,7 @@ def clustering_accuracy(cluster: np.ndarray, label: np.ndarray) -> float:
 
 
 def classification_error(
-    classifier: ClassifierMixin, train: Split, test: Split
+  classifier: ClassifierMixin, train: Split, test: Split
 ) -> float:
   """The error of a classifier on one sample after fitting it to another.
 
@@ -189,7 +186,7 @@ def classification_error(
 
 
 def parzen_log_densities(
-    image: np.ndarray, sample: np.ndarray, bandwidths: np.ndarray
+  image: np.ndarray, sample: np.ndarray, bandwidths: np.ndarray
 ) -> np.ndarray:
   """The log-density of images under Gaussian windows around samples.
 
@@ -206,8 +203,8 @@ def parzen_log_densities(
   image = image.reshape(len(image), -1)
   sample = jnp.asarray(sample.reshape(len(sample), -1))
   found = [
-      _parzen_block(image[index], sample, bandwidths)
-      for index in _batches(len(image), BLOCK_SIZE)
+    _parzen_block(image[index], sample, bandwidths)
+    for index in _batches(len(image), BLOCK_SIZE)
   ]
   return np.concatenate(found, axis=1)[:, : len(image)]
 
@@ -231,7 +228,7 @@ def _parzen_block(image, sample, bandwidths):
 
 
 def parzen_log_likelihood(
-    sample: np.ndarray, validation: np.ndarray, test: np.ndarray
+  sample: np.ndarray, validation: np.ndarray, test: np.ndarray
 ) -> tuple[float, float]:
   """The mean log-likelihood of images under a Parzen window of samples.
 
@@ -254,7 +251,7 @@ def parzen_log_likelihood(
 
 
 def sample_fitted_gaussian(
-    code: np.ndarray, num_samples: int, generator: np.random.Generator
+  code: np.ndarray, num_samples: int, generator: np.random.Generator
 ) -> np.ndarray:
   """Draws from the Gaussian that has the mean and the covariance of codes.
 
@@ -268,7 +265,7 @@ def sample_fitted_gaussian(
   """
   covariance = np.atleast_2d(np.cov(code, rowvar=False, bias=True))
   drawn = generator.multivariate_normal(
-      code.mean(axis=0), covariance, num_samples
+    code.mean(axis=0), covariance, num_samples
   )
   return drawn.astype(np.float32)
 
@@ -332,8 +329,8 @@ class _Trained:
     """The numbers of a Parzen window of sampled images."""
     validation = _some(_validation(self.dataset), MAX_BANDWIDTH_IMAGES)
     images = (
-        np.asarray(feeding.scale(split.image))
-        for split in (validation, self.dataset.test)
+      np.asarray(feeding.scale(split.image))
+      for split in (validation, self.dataset.test)
     )
     mean, standard_error = parzen_log_likelihood(sample, *images)
     return {name: mean, f'{name}_standard_error': standard_error}
@@ -346,22 +343,18 @@ def _compile(objective):
   """
   model, scale = objective.model, feeding.scale
   functions = {
-      'code': lambda apply, keys, image: model.encode(
-          apply, scale(image), None
-      ),
-      'draw': lambda apply, keys, image: model.encode(
-          apply, scale(image), keys
-      ),
-      'representation': lambda apply, keys, image: model.represent(
-          apply, model.encode(apply, scale(image), None)
-      ),
-      'cluster': lambda apply, keys, image: model.cluster(apply, scale(image)),
-      'prior': lambda apply, keys, batch: model.prior(keys, batch),
-      'sample': lambda apply, keys, batch: model.sample(apply, keys, batch),
-      'decode': lambda apply, keys, code: model.decode(apply, code),
-      'bound': lambda apply, keys, image: _importance_weighted_bound(
-          model, apply, scale(image), keys
-      ),
+    'code': lambda apply, keys, image: model.encode(apply, scale(image), None),
+    'draw': lambda apply, keys, image: model.encode(apply, scale(image), keys),
+    'representation': lambda apply, keys, image: model.represent(
+      apply, model.encode(apply, scale(image), None)
+    ),
+    'cluster': lambda apply, keys, image: model.cluster(apply, scale(image)),
+    'prior': lambda apply, keys, batch: model.prior(keys, batch),
+    'sample': lambda apply, keys, batch: model.sample(apply, keys, batch),
+    'decode': lambda apply, keys, code: model.decode(apply, code),
+    'bound': lambda apply, keys, image: _importance_weighted_bound(
+      model, apply, scale(image), keys
+    ),
   }
 
   def compiled(function):
@@ -380,9 +373,7 @@ def _importance_weighted_bound(model, apply, image, keys):
   draws = jnp.arange(NUM_IMPORTANCE_SAMPLES)
   # Under vmap the encoder, which does not depend on the draw, runs once.
   log_weights = jax.vmap(
-      lambda draw: model.log_weight(
-          apply, image, randomness.fold_in(keys, draw)
-      )
+    lambda draw: model.log_weight(apply, image, randomness.fold_in(keys, draw))
   )(draws)
   total = jax.nn.logsumexp(log_weights, axis=0)
   return total - jnp.log(NUM_IMPORTANCE_SAMPLES)
@@ -392,18 +383,15 @@ def _measurements(model, labels):
   """The measurements of a seed that the functions of a model allow."""
   parts = model.code_sizes.keys()
   allowed = {
-      _energy_distance: model.encode and model.prior and 'z' in parts,
-      _clustering: model.cluster,
-      _probes: model.encode and labels,
-      _neighbours: model.cluster_heads and labels,
-      _parzen: model.sample,
-      _parzen_of_fitted_gaussian: (
-          model.encode
-          and model.decode
-          and not model.prior
-          and parts == {'z'}
-      ),
-      _bound: model.log_weight,
+    _energy_distance: model.encode and model.prior and 'z' in parts,
+    _clustering: model.cluster,
+    _probes: model.encode and labels,
+    _neighbours: model.cluster_heads and labels,
+    _parzen: model.sample,
+    _parzen_of_fitted_gaussian: (
+      model.encode and model.decode and not model.prior and parts == {'z'}
+    ),
+    _bound: model.log_weight,
   }
   return [measurement for measurement, yes in allowed.items() if yes]
 
@@ -424,15 +412,15 @@ def _clustering(trained):
     return numbers
   validation = _validation(trained.dataset)
   names = name_clusters(
-      trained.run('cluster', validation.image), validation.label
+    trained.run('cluster', validation.image), validation.label
   )
   return numbers | {
-      'clustering_error': 100 * np.mean(names[cluster] != label),
-      'clustering_accuracy': clustering_accuracy(cluster, label),
-      'clustering_nmi': sklearn_metrics.normalized_mutual_info_score(
-          label, cluster
-      ),
-      'clustering_ari': sklearn_metrics.adjusted_rand_score(label, cluster),
+    'clustering_error': 100 * np.mean(names[cluster] != label),
+    'clustering_accuracy': clustering_accuracy(cluster, label),
+    'clustering_nmi': sklearn_metrics.normalized_mutual_info_score(
+      label, cluster
+    ),
+    'clustering_ari': sklearn_metrics.adjusted_rand_score(label, cluster),
   }
 
 
@@ -443,26 +431,26 @@ def _probes(trained):
   if not trained.told_parts() or len(np.unique(train.label)) < 2:
     return {}
   train, test = (
-      Split(trained.run('code', split.image)['z'], split.label)
-      for split in (train, trained.dataset.test)
+    Split(trained.run('code', split.image)['z'], split.label)
+    for split in (train, trained.dataset.test)
   )
   probes = {
-      'linear_probe_error': LogisticRegression(max_iter=1000),
-      'mlp_probe_error': MLPClassifier(max_iter=50, random_state=0),
+    'linear_probe_error': LogisticRegression(max_iter=1000),
+    'mlp_probe_error': MLPClassifier(max_iter=50, random_state=0),
   }
   return {
-      name: classification_error(
-          make_pipeline(StandardScaler(), probe), train, test
-      )
-      for name, probe in probes.items()
+    name: classification_error(
+      make_pipeline(StandardScaler(), probe), train, test
+    )
+    for name, probe in probes.items()
   }
 
 
 def _neighbours(trained):
   train = _some(trained.dataset.train, MAX_NEIGHBOURS)
   train, test = (
-      Split(trained.run('representation', split.image), split.label)
-      for split in (train, trained.dataset.test)
+    Split(trained.run('representation', split.image), split.label)
+    for split in (train, trained.dataset.test)
   )
   classifier = KNeighborsClassifier(min(5, train.num_images))
   return {'knn_error': classification_error(classifier, train, test)}
@@ -476,13 +464,13 @@ def _parzen(trained):
 def _parzen_of_fitted_gaussian(trained):
   image = _some(trained.dataset.train, MAX_NEIGHBOURS).image
   code = sample_fitted_gaussian(
-      trained.run('code', image)['z'],
-      NUM_SAMPLES,
-      trained.generator('fitted_gaussian'),
+    trained.run('code', image)['z'],
+    NUM_SAMPLES,
+    trained.generator('fitted_gaussian'),
   )
   return trained.parzen(
-      'parzen_log_likelihood_fitted_gaussian',
-      trained.run('decode', {'z': code}),
+    'parzen_log_likelihood_fitted_gaussian',
+    trained.run('decode', {'z': code}),
   )
 
 

@@ -42,7 +42,7 @@ class Checkpoints(contextlib.AbstractContextManager):
     """
     if max_to_keep < 1:
       raise errors.InputError(
-          f'max_to_keep is {max_to_keep}; expected 1 or more'
+        f'max_to_keep is {max_to_keep}; expected 1 or more'
       )
     self._directory = _absolute(directory)
     self._max_to_keep = max_to_keep
@@ -57,7 +57,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         self._manager = self._open(remove_half_written=False)
       except OSError as error:
         raise OSError(
-            f'cannot keep checkpoints in {self._directory}: {_cause(error)}'
+          f'cannot keep checkpoints in {self._directory}: {_cause(error)}'
         ) from None
       self._surroundings = stack.pop_all()
 
@@ -91,20 +91,20 @@ class Checkpoints(contextlib.AbstractContextManager):
       return
     if latest_step is not None and step < latest_step:
       raise ValueError(
-          f'checkpoint {step} would come after {latest_step} in '
-          f'{self._directory}; restore the latest one before training'
+        f'checkpoint {step} would come after {latest_step} in '
+        f'{self._directory}; restore the latest one before training'
       )
     record = _record(state)
     with self._explain_failure(step):
       self._remove_unusable()
       self._saving_step = step
       self._manager.save(
-          step,
-          args=ocp.args.Composite(
-              state=ocp.args.StandardSave(state),
-              digests=ocp.args.JsonSave(record),
-          ),
-          force=True,
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(state),
+          digests=ocp.args.JsonSave(record),
+        ),
+        force=True,
       )
 
   def restore(self, abstract_state: Any) -> Any | None:
@@ -127,7 +127,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         state = self._restore_step(step, abstract_state)
       except _InvalidCheckpointError as error:
         logging.warning(
-            'Checkpoint %d in %s is not used: %s', step, self._directory, error
+          'Checkpoint %d in %s is not used: %s', step, self._directory, error
         )
         continue
       self._invalid_steps = steps[:position]
@@ -135,8 +135,8 @@ class Checkpoints(contextlib.AbstractContextManager):
       return state
     if steps:
       raise errors.InputError(
-          f'none of the checkpoints {sorted(steps)} in {self._directory} is '
-          'valid (the warnings say why); move them away to start anew'
+        f'none of the checkpoints {sorted(steps)} in {self._directory} is '
+        'valid (the warnings say why); move them away to start anew'
       )
     return None
 
@@ -168,15 +168,15 @@ class Checkpoints(contextlib.AbstractContextManager):
 
   def _open(self, remove_half_written: bool) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=ocp.checkpoint_managers.LatestN(self._max_to_keep),
-        cleanup_tmp_directories=remove_half_written,
-        # Else a damaged file of metadata ends the program here.
-        lightweight_initialize=True,
-        # Else a directory that cannot be written leaves coroutines unawaited.
-        async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+      preservation_policy=ocp.checkpoint_managers.LatestN(self._max_to_keep),
+      cleanup_tmp_directories=remove_half_written,
+      # Else a damaged file of metadata ends the program here.
+      lightweight_initialize=True,
+      # Else a directory that cannot be written leaves coroutines unawaited.
+      async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
     )
     return ocp.CheckpointManager(
-        self._directory, options=options, item_names=_ITEMS
+      self._directory, options=options, item_names=_ITEMS
     )
 
   def _reopen(self, remove_half_written: bool) -> None:
@@ -190,9 +190,9 @@ class Checkpoints(contextlib.AbstractContextManager):
     self._reopen(remove_half_written=True)
     while self._invalid_steps:
       logging.warning(
-          'Removing the invalid checkpoint %d in %s',
-          self._invalid_steps[-1],
-          self._directory,
+        'Removing the invalid checkpoint %d in %s',
+        self._invalid_steps[-1],
+        self._directory,
       )
       self._manager.delete(self._invalid_steps[-1])
       self._invalid_steps.pop()
@@ -211,12 +211,12 @@ class Checkpoints(contextlib.AbstractContextManager):
       self._reopen(remove_half_written=False)
     latest_step = self.latest_step()
     intact = (
-        'there is no earlier one'
-        if latest_step is None
-        else f'the earlier ones, up to {latest_step}, are intact'
+      'there is no earlier one'
+      if latest_step is None
+      else f'the earlier ones, up to {latest_step}, are intact'
     )
     raise OSError(
-        f'cannot save checkpoint {step} in {self._directory}: {cause}; {intact}'
+      f'cannot save checkpoint {step} in {self._directory}: {cause}; {intact}'
     ) from None
 
   def _restore_step(self, step: int, abstract_state: Any) -> Any:
@@ -237,7 +237,7 @@ class Checkpoints(contextlib.AbstractContextManager):
       return items[item]
     except Exception as error:  # A damaged file can raise anything.
       reason = textwrap.shorten(
-          f'{type(error).__name__}: {error}', width=200, placeholder='...'
+        f'{type(error).__name__}: {error}', width=200, placeholder='...'
       )
     raise _InvalidCheckpointError(reason)
 
@@ -316,8 +316,8 @@ def _sha256(array: np.ndarray) -> str:
 
 def _named_leaves(tree: Any) -> dict[str, Any]:
   return {
-      jax.tree_util.keystr(path, simple=True, separator='/'): leaf
-      for path, leaf in jax.tree.leaves_with_path(tree)
+    jax.tree_util.keystr(path, simple=True, separator='/'): leaf
+    for path, leaf in jax.tree.leaves_with_path(tree)
   }
 
 
@@ -328,15 +328,17 @@ def _type(array: jax.Array | jax.ShapeDtypeStruct) -> str:
 def _describe(state: Any) -> dict[str, dict[str, str]]:
   """Returns {name: {'type', 'sha256'}} of the arrays."""
   leaves = _named_leaves(state)
-  contents = jax.device_get({
+  contents = jax.device_get(
+    {
       name: jax.random.key_data(leaf)
       if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
       else leaf
       for name, leaf in leaves.items()
-  })
+    }
+  )
   return {
-      name: {'type': _type(leaf), 'sha256': _sha256(contents[name])}
-      for name, leaf in leaves.items()
+    name: {'type': _type(leaf), 'sha256': _sha256(contents[name])}
+    for name, leaf in leaves.items()
   }
 
 
@@ -348,9 +350,7 @@ def _record(state: Any) -> dict[str, Any]:
 
 
 def _digest_of(arrays: Mapping[str, Any]) -> str:
-  return hashlib.sha256(
-      json.dumps(arrays, sort_keys=True).encode()
-  ).hexdigest()
+  return hashlib.sha256(json.dumps(arrays, sort_keys=True).encode()).hexdigest()
 
 
 def _checked_arrays(record: Any) -> dict[str, dict[str, str]]:
@@ -363,22 +363,22 @@ def _checked_arrays(record: Any) -> dict[str, dict[str, str]]:
 
 
 def _check_types(
-    arrays: Mapping[str, Mapping[str, str]],
-    abstract_state: Any,
-    path: epath.Path,
+  arrays: Mapping[str, Mapping[str, str]],
+  abstract_state: Any,
+  path: epath.Path,
 ) -> None:
   saved = {name: array['type'] for name, array in arrays.items()}
   expected = {
-      name: _type(leaf) for name, leaf in _named_leaves(abstract_state).items()
+    name: _type(leaf) for name, leaf in _named_leaves(abstract_state).items()
   }
   differences = [
-      f'{name} ({saved.get(name, "none")} in the checkpoint, '
-      f'{expected.get(name, "none")} here)'
-      for name in sorted(saved.keys() | expected.keys())
-      if saved.get(name) != expected.get(name)
+    f'{name} ({saved.get(name, "none")} in the checkpoint, '
+    f'{expected.get(name, "none")} here)'
+    for name in sorted(saved.keys() | expected.keys())
+    if saved.get(name) != expected.get(name)
   ]
   if differences:
     raise errors.InputError(
-        f'{path} is the checkpoint of another config: {len(differences)} '
-        f'arrays differ, such as {", ".join(differences[:3])}'
+      f'{path} is the checkpoint of another config: {len(differences)} '
+      f'arrays differ, such as {", ".join(differences[:3])}'
     )

@@ -28,5 +28,5 @@ def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
   close = difflib.get_close_matches(name, known, 1)
   hint = f' Did you mean {close[0]!r}?' if close else ''
   return InputError(
-      f'unknown {what} {name!r}; known: {", ".join(known)}.{hint}'
+    f'unknown {what} {name!r}; known: {", ".join(known)}.{hint}'
   )

@@ -21,7 +21,7 @@ Measure = Callable[[Model, Apply, Array, Array, Keys], Array]
 
 
 def classification_error(
-    model: Model, apply: Apply, image: Array, label: Array, keys: Keys
+  model: Model, apply: Apply, image: Array, label: Array, keys: Keys
 ) -> Array:
   """100 for each wrongly classified example and 0 for the others, [B]."""
   del keys
@@ -30,7 +30,7 @@ def classification_error(
 
 
 def reconstruction_error(
-    model: Model, apply: Apply, image: Array, label: Array, keys: Keys
+  model: Model, apply: Apply, image: Array, label: Array, keys: Keys
 ) -> Array:
   """The squared error summed over the pixels of each example, [B].
 
@@ -39,15 +39,15 @@ def reconstruction_error(
   del keys
   code = model.encode(apply, image, None)
   told = {
-      name: jax.nn.one_hot(label, size)
-      for name, size in model.code_sizes.items()
-      if name not in code
+    name: jax.nn.one_hot(label, size)
+    for name, size in model.code_sizes.items()
+    if name not in code
   }
   return 2 * losses.squared_error(model.decode(apply, {**code, **told}), image)
 
 
 def log_likelihood(
-    model: Model, apply: Apply, image: Array, label: Array, keys: Keys
+  model: Model, apply: Apply, image: Array, label: Array, keys: Keys
 ) -> Array:
   """log p(x|z) at a draw of the posterior, [B], in nats."""
   del label
@@ -55,7 +55,7 @@ def log_likelihood(
 
 
 def divergence(
-    model: Model, apply: Apply, image: Array, label: Array, keys: Keys
+  model: Model, apply: Apply, image: Array, label: Array, keys: Keys
 ) -> Array:
   """KL(q(z|x) || p(z)) in closed form or at a draw, [B], in nats."""
   del label
@@ -63,7 +63,7 @@ def divergence(
 
 
 def elbo(
-    model: Model, apply: Apply, image: Array, label: Array, keys: Keys
+  model: Model, apply: Apply, image: Array, label: Array, keys: Keys
 ) -> Array:
   """The evidence lower bound, `log_likelihood` less `divergence`, [B]."""
   del label
@@ -72,7 +72,7 @@ def elbo(
 
 
 def region_share(
-    model: Model, apply: Apply, image: Array, label: Array, keys: Keys
+  model: Model, apply: Apply, image: Array, label: Array, keys: Keys
 ) -> Array:
   """100 for each code in its label's part of the prior, else 0, [B]."""
   del keys
@@ -83,12 +83,12 @@ def region_share(
 def measures(model: Model, labels: bool) -> Mapping[str, Measure]:
   """The measures of an example that the functions of a model allow."""
   allowed = {
-      classification_error: model.classify and labels,
-      reconstruction_error: model.encode and model.decode,
-      elbo: model.bound,
-      log_likelihood: model.bound,
-      divergence: model.bound,
-      region_share: model.encode and model.region and labels,
+    classification_error: model.classify and labels,
+    reconstruction_error: model.encode and model.decode,
+    elbo: model.bound,
+    log_likelihood: model.bound,
+    divergence: model.bound,
+    region_share: model.encode and model.region and labels,
   }
   return {measure.__name__: measure for measure, yes in allowed.items() if yes}
 
@@ -104,19 +104,17 @@ class Evaluator:
 
   def _sum(self, params, batch_stats, image, label, positions, mask):
     apply, _ = train_step.bind(
-        self._objective.networks, params, batch_stats, train=False
+      self._objective.networks, params, batch_stats, train=False
     )
     # The noise of an image is the same at every evaluation.
     keys = randomness.position_keys(jax.random.key(0), positions)
     example = feeding.scale(image), label, keys
     return {
-        name: jnp.sum(measure(self._objective.model, apply, *example) * mask)
-        for name, measure in self._measures.items()
+      name: jnp.sum(measure(self._objective.model, apply, *example) * mask)
+      for name, measure in self._measures.items()
     }
 
-  def __call__(
-      self, state: TrainState, split: Split
-  ) -> dict[str, np.ndarray]:
+  def __call__(self, state: TrainState, split: Split) -> dict[str, np.ndarray]:
     """The mean of every measure over a split, [S] for each.
 
     Where the state holds averages they are what is measured, and the newest
@@ -134,7 +132,7 @@ class Evaluator:
     totals = dict.fromkeys(self._measures, 0.0)
     for start in range(0, size, BATCH_SIZE):
       image, labels = (
-          part[start : start + BATCH_SIZE] for part in (split.image, label)
+        part[start : start + BATCH_SIZE] for part in (split.image, label)
       )
       # Every batch has one shape; the mask leaves out what fills the last.
       padding = min(BATCH_SIZE, size) - len(image)

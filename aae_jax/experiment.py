@@ -31,13 +31,13 @@ from aae_jax import (
 from aae_jax.datasets import feeding
 
 NEUTRAL_KEYS = (
-    'checkpoint_every_seconds',
-    'checkpoints_to_keep',
-    'dataset.data_dir',
-    'dataset.manual_dir',
-    'evaluate_every_epochs',
-    'on_divergence',
-    'steps_per_call',
+  'checkpoint_every_seconds',
+  'checkpoints_to_keep',
+  'dataset.data_dir',
+  'dataset.manual_dir',
+  'evaluate_every_epochs',
+  'on_divergence',
+  'steps_per_call',
 )
 """The keys that do not change what a run computes."""
 
@@ -95,14 +95,14 @@ class Experiment:
     """The shapes, types and sharding of the state."""
     sharding = train_step.replicated(self.devices)
     return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        jax.eval_shape(self._create, self.keys()),
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+      jax.eval_shape(self._create, self.keys()),
     )
 
   def _create(self, keys):
     batch = feeding.example_batch(self.feed, self.dataset.image_shape)
     create = lambda key: train_state.create(
-        self.objective, key, batch, average=self.config.ema_decay > 0
+      self.objective, key, batch, average=self.config.ema_decay > 0
     )
     return jax.vmap(create, out_axes=train_state.SEED_AXES)(keys)
 
@@ -110,7 +110,7 @@ class Experiment:
     """The compiled call of many steps, see `train_step.parallelize`."""
     step = train_step.make_train_step(self.objective, self.config.ema_decay)
     return train_step.parallelize(
-        step, self.feed, len(self.seeds), self.devices
+      step, self.feed, len(self.seeds), self.devices
     )
 
 
@@ -126,7 +126,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   devices = tuple(jax.local_devices())
   feed = _build_feed(config, dataset, len(devices))
   objective = build_objective(
-      config, dataset.image_shape, dataset.num_classes, feed.steps_per_epoch
+    config, dataset.image_shape, dataset.num_classes, feed.steps_per_epoch
   )
   _check_clusters(config, objective, dataset)
   labelled = _draw_labelled(config, dataset)
@@ -134,10 +134,10 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
 
 
 def build_objective(
-    config: ml_collections.ConfigDict,
-    image_shape: tuple[int, int, int],
-    num_classes: int | None,
-    steps_per_epoch: int,
+  config: ml_collections.ConfigDict,
+  image_shape: tuple[int, int, int],
+  num_classes: int | None,
+  steps_per_epoch: int,
 ) -> objectives.Objective:
   """Builds the system alone, which takes no data.
 
@@ -158,10 +158,10 @@ def build_objective(
 
 
 def build_part(
-    section: str,
-    registry: Mapping[str, Callable[..., Any]],
-    options: Mapping[str, Any],
-    **given: Any,
+  section: str,
+  registry: Mapping[str, Callable[..., Any]],
+  options: Mapping[str, Any],
+  **given: Any,
 ) -> Any:
   """Calls what `options` names with the options that are not None.
 
@@ -181,14 +181,14 @@ def build_part(
   for key in options:
     if key not in takes:
       raise errors.InputError(
-          f'{section}.{key}={options[key]} is given, but {section} {name!r} '
-          f'takes {", ".join(sorted(takes)) or "no options"}.'
+        f'{section}.{key}={options[key]} is given, but {section} {name!r} '
+        f'takes {", ".join(sorted(takes)) or "no options"}.'
       )
   return builder(**given, **options)
 
 
 def find(
-    section: str, registry: Mapping[str, Callable[..., Any]], name: str
+  section: str, registry: Mapping[str, Callable[..., Any]], name: str
 ) -> Callable[..., Any]:
   """What is registered under a name, or the user's own 'module:function'.
 
@@ -205,8 +205,8 @@ def find(
     inspect.signature(found)
   except (ImportError, AttributeError, TypeError, ValueError) as error:
     raise errors.InputError(
-        f"{section} {name!r} cannot be imported ({error}); expected "
-        "'module:function'."
+      f'{section} {name!r} cannot be imported ({error}); expected '
+      "'module:function'."
     ) from None
   return found
 
@@ -220,23 +220,23 @@ def _check_numbers(config):
     if key in config:
       _require(config, key, lambda value: value >= 1, 'at least 1')
   _require(
-      config,
-      'seed',
-      lambda value: 0 <= value <= 2**31 - config.num_seeds,
-      'at least 0, and below 2^31 for every seed',
+    config,
+    'seed',
+    lambda value: 0 <= value <= 2**31 - config.num_seeds,
+    'at least 0, and below 2^31 for every seed',
   )
   _require(config, 'ema_decay', lambda value: 0 <= value < 1, 'in [0, 1)')
   _require(
-      config,
-      'steps_per_call',
-      lambda value: value >= 1 or value == -1,
-      'at least 1, or -1 for a whole epoch',
+    config,
+    'steps_per_call',
+    lambda value: value >= 1 or value == -1,
+    'at least 1, or -1 for a whole epoch',
   )
   _require(
-      config,
-      'on_divergence',
-      lambda value: value in ('stop', 'continue'),
-      'stop or continue',
+    config,
+    'on_divergence',
+    lambda value: value in ('stop', 'continue'),
+    'stop or continue',
   )
 
 
@@ -251,45 +251,45 @@ def _build_feed(config, dataset, num_devices):
   for key in ('batch_size', 'labelled_batch_size'):
     if config.get(key, 0) % num_devices:
       raise errors.InputError(
-          f'{key} is {config[key]}; expected a multiple of the {num_devices} '
-          'devices.'
+        f'{key} is {config[key]}; expected a multiple of the {num_devices} '
+        'devices.'
       )
   if config.batch_size > num_examples:
     raise errors.InputError(
-        f'batch_size is {config.batch_size}; expected at most the '
-        f'{num_examples} training images of {dataset.name}.'
+      f'batch_size is {config.batch_size}; expected at most the '
+      f'{num_examples} training images of {dataset.name}.'
     )
   return feeding.Feed(
-      num_examples, config.batch_size, labelled_batch_size, num_devices
+    num_examples, config.batch_size, labelled_batch_size, num_devices
   )
 
 
 def _build_parts(config, image_shape, num_classes):
   return objectives.Parts(
-      encoder=lambda heads: _network(
-          networks.Encoder, 'encoder', config, networks.TRUNKS, heads=heads
-      ),
-      decoder=lambda: _network(
-          networks.Decoder,
-          'decoder',
-          config,
-          networks.decoder_trunks(image_shape),
-          image_shape=image_shape,
-      ),
-      discriminator=lambda: _network(
-          networks.Discriminator, 'discriminator', config, networks.TRUNKS
-      ),
-      latent_size=config.latent_size,
-      posterior=lambda size: build_part(
-          'posterior', posteriors.POSTERIORS, config.posterior, size=size
-      ),
-      prior=lambda: _prior(config, priors.PRIORS),
-      dense_prior=lambda: _prior(config, priors.PRIORS, dense=True),
-      label_prior=lambda: _prior(
-          config, priors.LABEL_PRIORS, num_classes=_classes(num_classes)
-      ),
-      num_classes=lambda: _classes(num_classes),
-      num_clusters=lambda: _needed(config, 'num_clusters'),
+    encoder=lambda heads: _network(
+      networks.Encoder, 'encoder', config, networks.TRUNKS, heads=heads
+    ),
+    decoder=lambda: _network(
+      networks.Decoder,
+      'decoder',
+      config,
+      networks.decoder_trunks(image_shape),
+      image_shape=image_shape,
+    ),
+    discriminator=lambda: _network(
+      networks.Discriminator, 'discriminator', config, networks.TRUNKS
+    ),
+    latent_size=config.latent_size,
+    posterior=lambda size: build_part(
+      'posterior', posteriors.POSTERIORS, config.posterior, size=size
+    ),
+    prior=lambda: _prior(config, priors.PRIORS),
+    dense_prior=lambda: _prior(config, priors.PRIORS, dense=True),
+    label_prior=lambda: _prior(
+      config, priors.LABEL_PRIORS, num_classes=_classes(num_classes)
+    ),
+    num_classes=lambda: _classes(num_classes),
+    num_clusters=lambda: _needed(config, 'num_clusters'),
   )
 
 
@@ -298,16 +298,16 @@ def _prior(config, registry, dense=False, **given):
   name = config.prior.name
   if name in priors.PRIORS and name not in registry:
     raise errors.InputError(
-        f'objective {config.objective!r} needs a prior with a place for each '
-        f'label; prior {name!r} has none. Known: {", ".join(registry)}.'
+      f'objective {config.objective!r} needs a prior with a place for each '
+      f'label; prior {name!r} has none. Known: {", ".join(registry)}.'
     )
   prior = build_part(
-      'prior', registry, config.prior, size=config.latent_size, **given
+    'prior', registry, config.prior, size=config.latent_size, **given
   )
   if dense and not prior.density:
     raise errors.InputError(
-        f'objective {config.objective!r} needs the density of its prior; '
-        f'prior {name!r} can only be sampled.'
+      f'objective {config.objective!r} needs the density of its prior; '
+      f'prior {name!r} can only be sampled.'
     )
   return prior
 
@@ -315,7 +315,7 @@ def _prior(config, registry, dense=False, **given):
 def _classes(num_classes):
   if num_classes is None:
     raise errors.InputError(
-        'the system learns from labels, but the data set has none.'
+      'the system learns from labels, but the data set has none.'
     )
   return num_classes
 
@@ -323,8 +323,8 @@ def _classes(num_classes):
 def _needed(config, key):
   if key not in config:
     raise errors.InputError(
-        f'objective {config.objective!r} needs {key}; expected it in the '
-        'configuration.'
+      f'objective {config.objective!r} needs {key}; expected it in the '
+      'configuration.'
     )
   return config[key]
 
@@ -333,9 +333,9 @@ def _network(module, section, config, trunks, **given):
   """A network: the module's own options, and its trunk's."""
   options = _given(config[section])
   for key, known in (
-      ('activation', networks.ACTIVATIONS),
-      ('initializer', networks.INITIALIZERS),
-      ('output', networks.OUTPUTS),
+    ('activation', networks.ACTIVATIONS),
+    ('initializer', networks.INITIALIZERS),
+    ('output', networks.OUTPUTS),
   ):
     if key in options and options[key] not in known:
       raise errors.unknown(f'{section}.{key}', options[key], known)
@@ -352,20 +352,23 @@ def _check_network(section, options):
   """What no network, or no adversary, can do anything with."""
   if section == 'discriminator' and options.get('batch_norm'):
     raise errors.InputError(
-        'discriminator.batch_norm is True; expected False, for an adversary '
-        'that normalizes its batches sticks at an accuracy of 50 %.'
+      'discriminator.batch_norm is True; expected False, for an adversary '
+      'that normalizes its batches sticks at an accuracy of 50 %.'
     )
   for key, accepts, expected in (
-      ('hidden', _are_sizes, 'whole numbers above 0, such as (400, 400)'),
-      ('channels', lambda sizes: sizes and _are_sizes(sizes),
-       'whole numbers above 0, such as (32, 64)'),
-      ('noise', lambda std: std >= 0, 'at least 0'),
-      ('input_noise', lambda std: std >= 0, 'at least 0'),
-      ('input_dropout', lambda share: 0 <= share < 1, 'in [0, 1)'),
+    ('hidden', _are_sizes, 'whole numbers above 0, such as (400, 400)'),
+    (
+      'channels',
+      lambda sizes: sizes and _are_sizes(sizes),
+      'whole numbers above 0, such as (32, 64)',
+    ),
+    ('noise', lambda std: std >= 0, 'at least 0'),
+    ('input_noise', lambda std: std >= 0, 'at least 0'),
+    ('input_dropout', lambda share: 0 <= share < 1, 'in [0, 1)'),
   ):
     if key in options and not accepts(options[key]):
       raise errors.InputError(
-          f'{section}.{key} is {options[key]}; expected {expected}.'
+        f'{section}.{key} is {options[key]}; expected {expected}.'
       )
 
 
@@ -376,17 +379,17 @@ def _are_sizes(values):
 def _check_presence(config, objective):
   """A configuration has what few systems need exactly if its system does."""
   wants = {
-      'num_labels': objective.draws_labels,
-      'labelled_batch_size': objective.labelled_batch,
-      'num_clusters': objective.model.cluster is not None,
+    'num_labels': objective.draws_labels,
+    'labelled_batch_size': objective.labelled_batch,
+    'num_clusters': objective.model.cluster is not None,
   }
   for key, wanted in wants.items():
     if wanted:
       _needed(config, key)
     elif key in config:
       raise errors.InputError(
-          f'{key} is {config[key]}, but objective {config.objective!r} has no '
-          'use for it; expected a configuration without it.'
+        f'{key} is {config[key]}, but objective {config.objective!r} has no '
+        'use for it; expected a configuration without it.'
       )
 
 
@@ -394,16 +397,16 @@ def _check_unused(config, model):
   """Every configuration has these sections; not every system uses them."""
   adversarial = model.encode and model.prior and not model.bound
   sections = (
-      ('prior', 'gaussian', model.prior),
-      ('posterior', 'deterministic', adversarial),
+    ('prior', 'gaussian', model.prior),
+    ('posterior', 'deterministic', adversarial),
   )
   for section, name, used in sections:
     unchanged = {'name': name}
     for key, value in config[section].items():
       if not used and value != unchanged.get(key):
         raise errors.InputError(
-            f'{section}.{key} is {value}, but objective {config.objective!r} '
-            f'has no use for it; expected {unchanged.get(key)}.'
+          f'{section}.{key} is {value}, but objective {config.objective!r} '
+          f'has no use for it; expected {unchanged.get(key)}.'
         )
 
 
@@ -411,23 +414,25 @@ def _check_clusters(config, objective, dataset):
   num_images = dataset.train.num_images
   if objective.model.cluster and config.num_clusters > num_images:
     raise errors.InputError(
-        f'num_clusters is {config.num_clusters}; expected at most the '
-        f'{num_images} training images of {dataset.name}.'
+      f'num_clusters is {config.num_clusters}; expected at most the '
+      f'{num_images} training images of {dataset.name}.'
     )
 
 
 def _draw_labelled(config, dataset):
   if 'num_labels' not in config:
     return np.zeros((config.num_seeds, 0), np.int32)
-  return np.stack([
+  return np.stack(
+    [
       datasets.draw_labelled(
-          jax.random.fold_in(key, 3),
-          dataset.train.label,
-          config.num_labels,
-          dataset.num_classes,
+        jax.random.fold_in(key, 3),
+        dataset.train.label,
+        config.num_labels,
+        dataset.num_classes,
       )
       for key in _keys(config)
-  ])
+    ]
+  )
 
 
 def _seeds(config):
@@ -451,11 +456,11 @@ def _with_optimizers(config, objective, steps_per_epoch):
       if _given(options) and name not in names:
         raise errors.unknown(f'phase in {section}', name, names)
   schedule = build_part(
-      'schedule',
-      optimizers.SCHEDULES,
-      config.schedule,
-      total_steps=config.epochs * steps_per_epoch,
-      steps_per_epoch=steps_per_epoch,
+    'schedule',
+    optimizers.SCHEDULES,
+    config.schedule,
+    total_steps=config.epochs * steps_per_epoch,
+    steps_per_epoch=steps_per_epoch,
   )
   configured = functools.partial(_with_optimizer, config, schedule)
   phases = tuple(configured(phase) for phase in objective.phases)
@@ -467,22 +472,22 @@ def _with_optimizer(config, schedule, phase):
   for key in weights:
     if key not in phase.hyperparams or key == 'learning_rate':
       raise errors.unknown(
-          f'weight of phase {phase.name!r}',
-          key,
-          set(phase.hyperparams) - {'learning_rate'},
+        f'weight of phase {phase.name!r}',
+        key,
+        set(phase.hyperparams) - {'learning_rate'},
       )
     if not 0 <= weights[key] < math.inf:
       raise errors.InputError(
-          f'weights.{phase.name}.{key} is {weights[key]}; expected a finite '
-          'number of at least 0.'
+        f'weights.{phase.name}.{key} is {weights[key]}; expected a finite '
+        'number of at least 0.'
       )
   optimizer, rate = phase.optimizer, phase.hyperparams['learning_rate']
   if phase.name in config.optimizer:
     optimizer, rate = _optimizer(phase.name, config.optimizer[phase.name])
   return dataclasses.replace(
-      phase,
-      optimizer=optimizers.scheduled(optimizer, schedule),
-      hyperparams={**phase.hyperparams, **weights, 'learning_rate': rate},
+    phase,
+    optimizer=optimizers.scheduled(optimizer, schedule),
+    hyperparams={**phase.hyperparams, **weights, 'learning_rate': rate},
   )
 
 
@@ -492,8 +497,8 @@ def _optimizer(phase_name, options):
   learning_rate = options.pop('learning_rate')
   if not 0 <= learning_rate < math.inf:
     raise errors.InputError(
-        f'optimizer.{phase_name}.learning_rate is {learning_rate}; expected '
-        'a finite number of at least 0.'
+      f'optimizer.{phase_name}.learning_rate is {learning_rate}; expected '
+      'a finite number of at least 0.'
     )
   section = f'optimizer.{phase_name}'
   return build_part(section, optimizers.OPTIMIZERS, options), learning_rate

@@ -55,16 +55,16 @@ COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00')
 GREY = '0.4'
 
 HEAD_MARKER = {
-    'marker': 'o',
-    'linestyle': '',
-    'markerfacecolor': 'white',
-    'markeredgecolor': 'black',
-    'markeredgewidth': 1.3,
+  'marker': 'o',
+  'linestyle': '',
+  'markerfacecolor': 'white',
+  'markeredgecolor': 'black',
+  'markeredgewidth': 1.3,
 }
 
 
 def write_figures(
-    experiment: Experiment, state: TrainState, workdir: epath.Path
+  experiment: Experiment, state: TrainState, workdir: epath.Path
 ) -> list[str]:
   """Writes the figures of the first seed to `workdir/figures`.
 
@@ -79,13 +79,13 @@ def write_figures(
   """
   trained = _first_seed(experiment, state)
   figures = {
-      'reconstructions.png': _reconstructions(trained),
-      'latent.png': _latent(trained),
-      'manifold.png': _manifold(trained),
-      'samples.png': _samples(trained),
-      'styles.png': _styles(trained),
-      'clusters.png': _clusters(trained),
-      'curves.png': _curves(experiment, workdir),
+    'reconstructions.png': _reconstructions(trained),
+    'latent.png': _latent(trained),
+    'manifold.png': _manifold(trained),
+    'samples.png': _samples(trained),
+    'styles.png': _styles(trained),
+    'clusters.png': _clusters(trained),
+    'curves.png': _curves(experiment, workdir),
   }
   figures = {name: figure for name, figure in figures.items() if figure}
   folder = workdir / 'figures'
@@ -99,7 +99,7 @@ def to_png(figure: Figure) -> bytes:
   """A figure as the content of a PNG file."""
   content = io.BytesIO()
   figure.savefig(
-      content, format='png', dpi=DPI, bbox_inches='tight', pad_inches=0.12
+    content, format='png', dpi=DPI, bbox_inches='tight', pad_inches=0.12
   )
   return content.getvalue()
 
@@ -118,11 +118,11 @@ def held_out(dataset: Dataset) -> tuple[Split, str]:
 
 
 def draw_reconstructions(
-    image: np.ndarray,
-    reconstruction: np.ndarray,
-    columns: Sequence[str] = (),
-    title: str = 'Images above their reconstructions',
-    note: str = '',
+  image: np.ndarray,
+  reconstruction: np.ndarray,
+  columns: Sequence[str] = (),
+  title: str = 'Images above their reconstructions',
+  note: str = '',
 ) -> Figure:
   """Draws images [R, C, H, W, D], each above its reconstruction.
 
@@ -137,26 +137,26 @@ def draw_reconstructions(
   pairs = np.stack([_unit(image), _unit(reconstruction)], axis=1)
   groups = len(columns) or 1
   return _draw_images(
-      pairs.reshape(2 * num_rows, *image.shape[1:]),
-      title,
-      note,
-      columns=columns,
-      row_groups=range(2, 2 * num_rows, 2),
-      column_groups=range(
-          num_columns // groups, num_columns, num_columns // groups
-      ),
+    pairs.reshape(2 * num_rows, *image.shape[1:]),
+    title,
+    note,
+    columns=columns,
+    row_groups=range(2, 2 * num_rows, 2),
+    column_groups=range(
+      num_columns // groups, num_columns, num_columns // groups
+    ),
   )
 
 
 def draw_latent(
-    code: np.ndarray,
-    label: np.ndarray | None = None,
-    prior: np.ndarray | None = None,
-    prior_label: np.ndarray | None = None,
-    heads: np.ndarray | None = None,
-    title: str = 'Codes beside samples of the prior',
-    note: str = '',
-    axis_names: tuple[str, str] = ('$z_1$', '$z_2$'),
+  code: np.ndarray,
+  label: np.ndarray | None = None,
+  prior: np.ndarray | None = None,
+  prior_label: np.ndarray | None = None,
+  heads: np.ndarray | None = None,
+  title: str = 'Codes beside samples of the prior',
+  note: str = '',
+  axis_names: tuple[str, str] = ('$z_1$', '$z_2$'),
 ) -> Figure:
   """Draws codes [N, 2] beside samples of the prior [M, 2], on equal axes.
 
@@ -179,7 +179,7 @@ def draw_latent(
     panels.append(('samples of the prior', prior, prior_label))
   figure = _figure(4.6 * len(panels) + 0.7, 5.3, title, note)
   all_axes = figure.subplots(
-      1, len(panels), sharex=True, sharey=True, squeeze=False
+    1, len(panels), sharex=True, sharey=True, squeeze=False
   )[0]
   for axes, (name, points, classes) in zip(all_axes, panels, strict=True):
     _draw_points(axes, points, classes)
@@ -197,9 +197,9 @@ def draw_latent(
 
 
 def draw_comparison(
-    panels: Sequence[Sequence[tuple[str, np.ndarray, np.ndarray | None, str]]],
-    title: str = 'Codes of several systems',
-    note: str = '',
+  panels: Sequence[Sequence[tuple[str, np.ndarray, np.ndarray | None, str]]],
+  title: str = 'Codes of several systems',
+  note: str = '',
 ) -> Figure:
   """Draws codes of R rows of up to C systems, a row on equal axes.
 
@@ -216,13 +216,11 @@ def draw_comparison(
     ValueError: the codes are not 2-D.
   """
   num_rows, num_columns = len(panels), max(map(len, panels))
-  figure = _figure(
-      4.1 * num_columns + 0.7, 4.6 * num_rows + 0.5, title, note
-  )
+  figure = _figure(4.1 * num_columns + 0.7, 4.6 * num_rows + 0.5, title, note)
   # So that the name of a panel is nearer to it than the panel above is.
   figure.get_layout_engine().set(hspace=0.06)
   grid = figure.subplots(
-      num_rows, num_columns, sharex='row', sharey='row', squeeze=False
+    num_rows, num_columns, sharex='row', sharey='row', squeeze=False
   )
   for row, all_axes in zip(panels, grid, strict=True):
     for axes, panel in zip(all_axes, row, strict=False):
@@ -234,19 +232,19 @@ def draw_comparison(
   labels = [label for row in panels for _, _, label, _ in row]
   labels = [label for label in labels if label is not None]
   _draw_legend(
-      grid[0, len(panels[0]) - 1],
-      np.unique(np.concatenate(labels)) if labels else [],
-      has_heads=False,
+    grid[0, len(panels[0]) - 1],
+    np.unique(np.concatenate(labels)) if labels else [],
+    has_heads=False,
   )
   return figure
 
 
 def draw_manifold(
-    image: np.ndarray,
-    horizontal: np.ndarray,
-    vertical: np.ndarray,
-    title: str = 'The decoder over the plane of codes',
-    note: str = '',
+  image: np.ndarray,
+  horizontal: np.ndarray,
+  vertical: np.ndarray,
+  title: str = 'The decoder over the plane of codes',
+  note: str = '',
 ) -> Figure:
   """Draws images [R, C, H, W, D] decoded at a grid of 2-D codes.
 
@@ -258,12 +256,12 @@ def draw_manifold(
     note: of what it is.
   """
   figure = _draw_images(
-      image[::-1],
-      title,
-      note,
-      rows=_numbers(vertical[::-1]),
-      columns=_numbers(horizontal),
-      columns_at='bottom',
+    image[::-1],
+    title,
+    note,
+    rows=_numbers(vertical[::-1]),
+    columns=_numbers(horizontal),
+    columns_at='bottom',
   )
   axes = figure.axes[0]
   axes.tick_params(labelsize=7)
@@ -273,10 +271,10 @@ def draw_manifold(
 
 
 def draw_samples(
-    image: np.ndarray,
-    columns: Sequence[str] = (),
-    title: str = 'Samples',
-    note: str = '',
+  image: np.ndarray,
+  columns: Sequence[str] = (),
+  title: str = 'Samples',
+  note: str = '',
 ) -> Figure:
   """Draws sampled images [R, C, H, W, D].
 
@@ -290,11 +288,11 @@ def draw_samples(
 
 
 def draw_styles(
-    image: np.ndarray,
-    styled: np.ndarray,
-    columns: Sequence[str],
-    title: str = 'A style in each row, a label in each column',
-    note: str = '',
+  image: np.ndarray,
+  styled: np.ndarray,
+  columns: Sequence[str],
+  title: str = 'A style in each row, a label in each column',
+  note: str = '',
 ) -> Figure:
   """Draws images [R, H, W, D] and, beside each, its style under every label.
 
@@ -306,21 +304,21 @@ def draw_styles(
     note: of what it is.
   """
   return _draw_images(
-      np.concatenate([_unit(image)[:, None], _unit(styled)], axis=1),
-      title,
-      note,
-      columns=['image', *columns],
-      column_groups=[1],
+    np.concatenate([_unit(image)[:, None], _unit(styled)], axis=1),
+    title,
+    note,
+    columns=['image', *columns],
+    column_groups=[1],
   )
 
 
 def draw_clusters(
-    head: np.ndarray,
-    image: np.ndarray,
-    cluster: np.ndarray,
-    title: str = 'Cluster heads, and images given to each cluster',
-    note: str = '',
-    num_columns: int = 12,
+  head: np.ndarray,
+  image: np.ndarray,
+  cluster: np.ndarray,
+  title: str = 'Cluster heads, and images given to each cluster',
+  note: str = '',
+  num_columns: int = 12,
 ) -> Figure:
   """Draws a row for each cluster: its head and the first of its images.
 
@@ -343,31 +341,34 @@ def draw_clusters(
   if empty.size:
     note = f'{note}; {empty.size} of {num_clusters} clusters are empty'
   figure = _draw_images(
-      cells,
-      title,
-      note,
-      rows=[f'{row}' for row in range(num_clusters)],
-      columns=['head', *[''] * num_columns],
-      rows_right=[f'{count:,}' for count in counts],
-      column_groups=[1],
+    cells,
+    title,
+    note,
+    rows=[f'{row}' for row in range(num_clusters)],
+    columns=['head', *[''] * num_columns],
+    rows_right=[f'{count:,}' for count in counts],
+    column_groups=[1],
   )
   axes = figure.axes[0]
   axes.set_ylabel('cluster', fontsize=9)
   for row in empty:
     axes.text(
-        axes.get_xticks()[1] - shape[1] / 2,
-        axes.get_yticks()[row],
-        'empty: no image was given to this cluster',
-        va='center', fontsize=8, style='italic', color=GREY,
+      axes.get_xticks()[1] - shape[1] / 2,
+      axes.get_yticks()[row],
+      'empty: no image was given to this cluster',
+      va='center',
+      fontsize=8,
+      style='italic',
+      color=GREY,
     )
   return figure
 
 
 def draw_curves(
-    rows: Sequence[Mapping[str, Any]],
-    phases: Sequence[str],
-    title: str = 'The training, epoch by epoch',
-    note: str = '',
+  rows: Sequence[Mapping[str, Any]],
+  phases: Sequence[str],
+  title: str = 'The training, epoch by epoch',
+  note: str = '',
 ) -> Figure:
   """Draws the metrics of every epoch: means and ranges over the seeds.
 
@@ -383,8 +384,8 @@ def draw_curves(
   panels = _panels(rows, phases)
   if not panels:
     raise ValueError(
-        f'no row has a loss of the phases {", ".join(phases)}; expected '
-        'PHASE/loss in the rows of metrics.jsonl.'
+      f'no row has a loss of the phases {", ".join(phases)}; expected '
+      'PHASE/loss in the rows of metrics.jsonl.'
     )
   num_columns = 2 if len(panels) in (2, 4) else min(3, len(panels))
   num_rows = math.ceil(len(panels) / num_columns)
@@ -450,8 +451,8 @@ class _Trained:
     keys = jax.random.split(jax.random.key(0), size)
     compiled = self.compiled(function)
     drawn, other = (
-        compiled(keys, {'label': part, 'is_labelled': known})
-        for part in (label, np.roll(label, 1))
+      compiled(keys, {'label': part, 'is_labelled': known})
+      for part in (label, np.roll(label, 1))
     )
     decides = not np.array_equal(drawn, other, equal_nan=True)
     return drawn, label if decides else None
@@ -459,7 +460,8 @@ class _Trained:
 
 def _first_seed(experiment: Experiment, state: TrainState) -> _Trained:
   weights = state.ema or {
-      'params': state.params, 'batch_stats': state.batch_stats
+    'params': state.params,
+    'batch_stats': state.batch_stats,
   }
   weights = jax.tree.map(lambda x: jnp.asarray(x[0]), jax.device_get(weights))
   networks = experiment.objective.networks
@@ -476,12 +478,12 @@ def _first_seed(experiment: Experiment, state: TrainState) -> _Trained:
   first = f' (first of {len(seeds)})' if len(seeds) > 1 else ''
   averaged = ', averaged weights' if state.ema else ''
   return _Trained(
-      experiment.objective.model,
-      compiled,
-      *held_out(experiment.dataset),
-      experiment.dataset.num_classes,
-      f'{_run_name(experiment)}, seed {seeds[0]}{first}, '
-      f'step {int(state.step):,}{averaged}',
+    experiment.objective.model,
+    compiled,
+    *held_out(experiment.dataset),
+    experiment.dataset.num_classes,
+    f'{_run_name(experiment)}, seed {seeds[0]}{first}, '
+    f'step {int(state.step):,}{averaged}',
   )
 
 
@@ -494,17 +496,17 @@ def _reconstructions(trained):
   if not (model.encode and model.decode):
     return None
   reconstruct = lambda apply, image, label: model.decode(
-      apply, trained.encode(apply, image, label)
+    apply, trained.encode(apply, image, label)
   )
   index, classes = _examples(trained, rows=3, columns_per_class=2)
   image = trained.held_out.image[index]
   reconstruction = trained.of_images(reconstruct, index.ravel())
   return draw_reconstructions(
-      image,
-      reconstruction.reshape(image.shape),
-      columns=classes,
-      title=f'{trained.kind.capitalize()} above their reconstructions',
-      note=trained.name,
+    image,
+    reconstruction.reshape(image.shape),
+    columns=classes,
+    title=f'{trained.kind.capitalize()} above their reconstructions',
+    note=trained.name,
   )
 
 
@@ -527,7 +529,7 @@ def _latent(trained):
     return None
   index = np.arange(trained.held_out.num_images)[:MAX_POINTS]
   represent = lambda apply, image, label: model.represent(
-      apply, trained.encode(apply, image, label)
+    apply, trained.encode(apply, image, label)
   )
   code = trained.of_images(represent, index)
   if min(code.shape) < 2:
@@ -545,15 +547,15 @@ def _latent(trained):
   prior, prior_label = None, None
   if model.prior:
     represent = lambda apply, keys, batch: model.represent(
-        apply, trained.full_code(model.prior(keys, batch), batch['label'])
+      apply, trained.full_code(model.prior(keys, batch), batch['label'])
     )
     prior, prior_label = trained.draw(represent, len(code))
   code, prior, heads = (
-      None if points is None else project(points)
-      for points in (code, prior, heads)
+    None if points is None else project(points)
+    for points in (code, prior, heads)
   )
   return draw_latent(
-      code, label, prior, prior_label, heads, title, trained.name, axis_names
+    code, label, prior, prior_label, heads, title, trained.name, axis_names
   )
 
 
@@ -565,9 +567,9 @@ def _projection(code, label, heads):
   if heads is not None:
     matrix = _circular_map(heads)
     return (
-        f': linear map of {size} dimensions, heads to a circle',
-        ('first coordinate', 'second coordinate'),
-        lambda points: points @ matrix,
+      f': linear map of {size} dimensions, heads to a circle',
+      ('first coordinate', 'second coordinate'),
+      lambda points: points @ matrix,
     )
   if label is not None and 2 < len(np.unique(label)) < len(code):
     method, axis = 'linear discriminant analysis', 'discriminant'
@@ -576,9 +578,9 @@ def _projection(code, label, heads):
     method, axis = 'principal component analysis', 'principal component'
     project = PCA(n_components=2).fit(code)
   return (
-      f': {method} of {size} dimensions',
-      (f'first {axis}', f'second {axis}'),
-      project.transform,
+    f': {method} of {size} dimensions',
+    (f'first {axis}', f'second {axis}'),
+    project.transform,
   )
 
 
@@ -611,11 +613,11 @@ def _manifold(trained):
   grid = np.stack(np.meshgrid(horizontal, vertical), axis=-1)
   image = trained.compiled(model.decode)({'z': grid.reshape(-1, 2)})
   return draw_manifold(
-      image.reshape(*grid.shape[:2], *image.shape[1:]),
-      horizontal,
-      vertical,
-      title=f'Decoded across the plane of codes, at percentiles of {source}',
-      note=trained.name,
+    image.reshape(*grid.shape[:2], *image.shape[1:]),
+    horizontal,
+    vertical,
+    title=f'Decoded across the plane of codes, at percentiles of {source}',
+    note=trained.name,
   )
 
 
@@ -641,17 +643,17 @@ def _styles(trained):
   style = trained.of_images(trained.encode, index)['z']
   num_labels = model.code_sizes['y']
   code = {
-      'y': np.tile(np.eye(num_labels, dtype=np.float32), (len(index), 1)),
-      'z': np.repeat(style, num_labels, axis=0),
+    'y': np.tile(np.eye(num_labels, dtype=np.float32), (len(index), 1)),
+    'z': np.repeat(style, num_labels, axis=0),
   }
   image = trained.held_out.image[index]
   styled = trained.compiled(model.decode)(code)
   return draw_styles(
-      image,
-      styled.reshape(len(index), num_labels, *image.shape[1:]),
-      [str(k) for k in range(num_labels)],
-      title=f'Styles of {trained.kind}, decoded with each of the labels',
-      note=trained.name,
+    image,
+    styled.reshape(len(index), num_labels, *image.shape[1:]),
+    [str(k) for k in range(num_labels)],
+    title=f'Styles of {trained.kind}, decoded with each of the labels',
+    note=trained.name,
   )
 
 
@@ -660,22 +662,22 @@ def _clusters(trained):
   if not (model.cluster and model.decode):
     return None
   cluster = lambda apply, image, label: jnp.argmax(
-      model.cluster(apply, feeding.scale(image)), axis=-1
+    model.cluster(apply, feeding.scale(image)), axis=-1
   )
   image = trained.held_out.image
   cluster = trained.of_images(cluster, np.arange(len(image)))
   num_clusters = model.code_sizes['y']
   code = {
-      part: np.zeros((num_clusters, size), np.float32)
-      for part, size in model.code_sizes.items()
+    part: np.zeros((num_clusters, size), np.float32)
+    for part, size in model.code_sizes.items()
   }
   code['y'] = np.eye(num_clusters, dtype=np.float32)
   return draw_clusters(
-      trained.compiled(model.decode)(code),
-      image,
-      cluster,
-      title=f'Cluster heads, and {trained.kind} given to each cluster',
-      note=trained.name,
+    trained.compiled(model.decode)(code),
+    image,
+    cluster,
+    title=f'Cluster heads, and {trained.kind} given to each cluster',
+    note=trained.name,
   )
 
 
@@ -686,13 +688,14 @@ def _curves(experiment, workdir):
     return None
   num_seeds = len(experiment.seeds)
   seeds = (
-      f'mean and range of {num_seeds} seeds' if num_seeds > 1
-      else f'seed {experiment.seeds[0]}'
+    f'mean and range of {num_seeds} seeds'
+    if num_seeds > 1
+    else f'seed {experiment.seeds[0]}'
   )
   return draw_curves(
-      [json.loads(row) for row in rows],
-      [phase.name for phase in experiment.objective.phases],
-      note=f'{_run_name(experiment)}, {seeds}',
+    [json.loads(row) for row in rows],
+    [phase.name for phase in experiment.objective.phases],
+    note=f'{_run_name(experiment)}, {seeds}',
   )
 
 
@@ -700,18 +703,16 @@ def _figure(width, height, title, note):
   """An empty figure with a title and a note, of a size in inches."""
   header = (0.45 if note else 0.25) / height
   figure = Figure(
-      (width, height),
-      dpi=DPI,
-      layout=ConstrainedLayoutEngine(
-          rect=(0, 0, 1, 1 - header), w_pad=0.08, h_pad=0.08
-      ),
+    (width, height),
+    dpi=DPI,
+    layout=ConstrainedLayoutEngine(
+      rect=(0, 0, 1, 1 - header), w_pad=0.08, h_pad=0.08
+    ),
   )
   FigureCanvasAgg(figure)
   left = 0.1 / width
   figure.text(left, 1, title, va='top', fontsize=11, fontweight='bold')
-  figure.text(
-      left, 1 - 0.24 / height, note, va='top', fontsize=8.5, color=GREY
-  )
+  figure.text(left, 1 - 0.24 / height, note, va='top', fontsize=8.5, color=GREY)
   return figure
 
 
@@ -746,8 +747,15 @@ def _numbers(values):
 
 
 def _draw_images(
-    image, title, note, rows=(), columns=(), rows_right=(),
-    columns_at='top', row_groups=(), column_groups=(),
+  image,
+  title,
+  note,
+  rows=(),
+  columns=(),
+  rows_right=(),
+  columns_at='top',
+  row_groups=(),
+  column_groups=(),
 ):
   """Draws images [R, C, H, W, D] in a grid with names at its sides."""
   num_rows, num_columns, height, width, _ = image.shape
@@ -760,7 +768,7 @@ def _draw_images(
       canvas[top : top + height, left : left + width] = cell
   scale = min(0.55 / height, 8.6 / canvas.shape[1], 7.5 / canvas.shape[0])
   figure = _figure(
-      canvas.shape[1] * scale + 1.0, canvas.shape[0] * scale + 1.2, title, note
+    canvas.shape[1] * scale + 1.0, canvas.shape[0] * scale + 1.2, title, note
   )
   axes = figure.subplots()
   axes.imshow(canvas)
@@ -790,8 +798,8 @@ def _label_colours(num_labels):
 def _require_plane(code):
   if code.ndim != 2 or code.shape[1] != 2:
     raise ValueError(
-        f'codes have the shape {code.shape}; expected [N, 2], as they are '
-        'drawn in the plane.'
+      f'codes have the shape {code.shape}; expected [N, 2], as they are '
+      'drawn in the plane.'
     )
 
 
@@ -808,8 +816,14 @@ def _draw_compared(axes, name, code, label, note):
     _draw_class_names(axes, code, label)
   axes.set_title(name, fontsize=10, pad=18 if note else None)
   axes.text(
-      0.5, 1.02, note, transform=axes.transAxes, ha='center', va='bottom',
-      fontsize=8.5, color=GREY,
+    0.5,
+    1.02,
+    note,
+    transform=axes.transAxes,
+    ha='center',
+    va='bottom',
+    fontsize=8.5,
+    color=GREY,
   )
   axes.set_xlabel('$z_1$', fontsize=9)
 
@@ -820,8 +834,14 @@ def _draw_class_names(axes, points, label):
   for k in np.unique(label):
     x, y = np.median(points[label == k], axis=0)
     axes.text(
-        x, y, str(k), ha='center', va='center', fontsize=11,
-        fontweight='bold', path_effects=halo,
+      x,
+      y,
+      str(k),
+      ha='center',
+      va='center',
+      fontsize=11,
+      fontweight='bold',
+      path_effects=halo,
     )
 
 
@@ -829,8 +849,13 @@ def _draw_heads(axes, heads):
   for number, (x, y) in enumerate(heads):
     axes.plot(x, y, markersize=15, alpha=0.9, **HEAD_MARKER)
     axes.text(
-        x, y, str(number), ha='center', va='center_baseline', fontsize=8,
-        fontweight='bold',
+      x,
+      y,
+      str(number),
+      ha='center',
+      va='center_baseline',
+      fontsize=8,
+      fontweight='bold',
     )
 
 
@@ -840,18 +865,23 @@ def _draw_legend(axes, labels, has_heads):
   if len(labels):
     colours = _label_colours(max(labels) + 1)
     handles = [
-        Line2D([], [], marker='o', linestyle='', color=colours[k], label=str(k))
-        for k in labels
+      Line2D([], [], marker='o', linestyle='', color=colours[k], label=str(k))
+      for k in labels
     ]
   if has_heads:
     handles.append(
-        Line2D([], [], markersize=8, label='cluster\nhead', **HEAD_MARKER)
+      Line2D([], [], markersize=8, label='cluster\nhead', **HEAD_MARKER)
     )
   if handles:
     axes.legend(
-        handles=handles, title='label' if len(labels) else None,
-        loc='center left', bbox_to_anchor=(1.01, 0.5), frameon=False,
-        fontsize=9, title_fontsize=9, ncols=math.ceil(len(handles) / 20),
+      handles=handles,
+      title='label' if len(labels) else None,
+      loc='center left',
+      bbox_to_anchor=(1.01, 0.5),
+      frameon=False,
+      fontsize=9,
+      title_fontsize=9,
+      ncols=math.ceil(len(handles) / 20),
     )
 
 
@@ -862,8 +892,8 @@ def _set_square_limits(axes, all_points):
   middle = (lowest + highest) / 2
   reach = 0.53 * max(*(highest - lowest), 1e-3)
   axes.set(
-      xlim=(middle[0] - reach, middle[0] + reach),
-      ylim=(middle[1] - reach, middle[1] + reach),
+    xlim=(middle[0] - reach, middle[0] + reach),
+    ylim=(middle[1] - reach, middle[1] + reach),
   )
   for shown in axes.figure.axes:
     shown.set_box_aspect(1)
@@ -895,14 +925,15 @@ def _panels(rows, phases):
   names = sorted({name for row in rows for name in row})
   accuracies = [name for name in names if name.endswith(PRIOR_ACCURACY)]
   panels = [
-      _loss_panel(phase, names, accuracies)
-      for phase in phases
-      if f'{phase}/loss' in names
+    _loss_panel(phase, names, accuracies)
+    for phase in phases
+    if f'{phase}/loss' in names
   ]
   panels += [_accuracy_panel(name) for name in accuracies]
   validation = [
-      name for name in names
-      if name.startswith('validation/') and not name.endswith('_raw')
+    name
+    for name in names
+    if name.startswith('validation/') and not name.endswith('_raw')
   ]
   return panels + [_validation_panel(name, names) for name in validation]
 
@@ -918,34 +949,41 @@ def _loss_panel(phase, names, accuracies):
   its two cross-entropies is log 2, and so is that of the generator.
   """
   generated = {
-      f'on {_part(name)}': f'{phase}/{_part(name)}_loss'
-      for name in accuracies
-      if f'{phase}/{_part(name)}_loss' in names
+    f'on {_part(name)}': f'{phase}/{_part(name)}_loss'
+    for name in accuracies
+    if f'{phase}/{_part(name)}_loss' in names
   }
   if generated:
     return _Panel(
-        f'{phase} loss', 'nats', generated,
-        equilibrium=(math.log(2), 'equilibrium, log 2'),
+      f'{phase} loss',
+      'nats',
+      generated,
+      equilibrium=(math.log(2), 'equilibrium, log 2'),
     )
   discriminated = [name for name in accuracies if name.startswith(f'{phase}/')]
   terms = 2 * len(discriminated)
   return _Panel(
-      f'{phase} loss', 'nats' if terms else 'loss', {'': f'{phase}/loss'},
-      equilibrium=(
-          (terms * math.log(2), f'equilibrium, {terms} log 2') if terms
-          else None
-      ),
+    f'{phase} loss',
+    'nats' if terms else 'loss',
+    {'': f'{phase}/loss'},
+    equilibrium=(
+      (terms * math.log(2), f'equilibrium, {terms} log 2') if terms else None
+    ),
   )
 
 
 def _accuracy_panel(accuracy):
   curves = {
-      f'{origin} samples': accuracy.replace('_prior_', f'_{origin}_')
-      for origin in ('prior', 'posterior')
+    f'{origin} samples': accuracy.replace('_prior_', f'_{origin}_')
+    for origin in ('prior', 'posterior')
   }
   return _Panel(
-      f'discriminator accuracy on {_part(accuracy)}', '%', curves, 100,
-      (50, 'equilibrium, 50 %'), (0, 100),
+    f'discriminator accuracy on {_part(accuracy)}',
+    '%',
+    curves,
+    100,
+    (50, 'equilibrium, 50 %'),
+    (0, 100),
   )
 
 
@@ -967,15 +1005,13 @@ def _values(rows, metric):
 
 def _draw_panel(axes, rows, panel):
   for colour, (label, metric) in zip(
-      itertools.cycle(COLOURS), panel.curves.items(), strict=False
+    itertools.cycle(COLOURS), panel.curves.items(), strict=False
   ):
     epochs, values = _values(rows, metric)
     _draw_curve(axes, epochs, panel.factor * values, colour, label)
   if panel.equilibrium:
     level, name = panel.equilibrium
-    axes.axhline(
-        level, color='black', linestyle='--', linewidth=1, label=name
-    )
+    axes.axhline(level, color='black', linestyle='--', linewidth=1, label=name)
   elif _spans_decades(rows, panel):
     axes.set_yscale('log')
   axes.set_title(panel.title, fontsize=10)
@@ -992,17 +1028,17 @@ def _draw_panel(axes, rows, panel):
 def _draw_curve(axes, epochs, values, colour, label):
   """Draws the mean of values [E, S] over the seeds, and their range."""
   mean, lowest, highest = (
-      part.filled(np.nan)
-      for part in (values.mean(1), values.min(1), values.max(1))
+    part.filled(np.nan)
+    for part in (values.mean(1), values.min(1), values.max(1))
   )
   # One epoch makes no line.
   marker = 'o' if len(epochs) == 1 else ''
   axes.plot(
-      epochs, mean, color=colour, label=label, linewidth=1.4, marker=marker
+    epochs, mean, color=colour, label=label, linewidth=1.4, marker=marker
   )
   if values.shape[1] > 1:
     axes.fill_between(
-        epochs, lowest, highest, color=colour, alpha=0.2, linewidth=0
+      epochs, lowest, highest, color=colour, alpha=0.2, linewidth=0
     )
 
 

@@ -29,11 +29,11 @@ class Interruption:
     self._receiver, self._sender = socket.socketpair()
     self._sender.setblocking(False)
     self._handlers = {
-        number: signal.signal(number, lambda *_: None) for number in _SIGNALS
+      number: signal.signal(number, lambda *_: None) for number in _SIGNALS
     }
     # The wake-up writes the signal's number whatever the main thread does.
     self._wakeup = signal.set_wakeup_fd(
-        self._sender.fileno(), warn_on_full_buffer=False
+      self._sender.fileno(), warn_on_full_buffer=False
     )
     self._watcher = threading.Thread(target=self._watch, daemon=True)
     self._watcher.start()

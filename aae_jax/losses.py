@@ -39,22 +39,20 @@ def bernoulli_log_likelihood(mean: Array, target: Array) -> Array:
   mean = jnp.clip(mean, 1e-7, 1 - 1e-7)
   axes = tuple(range(1, mean.ndim))
   return jnp.sum(
-      target * jnp.log(mean) + (1 - target) * jnp.log1p(-mean), axis=axes
+    target * jnp.log(mean) + (1 - target) * jnp.log1p(-mean), axis=axes
   )
 
 
 def gaussian_log_density(
-    x: Array, mean: Array = 0.0, log_variance: Array = 0.0
+  x: Array, mean: Array = 0.0, log_variance: Array = 0.0
 ) -> Array:
   """log N(x; mean, diag(exp(log_variance))), summed over the last axis."""
   squared = jnp.square(x - mean) * jnp.exp(-log_variance)
-  return -0.5 * jnp.sum(
-      jnp.log(2 * jnp.pi) + log_variance + squared, axis=-1
-  )
+  return -0.5 * jnp.sum(jnp.log(2 * jnp.pi) + log_variance + squared, axis=-1)
 
 
 def gaussian_divergence(
-    mean: Array, log_variance: Array, std: float = 1.0
+  mean: Array, log_variance: Array, std: float = 1.0
 ) -> Array:
   """KL(N(mean, diag(exp(log_variance))) || N(0, std^2 I)).
 

@@ -23,7 +23,7 @@ _SECONDS_BETWEEN_FLUSHES = 10.0
 
 
 def summarize(
-    per_seed: Mapping[str, Sequence[float] | np.ndarray],
+  per_seed: Mapping[str, Sequence[float] | np.ndarray],
 ) -> dict[str, dict[str, Any]]:
   """Returns the mean and the spread of each metric over the seeds.
 
@@ -44,14 +44,14 @@ def _summary(name: str, values: Sequence[float] | np.ndarray) -> dict[str, Any]:
   values = np.asarray(values, np.float64)
   if values.ndim != 1 or not values.size:
     raise ValueError(
-        f'{name} has the shape {values.shape}; expected one value a seed, [S]'
+      f'{name} has the shape {values.shape}; expected one value a seed, [S]'
     )
   # A loss that is not finite is worth a row too.
   with np.errstate(invalid='ignore', over='ignore'):
     return {
-        'mean': float(values.mean()),
-        'std': float(values.std(ddof=1)) if values.size > 1 else None,
-        'per_seed': values.tolist(),
+      'mean': float(values.mean()),
+      'std': float(values.std(ddof=1)) if values.size > 1 else None,
+      'per_seed': values.tolist(),
     }
 
 
@@ -127,8 +127,8 @@ class MetricsWriter(contextlib.AbstractContextManager):
     self._write_event(step=0, file_version='brain.Event:2')
     # TensorBoard hides what it has from this step on.
     self._write_event(
-        step=restored_step + 1,
-        session_log=SessionLog(status=SessionLog.START),
+      step=restored_step + 1,
+      session_log=SessionLog(status=SessionLog.START),
     )
     self._start = time.monotonic() - seconds
     self._last_flush = time.monotonic()
@@ -143,10 +143,10 @@ class MetricsWriter(contextlib.AbstractContextManager):
       logging.warning('%s', closing_error)
 
   def write(
-      self,
-      step: int,
-      epoch: int,
-      metrics: Mapping[str, Sequence[float] | np.ndarray],
+    self,
+    step: int,
+    epoch: int,
+    metrics: Mapping[str, Sequence[float] | np.ndarray],
   ) -> None:
     """Adds one row.
 
@@ -234,8 +234,8 @@ def _rows_until(path: epath.Path, last_step: float) -> tuple[list[str], float]:
       seconds = float(row['seconds'])
     except (ValueError, KeyError, TypeError):
       raise errors.InputError(
-          f'line {number} of {path} is not a row of metrics: {line[:40]!r}; '
-          'remove the line to go on'
+        f'line {number} of {path} is not a row of metrics: {line[:40]!r}; '
+        'remove the line to go on'
       ) from None
     rows.append(line)
   return rows, seconds
@@ -248,8 +248,8 @@ def _scalars(summaries: Mapping[str, Mapping[str, Any]]) -> list[Summary.Value]:
     scalars.append(Summary.Value(tag=name, simple_value=summary['mean']))
     if len(summary['per_seed']) > 1:
       scalars.extend(
-          Summary.Value(tag=f'{name}/seed_{seed}', simple_value=value)
-          for seed, value in enumerate(summary['per_seed'])
+        Summary.Value(tag=f'{name}/seed_{seed}', simple_value=value)
+        for seed, value in enumerate(summary['per_seed'])
       )
   return scalars
 
@@ -264,13 +264,13 @@ class Progress(contextlib.AbstractContextManager):
   """
 
   def __init__(
-      self,
-      total_steps: int,
-      initial_step: int,
-      steps_per_epoch: int,
-      examples_per_step: int,
-      enabled: bool = True,
-      stream: TextIO | None = None,
+    self,
+    total_steps: int,
+    initial_step: int,
+    steps_per_epoch: int,
+    examples_per_step: int,
+    enabled: bool = True,
+    stream: TextIO | None = None,
   ):
     """Shows nothing yet.
 
@@ -291,11 +291,11 @@ class Progress(contextlib.AbstractContextManager):
     self._bar = None
     if enabled and self._stream.isatty():
       self._bar = tqdm.tqdm(
-          total=total_steps,
-          initial=initial_step,
-          file=self._stream,
-          dynamic_ncols=True,
-          bar_format='{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {desc}',
+        total=total_steps,
+        initial=initial_step,
+        file=self._stream,
+        dynamic_ncols=True,
+        bar_format='{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {desc}',
       )
 
   def __exit__(self, error_type, error, traceback) -> None:
@@ -303,10 +303,10 @@ class Progress(contextlib.AbstractContextManager):
     self.close()
 
   def update(
-      self,
-      step: int,
-      epoch: int,
-      metrics: Mapping[str, Sequence[float] | np.ndarray],
+    self,
+    step: int,
+    epoch: int,
+    metrics: Mapping[str, Sequence[float] | np.ndarray],
   ) -> None:
     """Shows the state after a step.
 
@@ -342,16 +342,16 @@ class Progress(contextlib.AbstractContextManager):
     steps_per_second = (step - first_step) / (now - start)
     left = (self._total_steps - step) / steps_per_second
     return [
-        f'{steps_per_second * self._examples_per_step:,.0f} examples/s',
-        f'{tqdm.tqdm.format_interval(left)} left',
+      f'{steps_per_second * self._examples_per_step:,.0f} examples/s',
+      f'{tqdm.tqdm.format_interval(left)} left',
     ]
 
 
 def _losses(metrics: Mapping[str, Sequence[float] | np.ndarray]) -> list[str]:
   summaries = summarize(
-      {name: metrics[name] for name in metrics if name.endswith('/loss')}
+    {name: metrics[name] for name in metrics if name.endswith('/loss')}
   )
   return [
-      f'{name.removesuffix("/loss")} {summary["mean"]:.4g}'
-      for name, summary in summaries.items()
+    f'{name.removesuffix("/loss")} {summary["mean"]:.4g}'
+    for name, summary in summaries.items()
   ]

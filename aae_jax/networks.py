@@ -16,8 +16,8 @@ from aae_jax.types import AXIS, Array, Keys
 
 ACTIVATIONS = {'relu': nn.relu, 'leaky_relu': nn.leaky_relu}
 INITIALIZERS = {
-    'he': nn.initializers.he_normal(),
-    'normal': nn.initializers.normal(0.01),
+  'he': nn.initializers.he_normal(),
+  'normal': nn.initializers.normal(0.01),
 }
 OUTPUTS = {'sigmoid': nn.sigmoid, 'linear': lambda x: x}
 
@@ -41,11 +41,11 @@ class Perceptron(nn.Module):
 
   @nn.compact
   def __call__(
-      self,
-      x: Array,
-      rng: Keys | None,
-      train: bool,
-      beside: Array | None = None,
+    self,
+    x: Array,
+    rng: Keys | None,
+    train: bool,
+    beside: Array | None = None,
   ) -> Array:
     """Maps [B, ...], flattened, with `beside` [B, n] to [B, hidden[-1]]."""
     return _dense_layers(self, x, rng, train, beside)
@@ -69,11 +69,11 @@ class Convolutional(nn.Module):
 
   @nn.compact
   def __call__(
-      self,
-      x: Array,
-      rng: Keys | None,
-      train: bool,
-      beside: Array | None = None,
+    self,
+    x: Array,
+    rng: Keys | None,
+    train: bool,
+    beside: Array | None = None,
   ) -> Array:
     """Maps images [B, H, W, C] to [B, hidden[-1]].
 
@@ -84,8 +84,8 @@ class Convolutional(nn.Module):
     """
     if x.ndim != 4:
       raise errors.InputError(
-          "network 'convolutional' sees images [B, H, W, C], but its input has "
-          f"the shape {list(x.shape)}; expected 'perceptron' for it."
+        "network 'convolutional' sees images [B, H, W, C], but its input has "
+        f"the shape {list(x.shape)}; expected 'perceptron' for it."
       )
     for place, size in enumerate(self.channels):
       x = _dense(self, size)(_neighbourhoods(x, stride=2))
@@ -122,7 +122,7 @@ class Deconvolutional(nn.Module):
     x = _dense_layers(self, x, rng, train)[:, None, None]
     for place in reversed(range(len(self.channels))):
       height, width = (
-          -(-side // 2 ** (place + 1)) for side in self.image_shape[:2]
+        -(-side // 2 ** (place + 1)) for side in self.image_shape[:2]
       )
       shape = (height, width, self.channels[place])
       x = _tiles(functools.partial(_dense, self), x, shape)
@@ -136,12 +136,12 @@ TRUNKS = {'perceptron': Perceptron, 'convolutional': Convolutional}
 
 
 def decoder_trunks(
-    image_shape: tuple[int, int, int],
+  image_shape: tuple[int, int, int],
 ) -> Mapping[str, Callable[..., nn.Module]]:
   """The trunks of a decoder of images [H, W, C]."""
   return {
-      'perceptron': Perceptron,
-      'convolutional': functools.partial(Deconvolutional, image_shape),
+    'perceptron': Perceptron,
+    'convolutional': functools.partial(Deconvolutional, image_shape),
   }
 
 
@@ -162,12 +162,12 @@ class Encoder(nn.Module):
 
   @nn.compact
   def __call__(
-      self,
-      image: Array,
-      noise: Array | None = None,
-      *,
-      rng: Keys | None = None,
-      train: bool = False,
+    self,
+    image: Array,
+    noise: Array | None = None,
+    *,
+    rng: Keys | None = None,
+    train: bool = False,
   ) -> dict[str, Array]:
     """Maps images [B, H, W, C] in [0, 1] to {head: [B, size]}.
 
@@ -181,8 +181,8 @@ class Encoder(nn.Module):
     x = self.trunk(x, rng, train, noise)
     kernel_init = INITIALIZERS[self.trunk.initializer]
     return {
-        name: nn.Dense(size, kernel_init=kernel_init, name=name)(x)
-        for name, size in self.heads.items()
+      name: nn.Dense(size, kernel_init=kernel_init, name=name)(x)
+      for name, size in self.heads.items()
     }
 
 
@@ -202,14 +202,14 @@ class Decoder(nn.Module):
 
   @nn.compact
   def __call__(
-      self, code: Array, *, rng: Keys | None = None, train: bool = False
+    self, code: Array, *, rng: Keys | None = None, train: bool = False
   ) -> Array:
     """Maps codes [B, Z] to images [B, H, W, C]."""
     x = self.trunk(code, rng, train)
     if x.ndim == 2:
       x = x[:, None, None]
     dense = functools.partial(
-        nn.Dense, kernel_init=INITIALIZERS[self.trunk.initializer]
+      nn.Dense, kernel_init=INITIALIZERS[self.trunk.initializer]
     )
     return OUTPUTS[self.output](_tiles(dense, x, self.image_shape))
 
@@ -221,7 +221,7 @@ class Discriminator(nn.Module):
 
   @nn.compact
   def __call__(
-      self, sample: Array, *, rng: Keys | None = None, train: bool = False
+    self, sample: Array, *, rng: Keys | None = None, train: bool = False
   ) -> Array:
     """Maps samples [B, ...] to logits [B], positive for the prior."""
     x = self.trunk(sample, rng, train)
@@ -242,22 +242,22 @@ class ClusterHeads(nn.Module):
 
   @nn.compact
   def __call__(
-      self, y: Array, *, rng: Keys | None = None, train: bool = False
+    self, y: Array, *, rng: Keys | None = None, train: bool = False
   ) -> Array:
     """Maps y [B, C] to W_C y, [B, n]."""
     del rng, train
     heads = self.param(
-        'heads', nn.initializers.normal(1.0), (self.num_clusters, self.size)
+      'heads', nn.initializers.normal(1.0), (self.num_clusters, self.size)
     )
     return y @ heads
 
 
 def _dense(trunk, size):
   return nn.Dense(
-      size,
-      # The normalization would subtract a bias at once.
-      use_bias=not trunk.batch_norm,
-      kernel_init=INITIALIZERS[trunk.initializer],
+    size,
+    # The normalization would subtract a bias at once.
+    use_bias=not trunk.batch_norm,
+    kernel_init=INITIALIZERS[trunk.initializer],
   )
 
 
@@ -287,12 +287,13 @@ def _neighbourhoods(x, stride):
   takes forty times as long on the CPU within a loop, which a training is.
   """
   _, height, width, _ = x.shape
-  x = jnp.pad(x, ((0, 0), _padding(height, stride), _padding(width, stride),
-                  (0, 0)))
+  x = jnp.pad(
+    x, ((0, 0), _padding(height, stride), _padding(width, stride), (0, 0))
+  )
   shifted = [
-      x[:, i : i + height : stride, j : j + width : stride]
-      for i in range(3)
-      for j in range(3)
+    x[:, i : i + height : stride, j : j + width : stride]
+    for i in range(3)
+    for j in range(3)
   ]
   return jnp.concatenate(shifted, axis=-1)
 

@@ -116,9 +116,9 @@ def autoencoder(parts: Parts) -> Objective:
   encode = posteriors.encode(z=posterior)
   sizes = {'z': parts.latent_size}
   return Objective(
-      networks=_autoencoder(parts, z=posterior),
-      phases=(phases.reconstruction(_encoded(encode), _decode),),
-      model=Model(sizes, encode, _decode, represent=_style),
+    networks=_autoencoder(parts, z=posterior),
+    phases=(phases.reconstruction(_encoded(encode), _decode),),
+    model=Model(sizes, encode, _decode, represent=_style),
   )
 
 
@@ -129,17 +129,17 @@ def vae(parts: Parts) -> Objective:
   prior = parts.dense_prior()
   bound, log_weight = _bounds(prior)
   return Objective(
-      networks=_autoencoder(parts, z=posterior),
-      phases=(phases.elbo(bound),),
-      model=Model(
-          {'z': parts.latent_size},
-          encode,
-          _decode,
-          prior=_of_style(prior),
-          represent=_style,
-          bound=bound,
-          log_weight=log_weight,
-      ),
+    networks=_autoencoder(parts, z=posterior),
+    phases=(phases.elbo(bound),),
+    model=Model(
+      {'z': parts.latent_size},
+      encode,
+      _decode,
+      prior=_of_style(prior),
+      represent=_style,
+      bound=bound,
+      log_weight=log_weight,
+    ),
   )
 
 
@@ -147,20 +147,20 @@ def gan(parts: Parts) -> Objective:
   """Generative adversarial network (Goodfellow et al., 2014)."""
   prior = _of_style(parts.prior())
   return Objective(
-      networks={
-          'decoder': parts.decoder(),
-          'discriminator': parts.discriminator(),
+    networks={
+      'decoder': parts.decoder(),
+      'discriminator': parts.discriminator(),
+    },
+    phases=phases.regularization(
+      {'image': 'discriminator'},
+      prior=lambda rng, batch: {'image': batch['image']},
+      posterior=lambda apply, batch, rng: {
+        'image': _decode(apply, prior(rng, batch), rng=rng)
       },
-      phases=phases.regularization(
-          {'image': 'discriminator'},
-          prior=lambda rng, batch: {'image': batch['image']},
-          posterior=lambda apply, batch, rng: {
-              'image': _decode(apply, prior(rng, batch), rng=rng)
-          },
-          generator=('decoder',),
-          update_stats=True,
-      ),
-      model=Model({'z': parts.latent_size}, decode=_decode, prior=prior),
+      generator=('decoder',),
+      update_stats=True,
+    ),
+    model=Model({'z': parts.latent_size}, decode=_decode, prior=prior),
   )
 
 
@@ -170,15 +170,15 @@ def classifier(parts: Parts) -> Objective:
   The plain network that semi-supervised systems are compared with.
   """
   return Objective(
-      networks={'encoder': parts.encoder({'y': parts.num_classes()})},
-      phases=(phases.plain_classification(_label_logits),),
-      model=Model(
-          classify=lambda apply, image: jax.nn.softmax(
-              _label_logits(apply, image, None)
-          )
-      ),
-      draws_labels=True,
-      labelled_batch=True,
+    networks={'encoder': parts.encoder({'y': parts.num_classes()})},
+    phases=(phases.plain_classification(_label_logits),),
+    model=Model(
+      classify=lambda apply, image: jax.nn.softmax(
+        _label_logits(apply, image, None)
+      )
+    ),
+    draws_labels=True,
+    labelled_batch=True,
   )
 
 
@@ -190,15 +190,15 @@ def aae(parts: Parts) -> Objective:
   prior = _of_style(parts.prior())
   sizes = {'z': parts.latent_size}
   return Objective(
-      networks={
-          **_autoencoder(parts, z=posterior),
-          'discriminator': parts.discriminator(),
-      },
-      phases=(
-          phases.reconstruction(encoded, _decode),
-          *phases.regularization({'z': 'discriminator'}, prior, encoded),
-      ),
-      model=Model(sizes, encode, _decode, prior=prior, represent=_style),
+    networks={
+      **_autoencoder(parts, z=posterior),
+      'discriminator': parts.discriminator(),
+    },
+    phases=(
+      phases.reconstruction(encoded, _decode),
+      *phases.regularization({'z': 'discriminator'}, prior, encoded),
+    ),
+    model=Model(sizes, encode, _decode, prior=prior, represent=_style),
   )
 
 
@@ -211,17 +211,17 @@ def label_regularized_aae(parts: Parts) -> Objective:
   base = aae(dataclasses.replace(parts, prior=lambda: label_prior))
   labelled = _with_label(parts.num_classes())
   regularization = phases.regularization(
-      {'z': 'discriminator'},
-      prior=lambda rng, batch: labelled(base.model.prior(rng, batch), batch),
-      posterior=lambda apply, batch, rng: labelled(
-          base.model.encode(apply, batch['image'], rng), batch
-      ),
+    {'z': 'discriminator'},
+    prior=lambda rng, batch: labelled(base.model.prior(rng, batch), batch),
+    posterior=lambda apply, batch, rng: labelled(
+      base.model.encode(apply, batch['image'], rng), batch
+    ),
   )
   return dataclasses.replace(
-      base,
-      phases=(base.phases[0], *regularization),
-      model=dataclasses.replace(base.model, region=label_prior.region),
-      draws_labels=True,
+    base,
+    phases=(base.phases[0], *regularization),
+    model=dataclasses.replace(base.model, region=label_prior.region),
+    draws_labels=True,
   )
 
 
@@ -230,16 +230,15 @@ def supervised_aae(parts: Parts) -> Objective:
   base = aae(parts)
   label = _one_hot(parts.num_classes())
   code = lambda apply, batch, rng: {
-      **base.model.encode(apply, batch['image'], rng), 'y': label(batch)
+    **base.model.encode(apply, batch['image'], rng),
+    'y': label(batch),
   }
-  prior = lambda rng, batch: {
-      **base.model.prior(rng, batch), 'y': label(batch)
-  }
+  prior = lambda rng, batch: {**base.model.prior(rng, batch), 'y': label(batch)}
   sizes = {'y': parts.num_classes(), 'z': parts.latent_size}
   return dataclasses.replace(
-      base,
-      phases=(phases.reconstruction(code, _decode), *base.phases[1:]),
-      model=dataclasses.replace(base.model, code_sizes=sizes, prior=prior),
+    base,
+    phases=(phases.reconstruction(code, _decode), *base.phases[1:]),
+    model=dataclasses.replace(base.model, code_sizes=sizes, prior=prior),
   )
 
 
@@ -266,19 +265,19 @@ def dimensionality_reduction_clustering_aae(parts: Parts) -> Objective:
 
 
 OBJECTIVES = {
-    'autoencoder': autoencoder,
-    'vae': vae,
-    'gan': gan,
-    'classifier': classifier,
-    'aae': aae,
-    'label_regularized_aae': label_regularized_aae,
-    'supervised_aae': supervised_aae,
-    'semi_supervised_aae': semi_supervised_aae,
-    'clustering_aae': clustering_aae,
-    'dimensionality_reduction_aae': dimensionality_reduction_aae,
-    'dimensionality_reduction_clustering_aae': (
-        dimensionality_reduction_clustering_aae
-    ),
+  'autoencoder': autoencoder,
+  'vae': vae,
+  'gan': gan,
+  'classifier': classifier,
+  'aae': aae,
+  'label_regularized_aae': label_regularized_aae,
+  'supervised_aae': supervised_aae,
+  'semi_supervised_aae': semi_supervised_aae,
+  'clustering_aae': clustering_aae,
+  'dimensionality_reduction_aae': dimensionality_reduction_aae,
+  'dimensionality_reduction_clustering_aae': (
+    dimensionality_reduction_clustering_aae
+  ),
 }
 
 
@@ -353,51 +352,51 @@ def _bounds(prior):
 def _two_codes(parts, size, decode=_decode, heads=None, represent=_style):
   """y of `size` entries and style z, each with an adversary of its own."""
   posterior = {
-      'y': posteriors.categorical(size),
-      'z': parts.posterior(parts.latent_size),
+    'y': posteriors.categorical(size),
+    'z': parts.posterior(parts.latent_size),
   }
   encode = posteriors.encode(**posterior)
   prior_y, prior_z = priors.categorical(size), parts.prior()
   prior = lambda rng, batch: {
-      'y': prior_y.sample(randomness.fold_in(rng, 0), batch),
-      'z': prior_z.sample(randomness.fold_in(rng, 1), batch),
+    'y': prior_y.sample(randomness.fold_in(rng, 0), batch),
+    'z': prior_z.sample(randomness.fold_in(rng, 1), batch),
   }
   heads = heads or {}
   sizes = {'y': size, 'z': parts.latent_size}
   return Objective(
-      networks={
-          **_autoencoder(parts, **posterior),
-          'discriminator_y': parts.discriminator(),
-          'discriminator_z': parts.discriminator(),
-          **heads,
-      },
-      phases=(
-          phases.reconstruction(
-              _encoded(encode), decode, ('encoder', 'decoder', *heads)
-          ),
-          *phases.regularization(
-              {'y': 'discriminator_y', 'z': 'discriminator_z'},
-              prior,
-              _encoded(encode),
-          ),
+    networks={
+      **_autoencoder(parts, **posterior),
+      'discriminator_y': parts.discriminator(),
+      'discriminator_z': parts.discriminator(),
+      **heads,
+    },
+    phases=(
+      phases.reconstruction(
+        _encoded(encode), decode, ('encoder', 'decoder', *heads)
       ),
-      model=Model(sizes, encode, decode, prior=prior, represent=represent),
+      *phases.regularization(
+        {'y': 'discriminator_y', 'z': 'discriminator_z'},
+        prior,
+        _encoded(encode),
+      ),
+    ),
+    model=Model(sizes, encode, decode, prior=prior, represent=represent),
   )
 
 
 def _with_classification(parts, base):
   noise_size = parts.posterior(parts.latent_size).noise_size
   logits = lambda apply, image, rng: posteriors.heads(
-      apply, image, rng, noise_size
+    apply, image, rng, noise_size
   )['y']
   encode = base.model.encode
   classify = lambda apply, image: encode(apply, image, None)['y']
   return dataclasses.replace(
-      base,
-      phases=(*base.phases, phases.classification(logits)),
-      model=dataclasses.replace(base.model, classify=classify),
-      draws_labels=True,
-      labelled_batch=True,
+    base,
+    phases=(*base.phases, phases.classification(logits)),
+    model=dataclasses.replace(base.model, classify=classify),
+    draws_labels=True,
+    labelled_batch=True,
   )
 
 
@@ -411,16 +410,14 @@ def _with_clusters(base):
 def _with_heads(parts, size):
   """Two codes whose decoder sees nothing but W_C y + z."""
   heads = {'cluster_heads': networks.ClusterHeads(size, parts.latent_size)}
-  represent = lambda apply, code: (
-      apply('cluster_heads', code['y']) + code['z']
-  )
+  represent = lambda apply, code: apply('cluster_heads', code['y']) + code['z']
   decode = lambda apply, code, rng=None: _decode(
-      apply, {'representation': represent(apply, code)}, rng
+    apply, {'representation': represent(apply, code)}, rng
   )
   cluster_heads = lambda apply: apply('cluster_heads', jnp.eye(size))
   base = _two_codes(parts, size, decode, heads, represent)
   return dataclasses.replace(
-      base,
-      phases=(*base.phases, phases.separation(cluster_heads)),
-      model=dataclasses.replace(base.model, cluster_heads=cluster_heads),
+    base,
+    phases=(*base.phases, phases.separation(cluster_heads)),
+    model=dataclasses.replace(base.model, cluster_heads=cluster_heads),
   )

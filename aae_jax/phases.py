@@ -40,10 +40,10 @@ class Phase:
   trains: tuple[str, ...]
   loss_fn: LossFn
   hyperparams: Mapping[str, float] = dataclasses.field(
-      default_factory=lambda: {'learning_rate': 1e-3}
+    default_factory=lambda: {'learning_rate': 1e-3}
   )
   optimizer: optax.GradientTransformation = dataclasses.field(
-      default_factory=lambda: optax.adam(1.0)
+    default_factory=lambda: optax.adam(1.0)
   )
 
 
@@ -53,9 +53,9 @@ def join(code: Code) -> Array:
 
 
 def reconstruction(
-    code: Callable[[Apply, Batch, Keys], Code],
-    decode: Decode,
-    trains: tuple[str, ...] = ('encoder', 'decoder'),
+  code: Callable[[Apply, Batch, Keys], Code],
+  decode: Decode,
+  trains: tuple[str, ...] = ('encoder', 'decoder'),
 ) -> Phase:
   """Encoder and decoder minimize half the squared error summed over pixels.
 
@@ -71,16 +71,14 @@ def reconstruction(
   def loss_fn(apply, batch, rng, hyper):
     del hyper
     apply = functools.partial(apply, update_stats=True)
-    image = decode(
-        apply, code(apply, batch, rng['image']), rng=rng['image']
-    )
+    image = decode(apply, code(apply, batch, rng['image']), rng=rng['image'])
     return jnp.mean(losses.squared_error(image, batch['image'])), {}
 
   return Phase('reconstruction', trains, loss_fn)
 
 
 def elbo(
-    terms: Callable[[Apply, Array, Keys], tuple[Array, Array]],
+  terms: Callable[[Apply, Array, Keys], tuple[Array, Array]],
 ) -> Phase:
   """Encoder and decoder maximize the evidence lower bound.
 
@@ -92,7 +90,7 @@ def elbo(
   def loss_fn(apply, batch, rng, hyper):
     apply = functools.partial(apply, update_stats=True)
     likelihood, divergence = map(
-        jnp.mean, terms(apply, batch['image'], rng['image'])
+      jnp.mean, terms(apply, batch['image'], rng['image'])
     )
     loss = hyper['divergence_weight'] * divergence - likelihood
     metrics = {'log_likelihood': likelihood, 'divergence': divergence}
@@ -118,11 +116,11 @@ def separation(cluster_heads: Callable[[Apply], Array]) -> Phase:
 
 
 def regularization(
-    discriminators: Mapping[str, str],
-    prior: Callable[[Keys, Batch], Code],
-    posterior: Callable[[Apply, Batch, Keys], Code],
-    generator: tuple[str, ...] = ('encoder',),
-    update_stats: bool = False,
+  discriminators: Mapping[str, str],
+  prior: Callable[[Keys, Batch], Code],
+  posterior: Callable[[Apply, Batch, Keys], Code],
+  generator: tuple[str, ...] = ('encoder',),
+  update_stats: bool = False,
 ) -> tuple[Phase, Phase]:
   """The two phases that make codes follow a prior.
 
@@ -172,8 +170,8 @@ def regularization(
   hyperparams = {'learning_rate': 1e-3, **weights}
   names = tuple(discriminators.values())
   return (
-      Phase('discriminator', names, discriminator_loss),
-      Phase('generator', generator, generator_loss, hyperparams),
+    Phase('discriminator', names, discriminator_loss),
+    Phase('generator', generator, generator_loss, hyperparams),
   )
 
 
@@ -197,7 +195,7 @@ def classification(logits: Callable[[Apply, Array, Keys], Array]) -> Phase:
 
 
 def plain_classification(
-    logits: Callable[[Apply, Array, Keys], Array],
+  logits: Callable[[Apply, Array, Keys], Array],
 ) -> Phase:
   """The same of an encoder that never sees an unlabelled image.
 
@@ -230,6 +228,4 @@ def _classification(labelled_logits):
 
 
 def _cross_entropy(logit: Array, target: float) -> Array:
-  return optax.sigmoid_binary_cross_entropy(
-      logit, jnp.full_like(logit, target)
-  )
+  return optax.sigmoid_binary_cross_entropy(logit, jnp.full_like(logit, target))

@@ -66,7 +66,7 @@ def moments(head: Array) -> tuple[Array, Array]:
 
 
 def heads(
-    apply: Apply, image: Array, rng: Keys | None, noise_size: int = 0
+  apply: Apply, image: Array, rng: Keys | None, noise_size: int = 0
 ) -> dict[str, Array]:
   """The encoder's outputs by name, [B, .]; with noise if it takes any."""
   if not noise_size:
@@ -82,8 +82,8 @@ def encode(**posteriors: Posterior) -> Encode:
   def code(outputs, rng):
     keys = None if rng is None else randomness.fold_in(rng, 0)
     return {
-        name: posterior.code(outputs[name], keys)
-        for name, posterior in posteriors.items()
+      name: posterior.code(outputs[name], keys)
+      for name, posterior in posteriors.items()
     }
 
   def encode(apply, image, rng):
@@ -91,8 +91,8 @@ def encode(**posteriors: Posterior) -> Encode:
       return code(heads(apply, image, rng, noise_size), rng)
     shape = (NUM_DRAWS, image.shape[0], noise_size)
     draws = [
-        code(apply('encoder', image, noise, rng=None), None)
-        for noise in jax.random.normal(jax.random.key(0), shape)
+      code(apply('encoder', image, noise, rng=None), None)
+      for noise in jax.random.normal(jax.random.key(0), shape)
     ]
     return jax.tree.map(lambda *parts: sum(parts) / NUM_DRAWS, *draws)
 
@@ -105,7 +105,7 @@ def head_sizes(**posteriors: Posterior) -> dict[str, int]:
 
 
 POSTERIORS = {
-    'deterministic': deterministic,
-    'gaussian': gaussian,
-    'universal_approximator': universal_approximator,
+  'deterministic': deterministic,
+  'gaussian': gaussian,
+  'universal_approximator': universal_approximator,
 }

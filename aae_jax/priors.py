@@ -38,20 +38,20 @@ def gaussian(size: int, std: float = 1.0) -> Prior:
   """N(0, std^2 I) in `size` dimensions."""
   _require_positive(std=std)
   return Prior(
-      sample=lambda rng, batch: std * randomness.normal(rng, (size,)),
-      density=lambda z: losses.gaussian_log_density(z, 0.0, 2 * np.log(std)),
-      divergence=lambda mean, log_variance, z: losses.gaussian_divergence(
-          mean, log_variance, std
-      ),
+    sample=lambda rng, batch: std * randomness.normal(rng, (size,)),
+    density=lambda z: losses.gaussian_log_density(z, 0.0, 2 * np.log(std)),
+    divergence=lambda mean, log_variance, z: losses.gaussian_divergence(
+      mean, log_variance, std
+    ),
   )
 
 
 def gaussian_mixture(
-    size: int,
-    num_modes: int = 10,
-    radius: float = 1.4,
-    radial_std: float = 0.5,
-    tangential_std: float = 0.1,
+  size: int,
+  num_modes: int = 10,
+  radius: float = 1.4,
+  radial_std: float = 0.5,
+  tangential_std: float = 0.1,
 ) -> Prior:
   """A mixture of equally likely 2-D Gaussians, set like petals on a circle.
 
@@ -82,11 +82,11 @@ def gaussian_mixture(
 
 
 def label_gaussian_mixture(
-    size: int,
-    num_classes: int,
-    radius: float = 1.4,
-    radial_std: float = 0.5,
-    tangential_std: float = 0.1,
+  size: int,
+  num_classes: int,
+  radius: float = 1.4,
+  radial_std: float = 0.5,
+  tangential_std: float = 0.1,
 ) -> Prior:
   """`gaussian_mixture` where a labelled example has its label's mode."""
   _require_plane('gaussian_mixture', size)
@@ -98,12 +98,12 @@ def label_gaussian_mixture(
     return petals.sample(randomness.fold_in(rng, 1), mode)
 
   return Prior(
-      sample, region=lambda z: jnp.argmax(petals.densities(z), axis=-1)
+    sample, region=lambda z: jnp.argmax(petals.densities(z), axis=-1)
   )
 
 
 def swiss_roll(
-    size: int, turns: float = 2.0, radius: float = 2.0, noise_std: float = 0.05
+  size: int, turns: float = 2.0, radius: float = 2.0, noise_std: float = 0.05
 ) -> Prior:
   """A 2-D spiral from the centre to `radius`, uniform along its length.
 
@@ -122,11 +122,11 @@ def swiss_roll(
 
 
 def label_swiss_roll(
-    size: int,
-    num_classes: int,
-    turns: float = 2.0,
-    radius: float = 2.0,
-    noise_std: float = 0.05,
+  size: int,
+  num_classes: int,
+  turns: float = 2.0,
+  radius: float = 2.0,
+  noise_std: float = 0.05,
 ) -> Prior:
   """`swiss_roll` where a labelled example has its label's stretch of it."""
   _require_plane('swiss_roll', size)
@@ -150,7 +150,7 @@ def label_swiss_roll(
 def categorical(size: int) -> Prior:
   """A one-hot vector of `size` equally likely entries."""
   return Prior(
-      lambda rng, batch: jax.nn.one_hot(randomness.integers(rng, size), size)
+    lambda rng, batch: jax.nn.one_hot(randomness.integers(rng, size), size)
   )
 
 
@@ -165,9 +165,9 @@ class _Petals:
 
   def __post_init__(self):
     _require_positive(
-        num_modes=self.num_modes,
-        radial_std=self.radial_std,
-        tangential_std=self.tangential_std,
+      num_modes=self.num_modes,
+      radial_std=self.radial_std,
+      tangential_std=self.tangential_std,
     )
 
   def sample(self, rng, mode):
@@ -178,7 +178,7 @@ class _Petals:
     across = self.tangential_std * noise[:, 1]
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     return jnp.stack(
-        [along * cos - across * sin, along * sin + across * cos], axis=-1
+      [along * cos - across * sin, along * sin + across * cos], axis=-1
     )
 
   def densities(self, z):
@@ -188,9 +188,9 @@ class _Petals:
     along = z[:, :1] * cos + z[:, 1:] * sin
     across = z[:, 1:] * cos - z[:, :1] * sin
     return losses.gaussian_log_density(
-        jnp.stack([along - self.radius, across], axis=-1),
-        0.0,
-        2 * jnp.log(jnp.array([self.radial_std, self.tangential_std])),
+      jnp.stack([along - self.radius, across], axis=-1),
+      0.0,
+      2 * jnp.log(jnp.array([self.radial_std, self.tangential_std])),
     )
 
 
@@ -224,8 +224,8 @@ class _Spiral:
 def _require_plane(name: str, size: int) -> None:
   if size != 2:
     raise errors.InputError(
-        f'prior {name!r} lies in the plane, but latent_size is {size}; '
-        'expected latent_size=2.'
+      f'prior {name!r} lies in the plane, but latent_size is {size}; '
+      'expected latent_size=2.'
     )
 
 
@@ -233,17 +233,17 @@ def _require_positive(**values: float) -> None:
   for name, value in values.items():
     if value <= 0:
       raise errors.InputError(
-          f'prior.{name} is {value}; expected a number above 0.'
+        f'prior.{name} is {value}; expected a number above 0.'
       )
 
 
 PRIORS = {
-    'gaussian': gaussian,
-    'gaussian_mixture': gaussian_mixture,
-    'swiss_roll': swiss_roll,
-    'categorical': categorical,
+  'gaussian': gaussian,
+  'gaussian_mixture': gaussian_mixture,
+  'swiss_roll': swiss_roll,
+  'categorical': categorical,
 }
 LABEL_PRIORS = {
-    'gaussian_mixture': label_gaussian_mixture,
-    'swiss_roll': label_swiss_roll,
+  'gaussian_mixture': label_gaussian_mixture,
+  'swiss_roll': label_swiss_roll,
 }

@@ -22,7 +22,7 @@ def position_keys(key: Key, positions: Array) -> Keys:
 
 
 def per_example(
-    sampler: Callable[..., Array], keys: Keys, *arguments, **options
+  sampler: Callable[..., Array], keys: Keys, *arguments, **options
 ) -> Array:
   """Draws `sampler(key, *arguments, **options)` for each key: [B, ...]."""
   return jax.vmap(lambda key: sampler(key, *arguments, **options))(keys)

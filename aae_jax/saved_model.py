@@ -26,22 +26,22 @@ from aae_jax.train_state import TrainState
 from aae_jax.types import Apply, Array, Batch, Code, Key, Keys
 
 _NEEDS = {
-    'encode': ('encode',),
-    'decode': ('decode',),
-    'reconstruct': ('encode', 'decode'),
-    'classify': ('classify',),
-    'cluster': ('cluster',),
-    'represent': ('encode', 'represent'),
-    'sample': ('sample',),
+  'encode': ('encode',),
+  'decode': ('decode',),
+  'reconstruct': ('encode', 'decode'),
+  'classify': ('classify',),
+  'cluster': ('cluster',),
+  'represent': ('encode', 'represent'),
+  'sample': ('sample',),
 }
 """What a function of a loaded model needs of the `objectives.Model`."""
 
 _EXPORTED = {
-    'encode': 'encoder',
-    'decode': 'decoder',
-    'classify': 'classifier',
-    'cluster': 'clusterer',
-    'represent': 'representer',
+  'encode': 'encoder',
+  'decode': 'decoder',
+  'classify': 'classifier',
+  'cluster': 'clusterer',
+  'represent': 'representer',
 }
 """The functions that are exported, and their files."""
 
@@ -78,11 +78,11 @@ def write_signature(workdir: epath.PathLike, dataset: Dataset) -> None:
     OSError: it cannot be written.
   """
   signature = Signature(
-      dataset=dataset.name,
-      image_shape=dataset.image_shape,
-      num_classes=dataset.num_classes,
-      num_train=dataset.train.num_images,
-      scale=255.0,
+    dataset=dataset.name,
+    image_shape=dataset.image_shape,
+    num_classes=dataset.num_classes,
+    num_train=dataset.train.num_images,
+    scale=255.0,
   )
   path = epath.Path(workdir) / 'model.json'
   metrics.write_json(path, dataclasses.asdict(signature))
@@ -109,11 +109,12 @@ def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
   index = _index(experiment.seeds, seed, workdir)
   state = _restore(workdir, experiment)
   variables = state.ema or {
-      'params': state.params, 'batch_stats': state.batch_stats
+    'params': state.params,
+    'batch_stats': state.batch_stats,
   }
   # Through the host, so that the arrays are committed to no device.
   variables = jax.tree.map(
-      lambda x: jnp.asarray(np.asarray(x)[index]), variables
+    lambda x: jnp.asarray(np.asarray(x)[index]), variables
   )
   return LoadedModel(experiment.objective, variables, signature)
 
@@ -140,17 +141,18 @@ class LoadedModel:
   """
 
   def __init__(
-      self,
-      objective: Objective,
-      variables: Mapping[str, Any],
-      signature: Signature,
+    self,
+    objective: Objective,
+    variables: Mapping[str, Any],
+    signature: Signature,
   ):
     """Takes a system, its trained `params` and `batch_stats`, and the data's
     signature."""
     model = objective.model
     self.functions = tuple(
-        name for name, needs in _NEEDS.items()
-        if all(getattr(model, need) for need in needs)
+      name
+      for name, needs in _NEEDS.items()
+      if all(getattr(model, need) for need in needs)
     )
     self.image_shape = signature.image_shape
     self.num_classes = signature.num_classes
@@ -159,15 +161,15 @@ class LoadedModel:
     self.scale = signature.scale
     self._pure = _PureFunctions(objective, signature)
     self._compiled = {
-        name: jax.jit(getattr(self._pure, name)) for name in self.functions
+      name: jax.jit(getattr(self._pure, name)) for name in self.functions
     }
 
   def __getattribute__(self, name: str) -> Any:
     """Hides the methods that the system does not have."""
     if name in _NEEDS and name not in self.functions:
       raise MissingFunctionError(
-          f'this model has no function {name!r}; it has '
-          f'{", ".join(self.functions)}.'
+        f'this model has no function {name!r}; it has '
+        f'{", ".join(self.functions)}.'
       )
     return super().__getattribute__(name)
 
@@ -184,8 +186,8 @@ class LoadedModel:
     """
     if code is not None and not isinstance(code, Mapping):
       raise errors.InputError(
-          f'code is a {type(code).__name__}; expected a dict of '
-          f'{self._expected_code()}, or the parts by name.'
+        f'code is a {type(code).__name__}; expected a dict of '
+        f'{self._expected_code()}, or the parts by name.'
       )
     code, is_single = self._checked_code({**(code or {}), **parts})
     return self._call('decode', is_single, code)
@@ -202,8 +204,8 @@ class LoadedModel:
       self._refuse_label('reconstruct', label)
     elif label is None:
       raise errors.InputError(
-          'the decoder of this model is told the label; expected '
-          'reconstruct(image, label).'
+        'the decoder of this model is told the label; expected '
+        'reconstruct(image, label).'
       )
     else:
       label = self._checked_label(label, image.shape[0])
@@ -273,17 +275,17 @@ class LoadedModel:
     image = _as_array(image)
     shape = image.shape
     if (
-        self.image_shape[2] == 1
-        and shape[-2:] == self.image_shape[:2]
-        and shape[-3:] != self.image_shape
+      self.image_shape[2] == 1
+      and shape[-2:] == self.image_shape[:2]
+      and shape[-3:] != self.image_shape
     ):
       image = image[..., None]
     is_right = image.shape[-3:] == self.image_shape and image.ndim <= 4
     if not is_right or not image.size:
       sizes = ', '.join(map(str, self.image_shape))
       raise errors.InputError(
-          f'image has the shape {shape}; expected ({sizes}), or (B, {sizes}) '
-          'for a batch.'
+        f'image has the shape {shape}; expected ({sizes}), or (B, {sizes}) '
+        'for a batch.'
       )
     _check_range(image)
     is_single = image.ndim == 3
@@ -297,52 +299,53 @@ class LoadedModel:
     code = {part: _as_array(x) for part, x in code.items()}
     leading = {x.shape[:-1] for x in code.values()}
     is_right = (
-        code.keys() == self.code_sizes.keys()
-        and all(x.shape[-1:] == (self.code_sizes[p],) for p, x in code.items())
-        and len(leading) == 1
-        and len(min(leading)) < 2
+      code.keys() == self.code_sizes.keys()
+      and all(x.shape[-1:] == (self.code_sizes[p],) for p, x in code.items())
+      and len(leading) == 1
+      and len(min(leading)) < 2
     )
     if not is_right:
       given = ', '.join(f'{part} {x.shape}' for part, x in code.items())
       raise errors.InputError(
-          f'the code has {given or "no parts"}; expected '
-          f'{self._expected_code()}, of one B or all without it.'
+        f'the code has {given or "no parts"}; expected '
+        f'{self._expected_code()}, of one B or all without it.'
       )
     is_single = leading == {()}
     code = {
-        part: jnp.asarray(x[None] if is_single else x, jnp.float32)
-        for part, x in code.items()
+      part: jnp.asarray(x[None] if is_single else x, jnp.float32)
+      for part, x in code.items()
     }
     return code, is_single
 
   def _expected_code(self):
     return ', '.join(
-        f'{part} (B, {size})' for part, size in self.code_sizes.items()
+      f'{part} (B, {size})' for part, size in self.code_sizes.items()
     )
 
   def _checked_label(self, label, size):
     """Returns labels, [size]."""
     label = _as_array(label)
     if not jnp.issubdtype(label.dtype, jnp.integer) or label.shape not in (
-        (), (size,)
+      (),
+      (size,),
     ):
       raise errors.InputError(
-          f'label is {label.dtype} of the shape {label.shape}; expected an '
-          f'integer, or integers of the shape ({size},).'
+        f'label is {label.dtype} of the shape {label.shape}; expected an '
+        f'integer, or integers of the shape ({size},).'
       )
     if _has_values(label) and not (
-        0 <= label.min() and label.max() < self.num_classes
+      0 <= label.min() and label.max() < self.num_classes
     ):
       raise errors.InputError(
-          f'label is from {label.min()} to {label.max()}; expected 0 to '
-          f'{self.num_classes - 1}.'
+        f'label is from {label.min()} to {label.max()}; expected 0 to '
+        f'{self.num_classes - 1}.'
       )
     return jnp.broadcast_to(label, (size,))
 
   def _refuse_label(self, name, label):
     if label is not None:
       raise errors.InputError(
-          f'label is {label}, but {name} takes no label in this model.'
+        f'label is {label}, but {name} takes no label in this model.'
       )
 
 
@@ -361,7 +364,7 @@ class _PureFunctions:
     return self.objective.model.decode(self._apply(variables), code)
 
   def reconstruct(
-      self, variables: Any, image: Array, label: Array | None
+    self, variables: Any, image: Array, label: Array | None
   ) -> Array:
     code = self.encode(variables, image)
     for part, size in self.objective.model.code_sizes.items():
@@ -382,11 +385,11 @@ class _PureFunctions:
     return model.represent(apply, self.encode(variables, image))
 
   def sample(
-      self, variables: Any, key: Key, positions: Array, label: Array | None
+    self, variables: Any, key: Key, positions: Array, label: Array | None
   ) -> Array:
     keys, label_keys = (
-        randomness.position_keys(jax.random.fold_in(key, part), positions)
-        for part in range(2)
+      randomness.position_keys(jax.random.fold_in(key, part), positions)
+      for part in range(2)
     )
     is_labelled = jnp.full(positions.shape, label is not None)
     if label is None:
@@ -399,10 +402,10 @@ class _PureFunctions:
 
   def _apply(self, variables: Any) -> Apply:
     return train_step.bind(
-        self.objective.networks,
-        variables['params'],
-        variables['batch_stats'],
-        train=False,
+      self.objective.networks,
+      variables['params'],
+      variables['batch_stats'],
+      train=False,
     )[0]
 
   def _scaled(self, image: Array) -> Array:
@@ -429,9 +432,9 @@ def export(workdir: epath.PathLike) -> Sequence[str]:
   folder = epath.Path(workdir).expanduser() / 'export'
   model = load(workdir)
   exported = {
-      f'{_EXPORTED[name]}.stablehlo': _export_function(model, name)
-      for name in model.functions
-      if name in _EXPORTED
+    f'{_EXPORTED[name]}.stablehlo': _export_function(model, name)
+    for name in model.functions
+    if name in _EXPORTED
   }
   folder.mkdir(parents=True, exist_ok=True)
   for name, function in exported.items():
@@ -443,7 +446,7 @@ def export(workdir: epath.PathLike) -> Sequence[str]:
 def _export_function(model: LoadedModel, name: str) -> jax_export.Exported:
   (batch_size,) = jax_export.symbolic_shape('b')
   struct = lambda *sizes: jax.ShapeDtypeStruct(
-      (batch_size, *sizes), jnp.float32
+    (batch_size, *sizes), jnp.float32
   )
   if name == 'decode':
     inputs = {part: struct(size) for part, size in model.code_sizes.items()}
@@ -469,7 +472,7 @@ They run on {platforms}, with jax and flatbuffers alone installed:
 
 
 def _explain(
-    exported: Mapping[str, jax_export.Exported], model: LoadedModel
+  exported: Mapping[str, jax_export.Exported], model: LoadedModel
 ) -> str:
   rows = []
   for name, function in exported.items():
@@ -479,11 +482,11 @@ def _explain(
     if len(rows) == 1:
       example = _example(inputs)
   return _EXPLANATION.format(
-      scale=model.scale,
-      table='\n'.join(rows),
-      platforms=', '.join(_PLATFORMS),
-      file=next(iter(exported)),
-      example=example,
+    scale=model.scale,
+    table='\n'.join(rows),
+    platforms=', '.join(_PLATFORMS),
+    file=next(iter(exported)),
+    example=example,
   )
 
 
@@ -503,19 +506,19 @@ def _example(arrays: Any) -> str:
 
 
 def _read_run(
-    workdir: epath.Path,
+  workdir: epath.Path,
 ) -> tuple[ml_collections.ConfigDict, Signature]:
   if not workdir.is_dir():
     raise errors.InputError(
-        f'there is no folder {workdir}; expected the workdir of a run.'
+      f'there is no folder {workdir}; expected the workdir of a run.'
     )
   contents = {}
   for name in ('config.json', 'model.json'):
     path = workdir / name
     if not path.exists():
       raise errors.InputError(
-          f'{workdir} holds no run, for it has no {name}; expected the workdir '
-          'of a run.'
+        f'{workdir} holds no run, for it has no {name}; expected the workdir '
+        'of a run.'
       )
     contents[name] = json.loads(path.read_text())
   config = ml_collections.ConfigDict(contents['config.json'])
@@ -525,31 +528,29 @@ def _read_run(
 
 
 def _without_data(
-    config: ml_collections.ConfigDict, signature: Signature
+  config: ml_collections.ConfigDict, signature: Signature
 ) -> experiments.Experiment:
   """The experiment of a run, on one device and with no images."""
   none = Split(np.zeros((0, *signature.image_shape), np.uint8), None)
   feed = Feed(
-      signature.num_train,
-      config.batch_size,
-      config.get('labelled_batch_size', 0),
-      num_devices=1,
+    signature.num_train,
+    config.batch_size,
+    config.get('labelled_batch_size', 0),
+    num_devices=1,
   )
   objective = experiments.build_objective(
-      config,
-      signature.image_shape,
-      signature.num_classes,
-      feed.steps_per_epoch,
+    config,
+    signature.image_shape,
+    signature.num_classes,
+    feed.steps_per_epoch,
   )
   return experiments.Experiment(
-      config=config,
-      dataset=Dataset(
-          signature.dataset, none, none, none, signature.num_classes
-      ),
-      objective=objective,
-      feed=feed,
-      devices=tuple(jax.local_devices()[:1]),
-      labelled=np.zeros((config.num_seeds, 0), np.int32),
+    config=config,
+    dataset=Dataset(signature.dataset, none, none, none, signature.num_classes),
+    objective=objective,
+    feed=feed,
+    devices=tuple(jax.local_devices()[:1]),
+    labelled=np.zeros((config.num_seeds, 0), np.int32),
   )
 
 
@@ -558,14 +559,14 @@ def _index(seeds: range, seed: int | None, workdir: epath.Path) -> int:
     return 0
   if seed not in seeds:
     raise errors.InputError(
-        f'seed is {seed}, but the run in {workdir} has the seeds '
-        f'{", ".join(map(str, seeds))}.'
+      f'seed is {seed}, but the run in {workdir} has the seeds '
+      f'{", ".join(map(str, seeds))}.'
     )
   return seeds.index(seed)
 
 
 def _restore(
-    workdir: epath.Path, experiment: experiments.Experiment
+  workdir: epath.Path, experiment: experiments.Experiment
 ) -> TrainState:
   directory = workdir / 'checkpoints'
   state = None
@@ -576,8 +577,8 @@ def _restore(
       state = checkpoints.restore(experiment.abstract_state())
   if state is None:
     raise errors.InputError(
-        f'{workdir} holds no checkpoint yet; expected the workdir of a run '
-        'that has saved one.'
+      f'{workdir} holds no checkpoint yet; expected the workdir of a run '
+      'that has saved one.'
     )
   return state
 
@@ -596,13 +597,13 @@ def _check_range(image: np.ndarray | Array) -> None:
     return
   if not jnp.issubdtype(image.dtype, jnp.floating):
     raise errors.InputError(
-        f'image is {image.dtype}; expected uint8, or floats in [0, 1].'
+      f'image is {image.dtype}; expected uint8, or floats in [0, 1].'
     )
   if _has_values(image):
     low, high = float(image.min()), float(image.max())
     # Written so that NaN is refused as well.
     if not (low >= 0 and high <= 1):
       raise errors.InputError(
-          f'image has values from {low:g} to {high:g}; expected uint8, or '
-          'floats in [0, 1].'
+        f'image has values from {low:g} to {high:g}; expected uint8, or '
+        'floats in [0, 1].'
       )

@@ -36,19 +36,19 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 SEED_AXES = TrainState(
-    step=None,
-    params=0,
-    batch_stats=0,
-    opt_state=0,
-    hyperparams=0,
-    ema=0,
-    rng=0,
+  step=None,
+  params=0,
+  batch_stats=0,
+  opt_state=0,
+  hyperparams=0,
+  ema=0,
+  rng=0,
 )
 """For `vmap` over seeds, which share `step`."""
 
 
 def create(
-    objective: Objective, rng: Key, batch: Batch, average: bool
+  objective: Objective, rng: Key, batch: Batch, average: bool
 ) -> TrainState:
   """Initializes a system.
 
@@ -67,14 +67,14 @@ def create(
     del update_stats
     key = jax.random.fold_in(init_rng, zlib.crc32(name.encode()) >> 1)
     output, variables[name] = objective.networks[name].init_with_output(
-        key, *inputs, rng=rng, train=True
+      key, *inputs, rng=rng, train=True
     )
     return output
 
   init_rng = jax.random.fold_in(rng, 0)
   hyperparams = {
-      phase.name: {k: jnp.float32(v) for k, v in phase.hyperparams.items()}
-      for phase in objective.phases
+    phase.name: {k: jnp.float32(v) for k, v in phase.hyperparams.items()}
+    for phase in objective.phases
   }
   step = jnp.zeros((), jnp.int32)
   for phase in objective.phases:
@@ -82,25 +82,23 @@ def create(
     phase.loss_fn(apply, batch, phase_keys(rng, batch), hyper)
   params = {name: v['params'] for name, v in variables.items()}
   batch_stats = {
-      name: v['batch_stats']
-      for name, v in variables.items()
-      if 'batch_stats' in v
+    name: v['batch_stats']
+    for name, v in variables.items()
+    if 'batch_stats' in v
   }
   return TrainState(
-      step=step,
-      params=params,
-      batch_stats=batch_stats,
-      opt_state={
-          phase.name: phase.optimizer.init(
-              {name: params[name] for name in phase.trains}
-          )
-          for phase in objective.phases
-      },
-      hyperparams=hyperparams,
-      ema=(
-          {'params': params, 'batch_stats': batch_stats} if average else {}
-      ),
-      rng=rng,
+    step=step,
+    params=params,
+    batch_stats=batch_stats,
+    opt_state={
+      phase.name: phase.optimizer.init(
+        {name: params[name] for name in phase.trains}
+      )
+      for phase in objective.phases
+    },
+    hyperparams=hyperparams,
+    ema=({'params': params, 'batch_stats': batch_stats} if average else {}),
+    rng=rng,
   )
 
 

@@ -16,10 +16,10 @@ from aae_jax.types import AXIS, Apply, Array, Batch, Metrics, Rngs
 
 
 def bind(
-    networks: Mapping[str, nn.Module],
-    params: Mapping[str, Any],
-    batch_stats: Mapping[str, Any],
-    train: bool,
+  networks: Mapping[str, nn.Module],
+  params: Mapping[str, Any],
+  batch_stats: Mapping[str, Any],
+  train: bool,
 ) -> tuple[Apply, dict[str, Any]]:
   """Makes `apply`, and the dict in which it leaves updated statistics."""
   updated = {}
@@ -29,7 +29,7 @@ def bind(
     if name in batch_stats:
       variables['batch_stats'] = batch_stats[name]
     output, changed = networks[name].apply(
-        variables, *inputs, rng=rng, train=train, mutable=['batch_stats']
+      variables, *inputs, rng=rng, train=train, mutable=['batch_stats']
     )
     if update_stats and name in batch_stats:
       updated[name] = changed['batch_stats']
@@ -39,11 +39,11 @@ def bind(
 
 
 def apply_phase(
-    networks: Mapping[str, nn.Module],
-    phase: Any,
-    state: TrainState,
-    batch: Batch,
-    rngs: Rngs,
+  networks: Mapping[str, nn.Module],
+  phase: Any,
+  state: TrainState,
+  batch: Batch,
+  rngs: Rngs,
 ) -> tuple[TrainState, Metrics]:
   """Runs one phase: the gradient of its loss updates what it trains."""
   hyperparams = state.hyperparams[phase.name]
@@ -59,20 +59,20 @@ def apply_phase(
   gradients, (metrics, stats) = jax.grad(loss_fn, has_aux=True)(trained)
   gradients, metrics, stats = lax.pmean((gradients, metrics, stats), AXIS)
   updates, opt_state = phase.optimizer.update(
-      gradients, state.opt_state[phase.name], trained
+    gradients, state.opt_state[phase.name], trained
   )
   rate = hyperparams['learning_rate']
   updates = jax.tree.map(lambda update: rate * update, updates)
   state = state.replace(
-      params={**state.params, **optax.apply_updates(trained, updates)},
-      batch_stats={**state.batch_stats, **stats},
-      opt_state={**state.opt_state, phase.name: opt_state},
+    params={**state.params, **optax.apply_updates(trained, updates)},
+    batch_stats={**state.batch_stats, **stats},
+    opt_state={**state.opt_state, phase.name: opt_state},
   )
   return state, {f'{phase.name}/{key}': v for key, v in metrics.items()}
 
 
 def make_train_step(
-    objective: Any, ema_decay: float = 0.0
+  objective: Any, ema_decay: float = 0.0
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
   """The step of one seed on one device's share of a batch.
 
@@ -84,15 +84,13 @@ def make_train_step(
 
   def train_step(state, batch):
     metrics = {}
-    step_key = jax.random.fold_in(
-        jax.random.fold_in(state.rng, 1), state.step
-    )
+    step_key = jax.random.fold_in(jax.random.fold_in(state.rng, 1), state.step)
     for index, phase in enumerate(objective.phases):
       rngs = phase_keys(
-          jax.random.fold_in(step_key, index), batch, lax.axis_index(AXIS)
+        jax.random.fold_in(step_key, index), batch, lax.axis_index(AXIS)
       )
       state, phase_metrics = apply_phase(
-          objective.networks, phase, state, batch, rngs
+        objective.networks, phase, state, batch, rngs
       )
       metrics.update(phase_metrics)
     state = state.replace(step=state.step + 1)
@@ -116,10 +114,10 @@ def replicated(devices: Sequence[jax.Device]) -> NamedSharding:
 
 
 def parallelize(
-    train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
-    feed: Any,
-    num_seeds: int,
-    devices: Sequence[jax.Device],
+  train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
+  feed: Any,
+  num_seeds: int,
+  devices: Sequence[jax.Device],
 ) -> Callable[..., tuple[TrainState, Metrics, Metrics]]:
   """Makes one call of many steps: mapped over seeds and over devices.
 
@@ -142,22 +140,22 @@ def parallelize(
     run = _alone(_loop(train_step, feed.order, feed.batch, feed), feed)
   else:
     run = _loop(
-        jax.vmap(train_step, (SEED_AXES, 0), (SEED_AXES, 0)),
-        jax.vmap(feed.order, (0, feed.SEED_AXES, None)),
-        jax.vmap(feed.batch, (feed.SEED_AXES, 0, None, None)),
-        feed,
+      jax.vmap(train_step, (SEED_AXES, 0), (SEED_AXES, 0)),
+      jax.vmap(feed.order, (0, feed.SEED_AXES, None)),
+      jax.vmap(feed.batch, (feed.SEED_AXES, 0, None, None)),
+      feed,
     )
   mapped = jax.pmap(
-      run,
-      axis_name=AXIS,
-      in_axes=(None, None, 0),
-      out_axes=None,
-      devices=devices,
-      donate_argnums=0,
+    run,
+    axis_name=AXIS,
+    in_axes=(None, None, 0),
+    out_axes=None,
+    devices=devices,
+    donate_argnums=0,
   )
   # pmap wants an argument that it maps: each device gets its own count.
   return lambda state, data, num_steps: mapped(
-      state, data, np.full(len(devices), num_steps, np.int32)
+    state, data, np.full(len(devices), num_steps, np.int32)
   )
 
 
@@ -173,9 +171,9 @@ def _loop(train_step, new_order, gather, feed):
     def body(_, carry):
       state, order, totals, diverged = carry
       order = lax.cond(
-          state.step % feed.steps_per_epoch == 0,
-          lambda: order_of(state.step),
-          lambda: order,
+        state.step % feed.steps_per_epoch == 0,
+        lambda: order_of(state.step),
+        lambda: order,
       )
       batch = gather(data, order, state.step, device)
       next_state, metrics = train_step(state, batch)
@@ -188,9 +186,9 @@ def _loop(train_step, new_order, gather, feed):
     _, shapes = jax.eval_shape(train_step, state, batch)
     totals = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     diverged = {
-        key: jnp.full(total.shape, -1, jnp.int32)
-        for key, total in totals.items()
-        if key.endswith('/loss')
+      key: jnp.full(total.shape, -1, jnp.int32)
+      for key, total in totals.items()
+      if key.endswith('/loss')
     }
     carry = (state, order, totals, diverged)
     state, _, totals, diverged = lax.fori_loop(0, num_steps, body, carry)
@@ -203,8 +201,8 @@ def _loop(train_step, new_order, gather, feed):
 def _note_divergence(diverged, metrics, step):
   """Keeps the first step at which each loss was not finite."""
   return {
-      key: jnp.where((first < 0) & ~jnp.isfinite(metrics[key]), step, first)
-      for key, first in diverged.items()
+    key: jnp.where((first < 0) & ~jnp.isfinite(metrics[key]), step, first)
+    for key, first in diverged.items()
   }
 
 
@@ -227,8 +225,8 @@ def _alone(run, feed):
 def map_seeds(function: Callable[[Array], Array], tree: Any, axes: Any) -> Any:
   """Maps the leaves of `tree` that have a seed axis, by a prefix `axes`."""
   return jax.tree.map(
-      lambda axis, part: part if axis is None else jax.tree.map(function, part),
-      axes,
-      tree,
-      is_leaf=lambda axis: axis is None,
+    lambda axis, part: part if axis is None else jax.tree.map(function, part),
+    axes,
+    tree,
+    is_leaf=lambda axis: axis is None,
   )

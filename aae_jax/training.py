@@ -31,7 +31,7 @@ SECONDS_PER_CALL = 5.0
 
 
 def train_and_evaluate(
-    config: ml_collections.ConfigDict, workdir: epath.PathLike
+  config: ml_collections.ConfigDict, workdir: epath.PathLike
 ) -> None:
   """Trains a system, or goes on where its run stopped, and evaluates it.
 
@@ -55,7 +55,7 @@ def train_and_evaluate(
     print(describe(experiment, workdir), flush=True)
     _prepare(experiment, workdir)
     with Checkpoints(
-        workdir / 'checkpoints', config.checkpoints_to_keep
+      workdir / 'checkpoints', config.checkpoints_to_keep
     ) as checkpoints:
       state = checkpoints.restore(experiment.abstract_state())
       if state is None:
@@ -63,13 +63,13 @@ def train_and_evaluate(
       else:
         print(f'Going on from step {int(state.step):,}.', flush=True)
       state, seconds = _train(
-          experiment, workdir, checkpoints, state, interruption
+        experiment, workdir, checkpoints, state, interruption
       )
     print(_finish(experiment, workdir, state, seconds), flush=True)
 
 
 def evaluate(
-    config: ml_collections.ConfigDict, workdir: epath.PathLike
+  config: ml_collections.ConfigDict, workdir: epath.PathLike
 ) -> None:
   """Evaluates the last checkpoint and writes `results.json`.
 
@@ -80,24 +80,22 @@ def evaluate(
   check_workdir(config, workdir)
   if not (workdir / 'checkpoints').exists():
     raise errors.InputError(
-        f'{workdir} holds no checkpoint; expected the workdir of a run.'
+      f'{workdir} holds no checkpoint; expected the workdir of a run.'
     )
   experiment = experiments.build(config)
   with Checkpoints(
-      workdir / 'checkpoints', config.checkpoints_to_keep
+    workdir / 'checkpoints', config.checkpoints_to_keep
   ) as checkpoints:
     state = checkpoints.restore(experiment.abstract_state())
   if state is None:
     raise errors.InputError(
-        f'{workdir} holds no checkpoint; expected the workdir of a run.'
+      f'{workdir} holds no checkpoint; expected the workdir of a run.'
     )
   seconds = metrics_lib.last_row(workdir).get('seconds', 0.0)
   print(_finish(experiment, workdir, state, seconds), flush=True)
 
 
-def export(
-    config: ml_collections.ConfigDict, workdir: epath.PathLike
-) -> None:
+def export(config: ml_collections.ConfigDict, workdir: epath.PathLike) -> None:
   """Writes the trained functions as StableHLO, see `saved_model.export`.
 
   Raises:
@@ -109,7 +107,7 @@ def export(
 
 
 def check_workdir(
-    config: ml_collections.ConfigDict, workdir: epath.Path
+  config: ml_collections.ConfigDict, workdir: epath.Path
 ) -> None:
   """Refuses a workdir that holds the run of another configuration."""
   path = workdir / 'config.json'
@@ -118,16 +116,15 @@ def check_workdir(
   before = _flatten(json.loads(path.read_text()))
   now = _flatten(json.loads(config.to_json()))
   differences = [
-      f'{key} is {now.get(key, "absent")}, '
-      f'in the workdir {before.get(key, "absent")}'
-      for key in sorted(before.keys() | now.keys())
-      if before.get(key) != now.get(key)
-      and key not in experiments.NEUTRAL_KEYS
+    f'{key} is {now.get(key, "absent")}, '
+    f'in the workdir {before.get(key, "absent")}'
+    for key in sorted(before.keys() | now.keys())
+    if before.get(key) != now.get(key) and key not in experiments.NEUTRAL_KEYS
   ]
   if differences:
     raise errors.InputError(
-        f'{workdir} holds the run of another configuration '
-        f'({"; ".join(differences)}). Choose another --workdir.'
+      f'{workdir} holds the run of another configuration '
+      f'({"; ".join(differences)}). Choose another --workdir.'
     )
 
 
@@ -139,15 +136,17 @@ def describe(experiment: Experiment, workdir: epath.Path) -> str:
   labels = ''
   if 'num_labels' in config:
     labels = (
-        ', all labelled' if config.num_labels == -1
-        else f', {config.num_labels:,} of them labelled'
+      ', all labelled'
+      if config.num_labels == -1
+      else f', {config.num_labels:,} of them labelled'
     )
   sizes = ', '.join(
-      f'{name} {count:,}'
-      for name, count in _count_parameters(state.params, len(seeds)).items()
+    f'{name} {count:,}'
+    for name, count in _count_parameters(state.params, len(seeds)).items()
   )
   devices = experiment.devices
-  return '\n'.join([
+  return '\n'.join(
+    [
       f'System     {config.objective}: '
       + ', '.join(phase.name for phase in experiment.objective.phases),
       f'Data       {dataset.name}, {" x ".join(map(str, dataset.image_shape))}:'
@@ -160,7 +159,8 @@ def describe(experiment: Experiment, workdir: epath.Path) -> str:
       f'Steps      {experiment.total_steps:,}: {config.epochs:,} epochs of '
       f'{experiment.feed.steps_per_epoch:,}, batch size {config.batch_size}',
       f'Workdir    {workdir}',
-  ])
+    ]
+  )
 
 
 def _prepare(experiment, workdir):
@@ -171,7 +171,7 @@ def _prepare(experiment, workdir):
     metrics_lib.write_json(workdir / 'config.json', config)
   except OSError as error:
     raise errors.InputError(
-        f'cannot write to workdir {workdir}: {error.strerror or error}'
+      f'cannot write to workdir {workdir}: {error.strerror or error}'
     ) from None
 
 
@@ -180,19 +180,19 @@ def _train(experiment, workdir, checkpoints, state, interruption):
   config, feed = experiment.config, experiment.feed
   run, data = experiment.run(), experiment.data()
   evaluator = evaluation.Evaluator(
-      experiment.objective, experiment.dataset.num_classes is not None
+    experiment.objective, experiment.dataset.num_classes is not None
   )
   step = int(state.step)
   calls = Calls(config.steps_per_call, feed.steps_per_epoch)
   with contextlib.ExitStack() as stack:
     writer = stack.enter_context(metrics_lib.MetricsWriter(workdir, step))
     progress = stack.enter_context(
-        metrics_lib.Progress(
-            experiment.total_steps,
-            step,
-            feed.steps_per_epoch,
-            config.batch_size * len(experiment.seeds),
-        )
+      metrics_lib.Progress(
+        experiment.total_steps,
+        step,
+        feed.steps_per_epoch,
+        config.batch_size * len(experiment.seeds),
+      )
     )
     saved = time.monotonic()
     while step < experiment.total_steps:
@@ -211,7 +211,7 @@ def _train(experiment, workdir, checkpoints, state, interruption):
         row = calls.epoch_means()
         if epoch % config.evaluate_every_epochs == 0:
           row |= _evaluate_split(
-              evaluator, state, 'validation', experiment.dataset.validation
+            evaluator, state, 'validation', experiment.dataset.validation
           )
         writer.write(step, epoch, row)
         progress.update(step, epoch, row)
@@ -225,7 +225,7 @@ def _train(experiment, workdir, checkpoints, state, interruption):
       if is_interrupted:
         checkpoints.wait()
         interruption.leave(
-            f'saved step {step:,}; the same command goes on from there.'
+          f'saved step {step:,}; the same command goes on from there.'
         )
     writer.flush()
     checkpoints.save(step, state)
@@ -243,9 +243,7 @@ class Calls:
   def __init__(self, steps_per_call: int, steps_per_epoch: int):
     """Takes `config.steps_per_call`, where -1 stands for an epoch."""
     self._steps_per_epoch = steps_per_epoch
-    self._longest = (
-        steps_per_epoch if steps_per_call == -1 else steps_per_call
-    )
+    self._longest = steps_per_epoch if steps_per_call == -1 else steps_per_call
     self._affordable = 1
     self._compiled = False
     self._totals = {}
@@ -261,7 +259,7 @@ class Calls:
     # The first call compiles, and so tells nothing about the time of a step.
     if self._compiled:
       self._affordable = max(
-          1, math.floor(SECONDS_PER_CALL * num_steps / seconds)
+        1, math.floor(SECONDS_PER_CALL * num_steps / seconds)
       )
     self._compiled = True
     for key, mean in means.items():
@@ -282,10 +280,10 @@ def _check_finite(diverged, seeds, on_divergence):
   With `on_divergence='continue'` only once no seed is left.
   """
   steps = {
-      (step, name, seed)
-      for name, first in diverged.items()
-      for step, seed in zip(first.tolist(), seeds, strict=True)
-      if step >= 0
+    (step, name, seed)
+    for name, first in diverged.items()
+    for step, seed in zip(first.tolist(), seeds, strict=True)
+    if step >= 0
   }
   if not steps:
     return
@@ -293,8 +291,8 @@ def _check_finite(diverged, seeds, on_divergence):
   is_over = len({seed for _, _, seed in steps}) == len(seeds)
   if on_divergence == 'stop' or is_over:
     raise errors.DivergenceError(
-        f'{name} of seed {seed} is not finite at step {step:,}; the last '
-        'checkpoint is from before. A lower learning rate may help.'
+      f'{name} of seed {seed} is not finite at step {step:,}; the last '
+      'checkpoint is from before. A lower learning rate may help.'
     )
 
 
@@ -317,7 +315,7 @@ def _finish(experiment, workdir, state, seconds):
   """Evaluates, writes results and figures, and says the numbers in lines."""
   dataset = experiment.dataset
   evaluator = evaluation.Evaluator(
-      experiment.objective, dataset.num_classes is not None
+    experiment.objective, dataset.num_classes is not None
   )
   found = {}
   for name in ('validation', 'test'):
@@ -328,22 +326,22 @@ def _finish(experiment, workdir, state, seconds):
     found |= {f'test/{key}': value for key, value in numbers.items()}
   summary = metrics_lib.summarize(found)
   results = {
-      'metrics': summary,
-      'last_epoch': metrics_lib.last_row(workdir),
-      'step': int(state.step),
-      'total_steps': experiment.total_steps,
-      'seeds': list(experiment.seeds),
-      'label_draws': len(experiment.seeds) if experiment.labelled.size else 0,
-      'dataset': {
-          'name': dataset.name,
-          'train': dataset.train.num_images,
-          'validation': dataset.validation.num_images,
-          'test': dataset.test.num_images,
-      },
-      'parameters': _count_parameters(state.params, len(experiment.seeds)),
-      'training_seconds': seconds,
-      **provenance(),
-      'config': json.loads(experiment.config.to_json()),
+    'metrics': summary,
+    'last_epoch': metrics_lib.last_row(workdir),
+    'step': int(state.step),
+    'total_steps': experiment.total_steps,
+    'seeds': list(experiment.seeds),
+    'label_draws': len(experiment.seeds) if experiment.labelled.size else 0,
+    'dataset': {
+      'name': dataset.name,
+      'train': dataset.train.num_images,
+      'validation': dataset.validation.num_images,
+      'test': dataset.test.num_images,
+    },
+    'parameters': _count_parameters(state.params, len(experiment.seeds)),
+    'training_seconds': seconds,
+    **provenance(),
+    'config': json.loads(experiment.config.to_json()),
   }
   figures.write_figures(experiment, state, workdir)
   # Last, since it says that the run is finished.
@@ -363,17 +361,17 @@ def provenance() -> dict[str, Any]:
   packages = ('aae_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
   devices = jax.local_devices()
   return {
-      'commit': _commit(),
-      'versions': {
-          'python': platform.python_version(),
-          **{name: importlib.metadata.version(name) for name in packages},
-      },
-      'hardware': {
-          'devices': len(devices),
-          'kind': devices[0].device_kind,
-          'platform': devices[0].platform,
-          'cpus': os.cpu_count(),
-      },
+    'commit': _commit(),
+    'versions': {
+      'python': platform.python_version(),
+      **{name: importlib.metadata.version(name) for name in packages},
+    },
+    'hardware': {
+      'devices': len(devices),
+      'kind': devices[0].device_kind,
+      'platform': devices[0].platform,
+      'cpus': os.cpu_count(),
+    },
   }
 
 
@@ -382,8 +380,11 @@ def _commit():
   root = epath.Path(__file__).parent.parent
   try:
     git = subprocess.run(
-        'git describe --always --dirty --abbrev=40 --exclude=*'.split(),
-        cwd=root, capture_output=True, text=True, check=False,
+      'git describe --always --dirty --abbrev=40 --exclude=*'.split(),
+      cwd=root,
+      capture_output=True,
+      text=True,
+      check=False,
     )
   except OSError:
     return None
@@ -392,8 +393,8 @@ def _commit():
 
 def _count_parameters(params, num_seeds):
   return {
-      name: sum(leaf.size for leaf in jax.tree.leaves(tree)) // num_seeds
-      for name, tree in params.items()
+    name: sum(leaf.size for leaf in jax.tree.leaves(tree)) // num_seeds
+    for name, tree in params.items()
   }
 
 

@@ -47,13 +47,13 @@ def compare(workdirs: Sequence[epath.PathLike], num_columns: int) -> Figure:
   panels = [_panel(*run) for run in runs]
   sources = {_held_out(results)[1] for _, results in runs}
   return figures.draw_comparison(
-      [
-          panels[start : start + num_columns]
-          for start in range(0, len(panels), num_columns)
-      ],
-      title='Codes, and their energy distance to the prior',
-      note=f'{", ".join(sorted(sources))}; codes are the means of the '
-      'posteriors, distances those of draws from them',
+    [
+      panels[start : start + num_columns]
+      for start in range(0, len(panels), num_columns)
+    ],
+    title='Codes, and their energy distance to the prior',
+    note=f'{", ".join(sorted(sources))}; codes are the means of the '
+    'posteriors, distances those of draws from them',
   )
 
 
@@ -61,8 +61,7 @@ def _read_results(workdir: epath.PathLike) -> Mapping[str, Any]:
   path = epath.Path(workdir) / 'results.json'
   if not path.exists():
     raise errors.InputError(
-        f'{workdir} has no results.json; expected the workdir of a finished '
-        'run.'
+      f'{workdir} has no results.json; expected the workdir of a finished run.'
     )
   return json.loads(path.read_text())
 
@@ -75,10 +74,12 @@ def _panel(workdir, results):
     found = f'{size}-D codes' if size else 'no codes of images'
     raise errors.InputError(f'{workdir} has {found}; expected 2-D codes.')
   (image, label), _ = _held_out(results)
-  code = np.concatenate([
+  code = np.concatenate(
+    [
       model.encode(image[start : start + BATCH_SIZE])['z']
       for start in range(0, len(image), BATCH_SIZE)
-  ])
+    ]
+  )
   return _name(results), code, label, _measured(results)
 
 
@@ -102,8 +103,8 @@ def _name(results):
   if 'test/energy_distance' in results['metrics']:
     names.append(config['prior']['name'])
   return ', '.join(
-      ' '.join(SPELLING.get(word, word) for word in name.split('_'))
-      for name in names
+    ' '.join(SPELLING.get(word, word) for word in name.split('_'))
+    for name in names
   )
 
 

@@ -47,36 +47,38 @@ MAX_HEIGHT = 800
 """Pixels of a page, so that a picture can be seen at a glance."""
 
 NUMBERS = {
-    'classification_error': ('Classification error', '%', 2),
-    'clustering_accuracy': ('Accuracy under the best naming', '%', 2),
-    'clustering_ari': ('Adjusted Rand index', '', 3),
-    'clustering_error': ('Clustering error', '%', 2),
-    'clustering_nmi': ('Normalized mutual information', '', 3),
-    'elbo': ('Evidence lower bound', 'nats', 1),
-    'empty_clusters': ('Empty clusters', '', 0),
-    'energy_distance': ('Energy distance to the prior', '', 4),
-    'importance_weighted_bound': ('Importance-weighted bound', 'nats', 1),
-    'knn_error': ('Error of five nearest neighbours', '%', 2),
-    'linear_probe_error': ('Error of a linear probe', '%', 1),
-    'mlp_probe_error': ('Error of a nonlinear probe', '%', 1),
-    'parzen_log_likelihood': ('Parzen log-likelihood', 'nats', 1),
-    'parzen_log_likelihood_fitted_gaussian': (
-        'Parzen log-likelihood of a fitted Gaussian', 'nats', 1
-    ),
-    'reconstruction_error': ('Squared error, summed over pixels', '', 2),
-    'region_share': ('Codes in the place of their label', '%', 1),
+  'classification_error': ('Classification error', '%', 2),
+  'clustering_accuracy': ('Accuracy under the best naming', '%', 2),
+  'clustering_ari': ('Adjusted Rand index', '', 3),
+  'clustering_error': ('Clustering error', '%', 2),
+  'clustering_nmi': ('Normalized mutual information', '', 3),
+  'elbo': ('Evidence lower bound', 'nats', 1),
+  'empty_clusters': ('Empty clusters', '', 0),
+  'energy_distance': ('Energy distance to the prior', '', 4),
+  'importance_weighted_bound': ('Importance-weighted bound', 'nats', 1),
+  'knn_error': ('Error of five nearest neighbours', '%', 2),
+  'linear_probe_error': ('Error of a linear probe', '%', 1),
+  'mlp_probe_error': ('Error of a nonlinear probe', '%', 1),
+  'parzen_log_likelihood': ('Parzen log-likelihood', 'nats', 1),
+  'parzen_log_likelihood_fitted_gaussian': (
+    'Parzen log-likelihood of a fitted Gaussian',
+    'nats',
+    1,
+  ),
+  'reconstruction_error': ('Squared error, summed over pixels', '', 2),
+  'region_share': ('Codes in the place of their label', '%', 1),
 }
 """What a number is called, its unit, and its decimal places."""
 
 PICTURES = {
-    'latent.png': 'codes of held-out images in the plane, coloured by class',
-    'manifold.png': 'images decoded on a grid over the plane of codes',
-    'samples.png': 'sampled images',
-    'styles.png': 'the style of an image in each row, a label in each column',
-    'clusters.png': 'a cluster in each row: its head, then images given to it',
-    'reconstructions.png': 'held-out images above their reconstructions',
-    'curves.png': 'losses and accuracies, epoch by epoch',
-    'comparison.png': 'codes of four runs in the plane, coloured by class',
+  'latent.png': 'codes of held-out images in the plane, coloured by class',
+  'manifold.png': 'images decoded on a grid over the plane of codes',
+  'samples.png': 'sampled images',
+  'styles.png': 'the style of an image in each row, a label in each column',
+  'clusters.png': 'a cluster in each row: its head, then images given to it',
+  'reconstructions.png': 'held-out images above their reconstructions',
+  'curves.png': 'losses and accuracies, epoch by epoch',
+  'comparison.png': 'codes of four runs in the plane, coloured by class',
 }
 """What each shows, for who cannot see it; in the order of the page."""
 
@@ -162,8 +164,8 @@ class Run:
     others = {path.name for path in folder.glob('*.png')} - {*self.shown}
     order = [*PICTURES, *sorted(others)]
     return (
-        [folder / name for name in self.shown],
-        [folder / name for name in sorted(others, key=order.index)],
+      [folder / name for name in self.shown],
+      [folder / name for name in sorted(others, key=order.index)],
     )
 
   def table(self, place: Place) -> str:
@@ -184,8 +186,8 @@ class Run:
     results = self.results(place)
     epochs, steps = results['config']['epochs'], results['total_steps']
     return (
-        f'{epochs} epochs, {steps:,} steps, trained in '
-        f'{_duration(results["training_seconds"])}.'
+      f'{epochs} epochs, {steps:,} steps, trained in '
+      f'{_duration(results["training_seconds"])}.'
     )
 
 
@@ -213,10 +215,10 @@ class Comparison:
   def command(self, place: Place) -> list[str]:
     """What Python is to run."""
     return [
-        'benchmarks/compare_codes.py',
-        *(str(run.workdir(place)) for run in self.runs),
-        '--columns=2',
-        f'--output={self._picture(place)}',
+      'benchmarks/compare_codes.py',
+      *(str(run.workdir(place)) for run in self.runs),
+      '--columns=2',
+      f'--output={self._picture(place)}',
     ]
 
   def is_there(self, place: Place) -> bool:
@@ -235,8 +237,8 @@ class Comparison:
   def table(self, place: Place) -> str:
     """A row for each run, as HTML."""
     rows = [
-        [run.title, *(_show(run.results(place), key) for key in self.numbers)]
-        for run in self.runs
+      [run.title, *(_show(run.results(place), key) for key in self.numbers)]
+      for run in self.runs
     ]
     head = ['Test images', *(_name(key) for key in self.numbers)]
     return _table(head, rows, _sample(self.runs[0].results(place)))
@@ -251,193 +253,212 @@ SHORT = {'mnist': 10, 'digits': 200}
 """Epochs: one of MNIST has 300 steps, one of digits 14."""
 
 AUTOENCODER = Run(
-    'autoencoder',
-    'Autoencoder',
-    'Nothing but the reconstruction shapes the codes. Look for the holes that '
-    'they leave in the plane, and for what the decoder makes of the holes: '
-    'blends of several digits.',
-    'autoencoder',
-    SHORT,
-    ['latent.png', 'manifold.png'],
-    ['reconstruction_error', 'parzen_log_likelihood_fitted_gaussian'],
+  'autoencoder',
+  'Autoencoder',
+  'Nothing but the reconstruction shapes the codes. Look for the holes that '
+  'they leave in the plane, and for what the decoder makes of the holes: '
+  'blends of several digits.',
+  'autoencoder',
+  SHORT,
+  ['latent.png', 'manifold.png'],
+  ['reconstruction_error', 'parzen_log_likelihood_fitted_gaussian'],
 )
 VAE_GAUSSIAN = Run(
-    'vae_gaussian',
-    'VAE, 2-D Gaussian',
-    'The divergence from the posterior of each image to the prior, here in '
-    'closed form, draws the codes together. Look for classes that lie side by '
-    'side around the origin, and for digits all over the plane.',
-    'vae',
-    SHORT,
-    ['latent.png', 'manifold.png'],
-    ['energy_distance', 'reconstruction_error', 'importance_weighted_bound',
-     'elbo', 'parzen_log_likelihood'],
+  'vae_gaussian',
+  'VAE, 2-D Gaussian',
+  'The divergence from the posterior of each image to the prior, here in '
+  'closed form, draws the codes together. Look for classes that lie side by '
+  'side around the origin, and for digits all over the plane.',
+  'vae',
+  SHORT,
+  ['latent.png', 'manifold.png'],
+  [
+    'energy_distance',
+    'reconstruction_error',
+    'importance_weighted_bound',
+    'elbo',
+    'parzen_log_likelihood',
+  ],
 )
 VAE_MIXTURE = Run(
-    'vae_gaussian_mixture',
-    'VAE, mixture of ten Gaussians',
-    'The same bound; the divergence is estimated with the density of the '
-    'mixture, which a VAE has to know. Compare how far the codes keep to the '
-    'petals. The picture shows the means of the posteriors, the energy '
-    'distance is that of draws from them.',
-    'vae',
-    SHORT,
-    ['latent.png'],
-    ['energy_distance', 'reconstruction_error', 'importance_weighted_bound',
-     'elbo', 'parzen_log_likelihood'],
-    {'prior.name': 'gaussian_mixture'},
+  'vae_gaussian_mixture',
+  'VAE, mixture of ten Gaussians',
+  'The same bound; the divergence is estimated with the density of the '
+  'mixture, which a VAE has to know. Compare how far the codes keep to the '
+  'petals. The picture shows the means of the posteriors, the energy '
+  'distance is that of draws from them.',
+  'vae',
+  SHORT,
+  ['latent.png'],
+  [
+    'energy_distance',
+    'reconstruction_error',
+    'importance_weighted_bound',
+    'elbo',
+    'parzen_log_likelihood',
+  ],
+  {'prior.name': 'gaussian_mixture'},
 )
 GAN = Run(
-    'gan',
-    'GAN',
-    'A decoder of noise against a discriminator of images; without an encoder '
-    'there are no codes to look at. Look for strokes as sharp as real ones, '
-    'and for variety: a generator that has collapsed repeats a few images.',
-    'gan',
-    {'mnist': 15, 'digits': 300},
-    ['samples.png', 'curves.png'],
-    ['parzen_log_likelihood'],
+  'gan',
+  'GAN',
+  'A decoder of noise against a discriminator of images; without an encoder '
+  'there are no codes to look at. Look for strokes as sharp as real ones, '
+  'and for variety: a generator that has collapsed repeats a few images.',
+  'gan',
+  {'mnist': 15, 'digits': 300},
+  ['samples.png', 'curves.png'],
+  ['parzen_log_likelihood'],
 )
 AAE_GAUSSIAN = Run(
-    'aae_gaussian',
-    'AAE, 2-D Gaussian',
-    'A discriminator tells codes from samples of the prior, and the encoder '
-    'learns to fool it. Look for codes that are spread as the prior is, '
-    'without holes, and for a discriminator that is right half of the time.',
-    'aae',
-    SHORT,
-    ['latent.png', 'manifold.png', 'curves.png'],
-    ['energy_distance', 'reconstruction_error', 'parzen_log_likelihood'],
+  'aae_gaussian',
+  'AAE, 2-D Gaussian',
+  'A discriminator tells codes from samples of the prior, and the encoder '
+  'learns to fool it. Look for codes that are spread as the prior is, '
+  'without holes, and for a discriminator that is right half of the time.',
+  'aae',
+  SHORT,
+  ['latent.png', 'manifold.png', 'curves.png'],
+  ['energy_distance', 'reconstruction_error', 'parzen_log_likelihood'],
 )
 AAE_MIXTURE = Run(
-    'aae_gaussian_mixture',
-    'AAE, mixture of ten Gaussians',
-    'The prior need only be sampled, so that any shape will do. Look for '
-    'codes on the petals and nowhere else. Nothing tells the encoder the '
-    'labels: a petal may hold several classes, and a class several petals.',
-    'aae',
-    SHORT,
-    ['latent.png'],
-    ['energy_distance', 'reconstruction_error', 'parzen_log_likelihood'],
-    {'prior.name': 'gaussian_mixture'},
+  'aae_gaussian_mixture',
+  'AAE, mixture of ten Gaussians',
+  'The prior need only be sampled, so that any shape will do. Look for '
+  'codes on the petals and nowhere else. Nothing tells the encoder the '
+  'labels: a petal may hold several classes, and a class several petals.',
+  'aae',
+  SHORT,
+  ['latent.png'],
+  ['energy_distance', 'reconstruction_error', 'parzen_log_likelihood'],
+  {'prior.name': 'gaussian_mixture'},
 )
 AAE_SWISS_ROLL = Run(
-    'aae_swiss_roll',
-    'AAE, swiss roll',
-    'A prior that is almost a curve. Look for codes that follow the spiral '
-    'from turn to turn, instead of filling the space between.',
-    'aae',
-    SHORT,
-    ['latent.png'],
-    ['energy_distance', 'reconstruction_error', 'parzen_log_likelihood'],
-    {'prior.name': 'swiss_roll'},
+  'aae_swiss_roll',
+  'AAE, swiss roll',
+  'A prior that is almost a curve. Look for codes that follow the spiral '
+  'from turn to turn, instead of filling the space between.',
+  'aae',
+  SHORT,
+  ['latent.png'],
+  ['energy_distance', 'reconstruction_error', 'parzen_log_likelihood'],
+  {'prior.name': 'swiss_roll'},
 )
 COMPARISON = Comparison(
-    'comparison',
-    'AAE and VAE side by side',
-    'Both systems under both priors, as in figure 2 of the paper, which finds '
-    'that the codes of the AAE follow the prior more closely. The energy '
-    'distance measures it: 0 where codes and prior have the same '
-    'distribution.',
-    [AAE_GAUSSIAN, VAE_GAUSSIAN, AAE_MIXTURE, VAE_MIXTURE],
-    ['energy_distance', 'reconstruction_error'],
+  'comparison',
+  'AAE and VAE side by side',
+  'Both systems under both priors, as in figure 2 of the paper, which finds '
+  'that the codes of the AAE follow the prior more closely. The energy '
+  'distance measures it: 0 where codes and prior have the same '
+  'distribution.',
+  [AAE_GAUSSIAN, VAE_GAUSSIAN, AAE_MIXTURE, VAE_MIXTURE],
+  ['energy_distance', 'reconstruction_error'],
 )
 EXHIBITS = (
-    AUTOENCODER,
-    VAE_GAUSSIAN,
-    VAE_MIXTURE,
-    GAN,
-    AAE_GAUSSIAN,
-    AAE_MIXTURE,
-    AAE_SWISS_ROLL,
-    COMPARISON,
-    Run(
-        'label_regularized_gaussian_mixture',
-        'Label-regularized AAE, mixture of ten',
-        'The discriminator is told the label beside the code, and each label '
-        'has a petal of its own. Look for the colours of the codes where the '
-        'prior has them.',
-        'label_regularized',
-        SHORT,
-        ['latent.png'],
-        ['region_share', 'energy_distance', 'reconstruction_error'],
-    ),
-    Run(
-        'label_regularized_swiss_roll',
-        'Label-regularized AAE, swiss roll',
-        'Each label has its stretch of the spiral, 0 at the centre and 9 at '
-        'the outer end. Look for the order of the colours along it.',
-        'label_regularized',
-        SHORT,
-        ['latent.png'],
-        ['region_share', 'energy_distance', 'reconstruction_error'],
-        {'prior.name': 'swiss_roll'},
-    ),
-    Run(
-        'supervised',
-        'Supervised AAE',
-        'The decoder is told the label, so that the code is left with the '
-        'style. Look along a row: slant and stroke of its image stay, the '
-        'digit changes. Probes read the label from the style; the less it has '
-        'of it, the closer they err to 90 %.',
-        'supervised',
-        SHORT,
-        ['styles.png'],
-        ['linear_probe_error', 'mlp_probe_error', 'energy_distance',
-         'reconstruction_error'],
-    ),
-    Run(
-        'semi_supervised',
-        'Semi-supervised AAE',
-        'The encoder gives a label and a style, each with a discriminator of '
-        'its own, and learns the names of the labels from 100 images. Look '
-        'for rows of one style, as above, although nearly all images came '
-        'without a label.',
-        'semi_supervised',
-        SHORT,
-        ['styles.png', 'curves.png'],
-        ['classification_error', 'reconstruction_error', 'energy_distance'],
-        paper={'classification_error': '1.90 ± 0.10'},
-    ),
-    Run(
-        'clustering',
-        'Clustering AAE',
-        'The same without any label: the one-hot part of the code names a '
-        'cluster. Each row begins with the head of the cluster, decoded '
-        'without a style. Look for rows of one class; for the error, a '
-        'cluster is named after the validation image that is surest to be in '
-        'it.',
-        'clustering',
-        SHORT,
-        ['clusters.png'],
-        ['clustering_error', 'clustering_accuracy', 'clustering_nmi',
-         'clustering_ari', 'empty_clusters'],
-        paper={'clustering_error': '4.10 ± 1.13'},
-    ),
-    Run(
-        'dimensionality_reduction',
-        'Dimensionality reduction, 100 labels',
-        'The decoder sees the sum of a learned head for each class and a 2-D '
-        'style. Look for one cloud a class around its head, and for heads '
-        'that keep apart.',
-        'dimensionality_reduction',
-        SHORT,
-        ['latent.png'],
-        ['classification_error', 'knn_error', 'reconstruction_error'],
-        paper={'classification_error': '6.08'},
-    ),
-    Run(
-        'dimensionality_reduction_clustering',
-        'Dimensionality reduction, no labels',
-        'A map of the images made from nothing else, with a head for each '
-        'cluster. Look for clouds of one colour, though no colour was known; a '
-        'class may have several heads.',
-        'dimensionality_reduction_clustering',
-        SHORT,
-        ['latent.png', 'clusters.png'],
-        ['clustering_error', 'knn_error', 'clustering_nmi', 'empty_clusters'],
-        paper={'clustering_error': '13.95'},
-    ),
+  AUTOENCODER,
+  VAE_GAUSSIAN,
+  VAE_MIXTURE,
+  GAN,
+  AAE_GAUSSIAN,
+  AAE_MIXTURE,
+  AAE_SWISS_ROLL,
+  COMPARISON,
+  Run(
+    'label_regularized_gaussian_mixture',
+    'Label-regularized AAE, mixture of ten',
+    'The discriminator is told the label beside the code, and each label '
+    'has a petal of its own. Look for the colours of the codes where the '
+    'prior has them.',
+    'label_regularized',
+    SHORT,
+    ['latent.png'],
+    ['region_share', 'energy_distance', 'reconstruction_error'],
+  ),
+  Run(
+    'label_regularized_swiss_roll',
+    'Label-regularized AAE, swiss roll',
+    'Each label has its stretch of the spiral, 0 at the centre and 9 at '
+    'the outer end. Look for the order of the colours along it.',
+    'label_regularized',
+    SHORT,
+    ['latent.png'],
+    ['region_share', 'energy_distance', 'reconstruction_error'],
+    {'prior.name': 'swiss_roll'},
+  ),
+  Run(
+    'supervised',
+    'Supervised AAE',
+    'The decoder is told the label, so that the code is left with the '
+    'style. Look along a row: slant and stroke of its image stay, the '
+    'digit changes. Probes read the label from the style; the less it has '
+    'of it, the closer they err to 90 %.',
+    'supervised',
+    SHORT,
+    ['styles.png'],
+    [
+      'linear_probe_error',
+      'mlp_probe_error',
+      'energy_distance',
+      'reconstruction_error',
+    ],
+  ),
+  Run(
+    'semi_supervised',
+    'Semi-supervised AAE',
+    'The encoder gives a label and a style, each with a discriminator of '
+    'its own, and learns the names of the labels from 100 images. Look '
+    'for rows of one style, as above, although nearly all images came '
+    'without a label.',
+    'semi_supervised',
+    SHORT,
+    ['styles.png', 'curves.png'],
+    ['classification_error', 'reconstruction_error', 'energy_distance'],
+    paper={'classification_error': '1.90 ± 0.10'},
+  ),
+  Run(
+    'clustering',
+    'Clustering AAE',
+    'The same without any label: the one-hot part of the code names a '
+    'cluster. Each row begins with the head of the cluster, decoded '
+    'without a style. Look for rows of one class; for the error, a '
+    'cluster is named after the validation image that is surest to be in '
+    'it.',
+    'clustering',
+    SHORT,
+    ['clusters.png'],
+    [
+      'clustering_error',
+      'clustering_accuracy',
+      'clustering_nmi',
+      'clustering_ari',
+      'empty_clusters',
+    ],
+    paper={'clustering_error': '4.10 ± 1.13'},
+  ),
+  Run(
+    'dimensionality_reduction',
+    'Dimensionality reduction, 100 labels',
+    'The decoder sees the sum of a learned head for each class and a 2-D '
+    'style. Look for one cloud a class around its head, and for heads '
+    'that keep apart.',
+    'dimensionality_reduction',
+    SHORT,
+    ['latent.png'],
+    ['classification_error', 'knn_error', 'reconstruction_error'],
+    paper={'classification_error': '6.08'},
+  ),
+  Run(
+    'dimensionality_reduction_clustering',
+    'Dimensionality reduction, no labels',
+    'A map of the images made from nothing else, with a head for each '
+    'cluster. Look for clouds of one colour, though no colour was known; a '
+    'class may have several heads.',
+    'dimensionality_reduction_clustering',
+    SHORT,
+    ['latent.png', 'clusters.png'],
+    ['clustering_error', 'knn_error', 'clustering_nmi', 'empty_clusters'],
+    paper={'clustering_error': '13.95'},
+  ),
 )
 """In the order of the paper."""
 
@@ -475,8 +496,8 @@ def _run(command):
     signal.signal(signal.SIGTERM, before)
   if status:
     sys.exit(
-        f'gallery.py: status {status} from python {shlex.join(command)}\n'
-        'What is finished is kept; the same command goes on.'
+      f'gallery.py: status {status} from python {shlex.join(command)}\n'
+      'What is finished is kept; the same command goes on.'
     )
 
 
@@ -485,16 +506,15 @@ def write_page(place: Place) -> pathlib.Path:
   there = [exhibit for exhibit in EXHIBITS if exhibit.is_there(place)]
   template = pathlib.Path(__file__).with_suffix('.html').read_text()
   page = string.Template(template).substitute(
-      data=DATA[place.data],
-      facts=_facts(there, place),
-      contents='\n'.join(
-          _entry(number, exhibit, place)
-          for number, exhibit in enumerate(there, 1)
-      ),
-      sections='\n'.join(
-          _section(number, exhibit, place)
-          for number, exhibit in enumerate(there, 1)
-      ),
+    data=DATA[place.data],
+    facts=_facts(there, place),
+    contents='\n'.join(
+      _entry(number, exhibit, place) for number, exhibit in enumerate(there, 1)
+    ),
+    sections='\n'.join(
+      _section(number, exhibit, place)
+      for number, exhibit in enumerate(there, 1)
+    ),
   )
   path = ROOT / place.folder / 'index.html'
   path.write_text(page)
@@ -507,21 +527,21 @@ def _facts(there, place):
   found = [run.results(place) for run in runs.values()]
   seconds = sum(results['training_seconds'] for results in found)
   facts = {
-      'Data': [_describe_data(results['dataset']) for results in found],
-      'Hardware': [_describe_hardware(r['hardware']) for r in found],
-      'Software': [
-          f'jax {r["versions"]["jax"]}, Python {r["versions"]["python"]}'
-          for r in found
-      ],
-      'Commit': [_describe_commit(results['commit']) for results in found],
-      'Training': [f'{_duration(seconds)} for {len(found)} runs'],
-      'Written': [datetime.date.today().isoformat()],
+    'Data': [_describe_data(results['dataset']) for results in found],
+    'Hardware': [_describe_hardware(r['hardware']) for r in found],
+    'Software': [
+      f'jax {r["versions"]["jax"]}, Python {r["versions"]["python"]}'
+      for r in found
+    ],
+    'Commit': [_describe_commit(results['commit']) for results in found],
+    'Training': [f'{_duration(seconds)} for {len(found)} runs'],
+    'Written': [datetime.date.today().isoformat()],
   }
   if len(there) < len(EXHIBITS):
     facts['Exhibits'] = [f'{len(there)} of {len(EXHIBITS)} so far']
   return '\n'.join(
-      f'<dt>{name}</dt><dd>{html.escape("; ".join(dict.fromkeys(values)))}</dd>'
-      for name, values in facts.items()
+    f'<dt>{name}</dt><dd>{html.escape("; ".join(dict.fromkeys(values)))}</dd>'
+    for name, values in facts.items()
   )
 
 
@@ -553,21 +573,22 @@ def _entry(number, exhibit, place):
     shown = _show(exhibit.results(place), exhibit.numbers[0])
     key = f'{name} {shown} {unit}'.rstrip()
   return (
-      f'<li><a href="#{exhibit.name}"><span class="number">{number}</span>'
-      f'<span class="title">{html.escape(exhibit.title)}</span>'
-      f'<span class="key">{html.escape(key)}</span></a></li>'
+    f'<li><a href="#{exhibit.name}"><span class="number">{number}</span>'
+    f'<span class="title">{html.escape(exhibit.title)}</span>'
+    f'<span class="key">{html.escape(key)}</span></a></li>'
   )
 
 
 def _section(number, exhibit, place):
   """An exhibit, as HTML."""
   shown, folded = (
-      '\n'.join(_figure(path, exhibit) for path in paths)
-      for paths in exhibit.pictures(place)
+    '\n'.join(_figure(path, exhibit) for path in paths)
+    for paths in exhibit.pictures(place)
   )
   more = (
-      f'<details><summary>More pictures</summary>\n{folded}\n</details>\n'
-      if folded else ''
+    f'<details><summary>More pictures</summary>\n{folded}\n</details>\n'
+    if folded
+    else ''
   )
   command = ' \\\n    '.join(map(shlex.quote, exhibit.command(place)))
   return f'''<section id="{exhibit.name}">
@@ -593,9 +614,9 @@ def _figure(path, exhibit):
   shows = PICTURES.get(path.name, path.stem.replace('_', ' '))
   content = base64.b64encode(path.read_bytes()).decode()
   return (
-      f'<figure><img width="{width}" height="{height}" '
-      f'alt="{html.escape(exhibit.title)}: {shows}" '
-      f'src="data:image/png;base64,{content}"></figure>'
+    f'<figure><img width="{width}" height="{height}" '
+    f'alt="{html.escape(exhibit.title)}: {shows}" '
+    f'src="data:image/png;base64,{content}"></figure>'
   )
 
 
@@ -603,18 +624,18 @@ def _table(head, rows, caption):
   """A table whose first column names the rows, as HTML."""
   head = ''.join(f'<th scope="col">{html.escape(cell)}</th>' for cell in head)
   body = '\n'.join(
-      f'<tr><th scope="row">{html.escape(name)}</th>'
-      + ''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)
-      + '</tr>'
-      for name, *cells in rows
+    f'<tr><th scope="row">{html.escape(name)}</th>'
+    + ''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)
+    + '</tr>'
+    for name, *cells in rows
   )
-  return f'''<table>
+  return f"""<table>
 <caption>{html.escape(caption)}</caption>
 <thead><tr>{head}</tr></thead>
 <tbody>
 {body}
 </tbody>
-</table>'''
+</table>"""
 
 
 def _name(key):
@@ -642,8 +663,8 @@ def _sample(results):
   if num_runs == 1:
     return f'{images}; one {"draw" if draw else "run"}{draw}.'
   return (
-      f'{images}; mean ± standard deviation of {num_runs} '
-      f'{"draws" if draw else "runs"}{draw}.'
+    f'{images}; mean ± standard deviation of {num_runs} '
+    f'{"draws" if draw else "runs"}{draw}.'
   )
 
 

@@ -59,7 +59,7 @@ def make_config(seed: int, epochs: int) -> ml_collections.ConfigDict:
 
 
 def kill_and_resume(
-    num_kills: int, workdir: str | os.PathLike, seed: int
+  num_kills: int, workdir: str | os.PathLike, seed: int
 ) -> dict[str, Any]:
   """Kills a run so often, and compares it with an undisturbed one.
 
@@ -91,11 +91,11 @@ def kill_and_resume(
   config.update(steps_per_call=-1, checkpoint_every_seconds=60.0)
   _finish(config, disturbed, workdir)
   return {
-      'kills': len(steps),
-      'killed_at_steps': steps,
-      'resumed': sum(step > 0 for step in steps),
-      'identical': _is_same(config, undisturbed, disturbed),
-      'seconds': round(time.monotonic() - started, 1),
+    'kills': len(steps),
+    'killed_at_steps': steps,
+    'resumed': sum(step > 0 for step in steps),
+    'identical': _is_same(config, undisturbed, disturbed),
+    'seconds': round(time.monotonic() - started, 1),
   }
 
 
@@ -104,7 +104,7 @@ def _start(config, workdir, folder):
   context = multiprocessing.get_context('forkserver')
   context.set_forkserver_preload(PRELOAD)
   process = context.Process(
-      target=_train, args=(config.to_json(), str(workdir), str(folder))
+    target=_train, args=(config.to_json(), str(workdir), str(folder))
   )
   process.start()
   return process
@@ -130,8 +130,11 @@ def _finish(config, workdir, folder):
 
 
 def _kill(
-    config: Any, workdir: pathlib.Path, folder: pathlib.Path, num_kills: int,
-    seed: int,
+  config: Any,
+  workdir: pathlib.Path,
+  folder: pathlib.Path,
+  num_kills: int,
+  seed: int,
 ) -> Iterator[int]:
   """Yields after each kill the latest complete checkpoint's step, or 0.
 
@@ -184,14 +187,14 @@ def _is_same(config, one, other):
 def main() -> None:
   """Kills a run and writes what came of it."""
   parser = argparse.ArgumentParser(
-      description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
   )
   parser.add_argument('--kills', type=int, default=100)
   parser.add_argument('--seed', type=int, default=0)
   parser.add_argument(
-      '--output',
-      type=pathlib.Path,
-      default=_ROOT / 'benchmarks/results/kill_and_resume.json',
+    '--output',
+    type=pathlib.Path,
+    default=_ROOT / 'benchmarks/results/kill_and_resume.json',
   )
   options = parser.parse_args()
   with tempfile.TemporaryDirectory() as workdir:

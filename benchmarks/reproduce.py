@@ -20,37 +20,40 @@ SUBSET = {'dataset.allow_unverified': True}
 """Takes a part of SVHN from `$AAE_DATA_DIR/svhn_cropped`: no SVHN numbers."""
 
 RUNS = {
-    'digits_100': ('digits_semi_supervised', {}),
-    'mnist_100': ('mnist_semi_supervised', {'num_seeds': 3}),
-    'mnist_aae_gaussian': ('mnist_aae', {}),
-    'mnist_aae_gaussian_mixture': (
-        'mnist_aae', {'prior.name': 'gaussian_mixture'}
-    ),
-    'mnist_vae_gaussian': ('mnist_vae', {}),
-    'mnist_vae_gaussian_mixture': (
-        'mnist_vae', {'prior.name': 'gaussian_mixture'}
-    ),
-    'mnist_autoencoder': ('mnist_autoencoder', {}),
-    'mnist_autoencoder_8d': ('mnist_autoencoder', {'latent_size': 8}),
-    'mnist_aae_8d': ('mnist_aae', {'latent_size': 8, 'prior.std': 5.0}),
-    'mnist_gan': ('mnist_gan', {}),
-    'mnist_label_regularized': ('mnist_label_regularized', {}),
-    'mnist_supervised': ('mnist_supervised', {}),
-    'mnist_clustering_30': ('mnist_clustering', {}),
-    'mnist_clustering_16': ('mnist_clustering', {'num_clusters': 16}),
-    'mnist_dimensionality_reduction': ('mnist_dimensionality_reduction', {}),
-    'mnist_dimensionality_reduction_clustering': (
-        'mnist_dimensionality_reduction_clustering', {}
-    ),
-    'svhn_subset_classifier': ('svhn_classifier', SUBSET),
-    'svhn_subset_semi_supervised': ('svhn_semi_supervised', SUBSET),
-    'svhn_subset_supervised': ('svhn_supervised', SUBSET),
+  'digits_100': ('digits_semi_supervised', {}),
+  'mnist_100': ('mnist_semi_supervised', {'num_seeds': 3}),
+  'mnist_aae_gaussian': ('mnist_aae', {}),
+  'mnist_aae_gaussian_mixture': (
+    'mnist_aae',
+    {'prior.name': 'gaussian_mixture'},
+  ),
+  'mnist_vae_gaussian': ('mnist_vae', {}),
+  'mnist_vae_gaussian_mixture': (
+    'mnist_vae',
+    {'prior.name': 'gaussian_mixture'},
+  ),
+  'mnist_autoencoder': ('mnist_autoencoder', {}),
+  'mnist_autoencoder_8d': ('mnist_autoencoder', {'latent_size': 8}),
+  'mnist_aae_8d': ('mnist_aae', {'latent_size': 8, 'prior.std': 5.0}),
+  'mnist_gan': ('mnist_gan', {}),
+  'mnist_label_regularized': ('mnist_label_regularized', {}),
+  'mnist_supervised': ('mnist_supervised', {}),
+  'mnist_clustering_30': ('mnist_clustering', {}),
+  'mnist_clustering_16': ('mnist_clustering', {'num_clusters': 16}),
+  'mnist_dimensionality_reduction': ('mnist_dimensionality_reduction', {}),
+  'mnist_dimensionality_reduction_clustering': (
+    'mnist_dimensionality_reduction_clustering',
+    {},
+  ),
+  'svhn_subset_classifier': ('svhn_classifier', SUBSET),
+  'svhn_subset_semi_supervised': ('svhn_semi_supervised', SUBSET),
+  'svhn_subset_supervised': ('svhn_supervised', SUBSET),
 }
 """The configuration and the overridden keys of each number."""
 
 
 def train_command(
-    config: pathlib.Path, workdir: pathlib.Path, overrides: Mapping[str, Any]
+  config: pathlib.Path, workdir: pathlib.Path, overrides: Mapping[str, Any]
 ) -> list[str]:
   """What Python is to run, in `ROOT`, for a training.
 
@@ -60,10 +63,10 @@ def train_command(
     overrides: keys of the configuration.
   """
   return [
-      'train.py',
-      f'--config={config}',
-      f'--workdir={workdir}',
-      *(f'--config.{key}={value}' for key, value in overrides.items()),
+    'train.py',
+    f'--config={config}',
+    f'--workdir={workdir}',
+    *(f'--config.{key}={value}' for key, value in overrides.items()),
   ]
 
 

@@ -51,13 +51,13 @@ except ImportError:
   torch = None
 
 _REPETITIONS = flags.DEFINE_integer(
-    'repetitions', 15, 'Calls of each program.', lower_bound=1
+  'repetitions', 15, 'Calls of each program.', lower_bound=1
 )
 _STEPS = flags.DEFINE_integer('steps', 50, 'Steps in a call.', lower_bound=1)
 _OUTPUT = flags.DEFINE_string(
-    'output',
-    str(_ROOT / 'benchmarks/results/step_time.json'),
-    'Where the result goes.',
+  'output',
+  str(_ROOT / 'benchmarks/results/step_time.json'),
+  'Where the result goes.',
 )
 
 RANDOM_IMAGES = "random images of MNIST's shape, as MNIST was not found"
@@ -77,7 +77,7 @@ def build_experiment() -> tuple[experiment.Experiment, str]:
   """
   if jax.local_device_count() != 1:
     raise ValueError(
-        f'JAX sees {jax.local_device_count()} devices; expected one.'
+      f'JAX sees {jax.local_device_count()} devices; expected one.'
     )
   config = mnist_semi_supervised.get_config()
   config.batch_size = 100
@@ -157,14 +157,14 @@ class Products:
   def init(self) -> dict[str, Any]:
     """Operands by shape, and the element that the next product waits for."""
     avals = {
-        v.aval.str_short(): v.aval
-        for equation in self._products
-        for v in equation.invars
+      v.aval.str_short(): v.aval
+      for equation in self._products
+      for v in equation.invars
     }
     keys = jax.random.split(jax.random.key(0), len(avals))
     operands = {
-        name: 0.01 * jax.random.normal(key, aval.shape, aval.dtype)
-        for key, (name, aval) in zip(keys, avals.items(), strict=True)
+      name: 0.01 * jax.random.normal(key, aval.shape, aval.dtype)
+      for key, (name, aval) in zip(keys, avals.items(), strict=True)
     }
     return {'operands': operands, 'element': jnp.float32(0)}
 
@@ -176,7 +176,7 @@ class Products:
       first = (0,) * operands[left].ndim
       operands[left] = operands[left].at[first].set(element)
       product = equation.primitive.bind(
-          operands[left], operands[right], **equation.params
+        operands[left], operands[right], **equation.params
       )
       # Or the compiler might compute no more than the element.
       element = lax.optimization_barrier(product)[(0,) * product.ndim]
@@ -198,9 +198,9 @@ class Updates:
     """Parameters, states of the optimizers, and rates, at the start."""
     state = _alone(self._built.init())
     return {
-        'params': state.params,
-        'opt_state': state.opt_state,
-        'hyperparams': state.hyperparams,
+      'params': state.params,
+      'opt_state': state.opt_state,
+      'hyperparams': state.hyperparams,
     }
 
   def directions(self) -> dict[str, Any]:
@@ -208,17 +208,17 @@ class Updates:
     return _alone(self._built.init()).params
 
   def step(
-      self, carry: dict[str, Any], directions: dict[str, Any], scalar: jax.Array
+    self, carry: dict[str, Any], directions: dict[str, Any], scalar: jax.Array
   ) -> dict[str, Any]:
     """Updates what each phase trains, as `train_step.apply_phase` does."""
     params, opt_state = dict(carry['params']), dict(carry['opt_state'])
     for phase in self._built.objective.phases:
       trained = {name: params[name] for name in phase.trains}
       gradients = jax.tree.map(
-          lambda x: scalar * x, {name: directions[name] for name in trained}
+        lambda x: scalar * x, {name: directions[name] for name in trained}
       )
       updates, opt_state[phase.name] = phase.optimizer.update(
-          gradients, opt_state[phase.name], trained
+        gradients, opt_state[phase.name], trained
       )
       rate = carry['hyperparams'][phase.name]['learning_rate']
       updates = jax.tree.map(lambda x, rate=rate: rate * x, updates)
@@ -248,10 +248,10 @@ def make_limit(products: Products, updates: Updates) -> Program:
   def step(carry, directions):
     computed = products.step(carry['products'])
     return {
-        'products': computed,
-        'updates': updates.step(
-            carry['updates'], directions, computed['element']
-        ),
+      'products': computed,
+      'updates': updates.step(
+        carry['updates'], directions, computed['element']
+      ),
     }
 
   carry = {'products': products.init(), 'updates': updates.init()}
@@ -261,10 +261,10 @@ def make_limit(products: Products, updates: Updates) -> Program:
 def _looped(step, carry, constants) -> Program:
   """A loop on the device, whose carry is donated, as of the one that trains."""
   loop = jax.jit(
-      lambda carry, constants, num_steps: lax.fori_loop(
-          0, num_steps, lambda _, carry: step(carry, constants), carry
-      ),
-      donate_argnums=0,
+    lambda carry, constants, num_steps: lax.fori_loop(
+      0, num_steps, lambda _, carry: step(carry, constants), carry
+    ),
+    donate_argnums=0,
   )
   held = {'carry': carry}
 
@@ -295,8 +295,8 @@ class Peer:
     self._build_optimizers(built.total_steps)
     norms = self._encoder['norms']
     self._newest = [
-        *(x for net in self._networks for x in net.parameters()),
-        *(x for norm in norms for x in (norm.running_mean, norm.running_var)),
+      *(x for net in self._networks for x in net.parameters()),
+      *(x for norm in norms for x in (norm.running_mean, norm.running_var)),
     ]
     self._averages = [x.detach().clone() for x in self._newest]
     self._totals, self._step = {}, 0
@@ -311,37 +311,41 @@ class Peer:
     hidden = config.encoder.hidden
     linear, modules = torch.nn.Linear, torch.nn.ModuleList
     sizes = {'y': num_classes, 'z': config.latent_size}
-    self._encoder = torch.nn.ModuleDict({
+    self._encoder = torch.nn.ModuleDict(
+      {
         'dense': modules(
-            linear(n, m, bias=False)
-            for n, m in zip((pixels, *hidden), hidden, strict=False)
+          linear(n, m, bias=False)
+          for n, m in zip((pixels, *hidden), hidden, strict=False)
         ),
         'norms': modules(
-            torch.nn.BatchNorm1d(m, momentum=0.01) for m in hidden
+          torch.nn.BatchNorm1d(m, momentum=0.01) for m in hidden
         ),
         'heads': torch.nn.ModuleDict(
-            {part: linear(hidden[-1], size) for part, size in sizes.items()}
+          {part: linear(hidden[-1], size) for part, size in sizes.items()}
         ),
-    })
-    self._decoder = torch.nn.Sequential(
-        *_perceptron(sum(sizes.values()), config.decoder.hidden, pixels),
-        torch.nn.Sigmoid(),
+      }
     )
-    self._discriminators = torch.nn.ModuleDict({
+    self._decoder = torch.nn.Sequential(
+      *_perceptron(sum(sizes.values()), config.decoder.hidden, pixels),
+      torch.nn.Sigmoid(),
+    )
+    self._discriminators = torch.nn.ModuleDict(
+      {
         part: torch.nn.Sequential(
-            *_perceptron(size, config.discriminator.hidden, 1)
+          *_perceptron(size, config.discriminator.hidden, 1)
         )
         for part, size in sizes.items()
-    })
+      }
+    )
     self._networks = (self._encoder, self._decoder, self._discriminators)
 
   def _build_optimizers(self, total_steps):
     encoder, decoder, discriminators = self._networks
     self._trained = {
-        'reconstruction': (encoder, decoder),
-        'discriminator': (discriminators,),
-        'generator': (encoder,),
-        'classification': (encoder,),
+      'reconstruction': (encoder, decoder),
+      'discriminator': (discriminators,),
+      'generator': (encoder,),
+      'classification': (encoder,),
     }
     first = int(0.5 * total_steps)
     decay = lambda step: min(1.0, (total_steps - step) / (total_steps - first))
@@ -349,14 +353,14 @@ class Peer:
     for phase, trained in self._trained.items():
       options = self._config.optimizer[phase]
       optimizer = torch.optim.Adam(
-          [x for net in trained for x in net.parameters()],
-          options.learning_rate,
-          (options.b1 or 0.9, 0.999),
-          fused=True,
+        [x for net in trained for x in net.parameters()],
+        options.learning_rate,
+        (options.b1 or 0.9, 0.999),
+        fused=True,
       )
       self._optimizers[phase] = optimizer
       self._schedules[phase] = torch.optim.lr_scheduler.LambdaLR(
-          optimizer, decay
+        optimizer, decay
       )
 
   def _make_step(self):
@@ -365,11 +369,9 @@ class Peer:
     self._run_phase('discriminator', self._discriminate, image)
     self._run_phase('generator', self._generate, image)
     self._run_phase(
-        'classification', self._classify, image, labelled_image, label
+      'classification', self._classify, image, labelled_image, label
     )
-    decay = min(
-        self._config.ema_decay, (2 + self._step) / (11 + self._step)
-    )
+    decay = min(self._config.ema_decay, (2 + self._step) / (11 + self._step))
     with torch.no_grad():
       torch._foreach_lerp_(self._averages, self._newest, 1 - decay)
     self._step += 1
@@ -385,9 +387,9 @@ class Peer:
     labelled = self._labelled[position]
     scale = lambda image: image.float().div_(255)
     return (
-        scale(self._image[index]),
-        scale(self._image[labelled]),
-        self._label[labelled],
+      scale(self._image[index]),
+      scale(self._image[labelled]),
+      self._label[labelled],
     )
 
   def _run_phase(self, phase, loss_fn, *batch):
@@ -406,12 +408,16 @@ class Peer:
     options = self._config.encoder
     x = torch.add(image, torch.randn_like(image), alpha=options.input_noise)
     for dense, norm in zip(
-        self._encoder['dense'], self._encoder['norms'], strict=True
+      self._encoder['dense'], self._encoder['norms'], strict=True
     ):
       stats = (norm.running_mean, norm.running_var)
       x = torch.nn.functional.batch_norm(
-          dense(x), *(stats if update_stats else (None, None)), norm.weight,
-          norm.bias, training=True, momentum=norm.momentum,
+        dense(x),
+        *(stats if update_stats else (None, None)),
+        norm.weight,
+        norm.bias,
+        training=True,
+        momentum=norm.momentum,
       )
       x = torch.add(x, torch.randn_like(x), alpha=options.noise).relu_()
     return {part: self._encoder['heads'][part](x) for part in parts}
@@ -431,8 +437,8 @@ class Peer:
     size, num_classes = codes['y'].shape
     label = torch.randint(num_classes, (size,))
     prior = {
-        'y': torch.nn.functional.one_hot(label, num_classes).float(),
-        'z': torch.randn_like(codes['z']),
+      'y': torch.nn.functional.one_hot(label, num_classes).float(),
+      'z': torch.randn_like(codes['z']),
     }
     loss, metrics = 0.0, {}
     for part, discriminator in self._discriminators.items():
@@ -471,12 +477,12 @@ def _perceptron(size, hidden, outputs):
 
 def _cross_entropy(logit, target):
   return torch.nn.functional.binary_cross_entropy_with_logits(
-      logit, torch.full_like(logit, target)
+    logit, torch.full_like(logit, target)
   )
 
 
 def measure(
-    programs: Mapping[str, Program], repetitions: int, num_steps: int
+  programs: Mapping[str, Program], repetitions: int, num_steps: int
 ) -> dict[str, list[float]]:
   """Times calls of the programs in turn, after a call of each to warm up.
 
@@ -506,11 +512,11 @@ def make_programs(built: experiment.Experiment) -> dict[str, Program]:
   products, updates = Products(equations), Updates(built)
   twice = [equation for equation in equations for _ in range(2)]
   programs = {
-      'ours': make_ours(built),
-      'limit': make_limit(products, updates),
-      'products': make_products(products),
-      'products_twice': make_products(Products(twice)),
-      'updates': make_updates(updates),
+    'ours': make_ours(built),
+    'limit': make_limit(products, updates),
+    'products': make_products(products),
+    'products_twice': make_products(Products(twice)),
+    'updates': make_updates(updates),
   }
   if missing_peer() is None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -532,21 +538,21 @@ def summarize(times: Mapping[str, Sequence[float]]) -> dict[str, Any]:
   median = {name: statistics.median(values) for name, values in times.items()}
   peer = median.get('peer')
   return {
-      'milliseconds_per_step': {
-          name: {
-              'median': median[name],
-              'minimum': min(values),
-              'maximum': max(values),
-          }
-          for name, values in times.items()
-      },
-      'ratios': {
-          'ours_to_limit': median['ours'] / median['limit'],
-          'peer_to_ours': peer and peer / median['ours'],
-          'products_twice_to_products': (
-              median['products_twice'] / median['products']
-          ),
-      },
+    'milliseconds_per_step': {
+      name: {
+        'median': median[name],
+        'minimum': min(values),
+        'maximum': max(values),
+      }
+      for name, values in times.items()
+    },
+    'ratios': {
+      'ours_to_limit': median['ours'] / median['limit'],
+      'peer_to_ours': peer and peer / median['ours'],
+      'products_twice_to_products': (
+        median['products_twice'] / median['products']
+      ),
+    },
   }
 
 
@@ -561,15 +567,15 @@ def main(argv: Sequence[str]) -> None:
   if torch is not None:
     provenance['versions']['torch'] = torch.__version__
   result = {
-      **summarize(times),
-      'peer_missing': missing_peer(),
-      'dataset': dataset,
-      'repetitions': _REPETITIONS.value,
-      'steps_per_repetition': _STEPS.value,
-      'time': datetime.datetime.now(datetime.UTC).isoformat('T', 'seconds'),
-      'load_average_at_start': load,
-      **provenance,
-      'config': json.loads(built.config.to_json()),
+    **summarize(times),
+    'peer_missing': missing_peer(),
+    'dataset': dataset,
+    'repetitions': _REPETITIONS.value,
+    'steps_per_repetition': _STEPS.value,
+    'time': datetime.datetime.now(datetime.UTC).isoformat('T', 'seconds'),
+    'load_average_at_start': load,
+    **provenance,
+    'config': json.loads(built.config.to_json()),
   }
   output = epath.Path(_OUTPUT.value)
   output.parent.mkdir(parents=True, exist_ok=True)

@@ -7,11 +7,11 @@ from ml_collections.config_dict import placeholder
 def phase(name='adam', learning_rate=1e-3, **options):
   """How a phase is optimized; what is None is left to the optimizer."""
   keys = {
-      'b1': placeholder(float),
-      'b2': placeholder(float),
-      'eps': placeholder(float),
-      'momentum': placeholder(float),
-      'nesterov': placeholder(bool),
+    'b1': placeholder(float),
+    'b2': placeholder(float),
+    'eps': placeholder(float),
+    'momentum': placeholder(float),
+    'nesterov': placeholder(bool),
   }
   return {'name': name, 'learning_rate': learning_rate, **keys, **options}
 
@@ -19,15 +19,15 @@ def phase(name='adam', learning_rate=1e-3, **options):
 def perceptron(**options):
   """Fully connected hidden layers, unless `convolutional` changes them."""
   return {
-      # perceptron, or convolutional: `channels`, then `hidden` in an encoder,
-      # the other way round in a decoder.
-      'network': 'perceptron',
-      'channels': placeholder(tuple),
-      'hidden': (1000, 1000),
-      'activation': 'relu',
-      'initializer': 'he',
-      'noise': 0.0,
-      **options,
+    # perceptron, or convolutional: `channels`, then `hidden` in an encoder,
+    # the other way round in a decoder.
+    'network': 'perceptron',
+    'channels': placeholder(tuple),
+    'hidden': (1000, 1000),
+    'activation': 'relu',
+    'initializer': 'he',
+    'noise': 0.0,
+    **options,
   }
 
 
@@ -35,10 +35,10 @@ def convolutional(config, channels, hidden):
   """Makes encoder and decoder convolutional, with batch normalization."""
   for network in (config.encoder, config.decoder):
     network.update(
-        network='convolutional',
-        channels=channels,
-        hidden=hidden,
-        batch_norm=True,
+      network='convolutional',
+      channels=channels,
+      hidden=hidden,
+      batch_norm=True,
     )
 
 
@@ -56,11 +56,11 @@ def phases(config, *names, **learning_rates):
   """
   rates = {'discriminator': 1e-4, **learning_rates}
   config.optimizer = {
-      name: phase(
-          learning_rate=rates.get(name, 1e-3),
-          **({'b1': 0.5} if name in ('discriminator', 'generator') else {}),
-      )
-      for name in names
+    name: phase(
+      learning_rate=rates.get(name, 1e-3),
+      **({'b1': 0.5} if name in ('discriminator', 'generator') else {}),
+    )
+    for name in names
   }
 
 
@@ -79,9 +79,9 @@ def paper(config, hidden=(1000, 1000), input_dropout=0.0, epochs=5000):
   for phase_name in config.optimizer:
     is_adversary = phase_name in ('discriminator', 'generator')
     config.optimizer[phase_name] = phase(
-        'sgd',
-        rates.get(phase_name, 0.1),
-        momentum=0.1 if is_adversary else 0.9,
+      'sgd',
+      rates.get(phase_name, 0.1),
+      momentum=0.1 if is_adversary else 0.9,
     )
   for network in (config.encoder, config.decoder, config.discriminator):
     network.hidden = hidden
@@ -100,35 +100,36 @@ def paper(config, hidden=(1000, 1000), input_dropout=0.0, epochs=5000):
 
 def get_config():
   """An autoencoder on digits."""
-  return ml_collections.ConfigDict({
+  return ml_collections.ConfigDict(
+    {
       # The system, a key of aae_jax.objectives.OBJECTIVES.
       'objective': 'autoencoder',
       'dataset': {
-          # digits, mnist, svhn_cropped, another tfds name, or a path.
-          'name': 'digits',
-          # Where prepared data goes.
-          'data_dir': '~/.cache/aae_jax/datasets',
-          # Where downloaded files lie; otherwise $AAE_DATA_DIR/NAME.
-          'manual_dir': placeholder(str),
-          # Training images kept back, and evaluated while training.
-          'num_validation': 0,
-          # Whether to accept files other than the published ones.
-          'allow_unverified': False,
+        # digits, mnist, svhn_cropped, another tfds name, or a path.
+        'name': 'digits',
+        # Where prepared data goes.
+        'data_dir': '~/.cache/aae_jax/datasets',
+        # Where downloaded files lie; otherwise $AAE_DATA_DIR/NAME.
+        'manual_dir': placeholder(str),
+        # Training images kept back, and evaluated while training.
+        'num_validation': 0,
+        # Whether to accept files other than the published ones.
+        'allow_unverified': False,
       },
       'latent_size': 2,
       'posterior': {'name': 'deterministic', 'noise_size': placeholder(int)},
       'prior': {
-          'name': 'gaussian',
-          'std': placeholder(float),
-          'num_modes': placeholder(int),
-          'radius': placeholder(float),
-          'radial_std': placeholder(float),
-          'tangential_std': placeholder(float),
-          'turns': placeholder(float),
-          'noise_std': placeholder(float),
+        'name': 'gaussian',
+        'std': placeholder(float),
+        'num_modes': placeholder(int),
+        'radius': placeholder(float),
+        'radial_std': placeholder(float),
+        'tangential_std': placeholder(float),
+        'turns': placeholder(float),
+        'noise_std': placeholder(float),
       },
       'encoder': perceptron(
-          batch_norm=False, input_noise=0.0, input_dropout=0.0
+        batch_norm=False, input_noise=0.0, input_dropout=0.0
       ),
       'decoder': perceptron(batch_norm=False, output='sigmoid'),
       # An adversary that normalizes its batches sticks at 50 %, so none does.
@@ -137,19 +138,19 @@ def get_config():
       # None is left to the phase.
       'optimizer': {'reconstruction': phase()},
       'weights': {
-          'elbo': {'divergence_weight': placeholder(float)},
-          'generator': {
-              'image_weight': placeholder(float),
-              'y_weight': placeholder(float),
-              'z_weight': placeholder(float),
-          },
-          'separation': {'threshold': placeholder(float)},
+        'elbo': {'divergence_weight': placeholder(float)},
+        'generator': {
+          'image_weight': placeholder(float),
+          'y_weight': placeholder(float),
+          'z_weight': placeholder(float),
+        },
+        'separation': {'threshold': placeholder(float)},
       },
       'schedule': {
-          'name': 'constant',
-          'begin': placeholder(float),
-          'epochs': placeholder(tuple),
-          'factor': placeholder(float),
+        'name': 'constant',
+        'begin': placeholder(float),
+        'epochs': placeholder(tuple),
+        'factor': placeholder(float),
       },
       # Decay of the averages that are evaluated; 0 for none.
       'ema_decay': 0.0,
@@ -166,4 +167,5 @@ def get_config():
       'evaluate_every_epochs': 10,
       'checkpoint_every_seconds': 60.0,
       'checkpoints_to_keep': 2,
-  })
+    }
+  )

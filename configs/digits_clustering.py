@@ -17,11 +17,11 @@ def get_config():
   # What keeps the adversary of y from being sure keeps clusters from dying.
   config.discriminator.noise = 0.5
   default.phases(
-      config,
-      'reconstruction',
-      'discriminator',
-      'generator',
-      discriminator=5e-4,
+    config,
+    'reconstruction',
+    'discriminator',
+    'generator',
+    discriminator=5e-4,
   )
   config.weights.generator.y_weight = 3.0
   config.schedule.name = 'linear'

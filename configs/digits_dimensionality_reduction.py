@@ -14,12 +14,12 @@ def get_config():
   config.encoder.input_noise = 0.3
   config.encoder.noise = 0.3
   default.phases(
-      config,
-      'reconstruction',
-      'discriminator',
-      'generator',
-      'classification',
-      'separation',
+    config,
+    'reconstruction',
+    'discriminator',
+    'generator',
+    'classification',
+    'separation',
   )
   config.weights.generator.y_weight = 3.0
   config.weights.separation.threshold = 4.0

@@ -11,7 +11,7 @@ def get_config():
   default.hidden(config, 256, 256)
   config.discriminator.activation = 'leaky_relu'
   default.phases(
-      config, 'discriminator', 'generator', discriminator=2e-4, generator=2e-4
+    config, 'discriminator', 'generator', discriminator=2e-4, generator=2e-4
   )
   config.epochs = 300
   return config

@@ -27,11 +27,11 @@ def get_config(variant='fast'):
   # What keeps the adversary of y from being sure keeps clusters from dying.
   config.discriminator.noise = 0.5
   default.phases(
-      config,
-      'reconstruction',
-      'discriminator',
-      'generator',
-      discriminator=5e-4,
+    config,
+    'reconstruction',
+    'discriminator',
+    'generator',
+    discriminator=5e-4,
   )
   config.weights.generator.y_weight = 3.0
   config.schedule.name = 'linear'
@@ -39,5 +39,5 @@ def get_config(variant='fast'):
   config.batch_size = 200
   config.epochs = 100
   return default.variant(
-      config, variant, hidden=(3000, 3000), input_dropout=0.2, epochs=1500
+    config, variant, hidden=(3000, 3000), input_dropout=0.2, epochs=1500
   )

@@ -25,13 +25,13 @@ def get_config(variant='fast'):
   # What keeps the adversary of y from being sure keeps clusters from dying.
   config.discriminator.noise = 0.5
   default.phases(
-      config,
-      'reconstruction',
-      'discriminator',
-      'generator',
-      'separation',
-      discriminator=5e-4,
-      separation=1e-2,
+    config,
+    'reconstruction',
+    'discriminator',
+    'generator',
+    'separation',
+    discriminator=5e-4,
+    separation=1e-2,
   )
   config.weights.generator.y_weight = 3.0
   config.weights.separation.threshold = 4.0

@@ -18,7 +18,7 @@ def get_config():
   default.hidden(config, 400, 400)
   config.discriminator.activation = 'leaky_relu'
   default.phases(
-      config, 'discriminator', 'generator', discriminator=2e-4, generator=2e-4
+    config, 'discriminator', 'generator', discriminator=2e-4, generator=2e-4
   )
   config.batch_size = 200
   config.epochs = 30

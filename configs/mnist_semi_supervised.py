@@ -25,7 +25,7 @@ def get_config(variant='fast'):
   config.encoder.input_noise = 0.3
   config.encoder.noise = 0.3
   default.phases(
-      config, 'reconstruction', 'discriminator', 'generator', 'classification'
+    config, 'reconstruction', 'discriminator', 'generator', 'classification'
   )
   config.weights.generator.y_weight = 3.0
   config.schedule.name = 'linear'

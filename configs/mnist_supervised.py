@@ -28,11 +28,11 @@ def get_config(variant='fast'):
   # without noise can win, and then the style says nothing.
   config.discriminator.noise = 0.3
   default.phases(
-      config,
-      'reconstruction',
-      'discriminator',
-      'generator',
-      discriminator=5e-4,
+    config,
+    'reconstruction',
+    'discriminator',
+    'generator',
+    discriminator=5e-4,
   )
   config.batch_size = 200
   config.epochs = 20

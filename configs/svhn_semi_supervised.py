@@ -30,13 +30,13 @@ def get_config():
   config.encoder.input_dropout = 0.2
   config.encoder.noise = 0.3
   default.phases(
-      config,
-      'reconstruction',
-      'discriminator',
-      'generator',
-      'classification',
-      reconstruction=3e-4,
-      generator=1e-4,
+    config,
+    'reconstruction',
+    'discriminator',
+    'generator',
+    'classification',
+    reconstruction=3e-4,
+    generator=1e-4,
   )
   config.schedule.name = 'linear'
   config.ema_decay = 0.999

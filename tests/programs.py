@@ -69,7 +69,7 @@ def start(folder: pathlib.Path, home: pathlib.Path, *arguments) -> Program:
 
 
 def call(
-    folder: pathlib.Path, home: pathlib.Path, function: str, *arguments
+  folder: pathlib.Path, home: pathlib.Path, function: str, *arguments
 ) -> Program:
   """Starts a process that parses flags and prints what a function returns."""
   return _start(_call, folder, home, (function, *arguments))
@@ -80,7 +80,7 @@ def _start(target, folder, home, arguments):
   context.set_forkserver_preload(kill_and_resume.PRELOAD)
   folder.mkdir(parents=True, exist_ok=True)
   process = context.Process(
-      target=target, args=(str(folder), str(home), arguments)
+    target=target, args=(str(folder), str(home), arguments)
   )
   program = Program(process, folder)
   for name in ('out', 'err'):

@@ -22,10 +22,10 @@ IMAGE_SHAPE = (4, 4, 1)
 NUM_CLASSES = 3
 
 NOISY = {
-    'encoder.batch_norm': True,
-    'encoder.input_noise': 0.3,
-    'decoder.batch_norm': True,
-    'decoder.noise': 0.3,
+  'encoder.batch_norm': True,
+  'encoder.input_noise': 0.3,
+  'decoder.batch_norm': True,
+  'decoder.noise': 0.3,
 }
 """Whatever could make a run depend on the number of devices."""
 
@@ -40,8 +40,11 @@ def make_split(num_images: int, seed: int) -> Split:
 
 
 DATASET = Dataset(
-    'random', make_split(44, 0), make_split(0, 1), make_split(13, 2),
-    NUM_CLASSES,
+  'random',
+  make_split(44, 0),
+  make_split(0, 1),
+  make_split(13, 2),
+  NUM_CLASSES,
 )
 
 
@@ -57,11 +60,11 @@ class System:
   def init(self) -> TrainState:
     """A copy of the initial state, which a call may take."""
     return jax.tree.map(
-        lambda x: jax.device_put(x, x.sharding, may_alias=False), self.initial
+      lambda x: jax.device_put(x, x.sharding, may_alias=False), self.initial
     )
 
   def train(
-      self, *calls: int, state: TrainState | None = None
+    self, *calls: int, state: TrainState | None = None
   ) -> tuple[TrainState, Any, Any]:
     """Makes calls of so many steps; the metrics are those of the last."""
     state = self.init() if state is None else state
@@ -93,7 +96,7 @@ def make_config(name: str, **changes) -> ml_collections.ConfigDict:
     config.labelled_batch_size = 8
   options = changes.pop('optimizer', {})
   config.optimizer = {
-      phase.name: default.phase(**dict(options)) for phase in objective.phases
+    phase.name: default.phase(**dict(options)) for phase in objective.phases
   }
   config.update_from_flattened_dict(changes)
   return config
@@ -102,22 +105,20 @@ def make_config(name: str, **changes) -> ml_collections.ConfigDict:
 def build(name: str, num_devices: int = 1, **changes) -> experiment.Experiment:
   """What `experiment.build` makes of `make_config`, on so many devices."""
   config = make_config(name, **changes)
-  with mock.patch.object(
-      experiment.datasets, 'load', return_value=DATASET
-  ):
+  with mock.patch.object(experiment.datasets, 'load', return_value=DATASET):
     built = experiment.build(config)
   return dataclasses.replace(
-      built,
-      devices=tuple(jax.local_devices()[:num_devices]),
-      feed=dataclasses.replace(built.feed, num_devices=num_devices),
+    built,
+    devices=tuple(jax.local_devices()[:num_devices]),
+    feed=dataclasses.replace(built.feed, num_devices=num_devices),
   )
 
 
 def system(name: str, num_devices: int = 1, **changes) -> System:
   """A system that trains; the same arguments give the same compiled one."""
   frozen = {
-      key: tuple(value.items()) if isinstance(value, dict) else value
-      for key, value in changes.items()
+    key: tuple(value.items()) if isinstance(value, dict) else value
+    for key, value in changes.items()
   }
   return _system(name, num_devices, **frozen)
 
@@ -141,32 +142,30 @@ def plain(tree: Any) -> Any:
 def random_state(objective: objectives.Objective) -> TrainState:
   """A state of the right structure, which takes no compilation."""
   state = jax.eval_shape(
-      lambda: train_state.create(
-          objective, jax.random.key(0), make_batch(), average=False
-      )
+    lambda: train_state.create(
+      objective, jax.random.key(0), make_batch(), average=False
+    )
   )
   generator = np.random.default_rng(0)
   normal = lambda x: jnp.asarray(generator.normal(0, 0.3, x.shape), x.dtype)
   zeros = lambda x: jnp.zeros(x.shape, x.dtype)
   return state.replace(
-      step=jnp.int32(3),
-      params=jax.tree.map(normal, state.params),
-      # Variances among them.
-      batch_stats=jax.tree.map(lambda x: abs(normal(x)), state.batch_stats),
-      opt_state=jax.tree.map(zeros, state.opt_state),
-      hyperparams={
-          phase.name: {k: jnp.float32(v) for k, v in phase.hyperparams.items()}
-          for phase in objective.phases
-      },
-      rng=jax.random.key(0),
+    step=jnp.int32(3),
+    params=jax.tree.map(normal, state.params),
+    # Variances among them.
+    batch_stats=jax.tree.map(lambda x: abs(normal(x)), state.batch_stats),
+    opt_state=jax.tree.map(zeros, state.opt_state),
+    hyperparams={
+      phase.name: {k: jnp.float32(v) for k, v in phase.hyperparams.items()}
+      for phase in objective.phases
+    },
+    rng=jax.random.key(0),
   )
 
 
 def split(tree: Any, num_devices: int) -> Any:
   """The shares of the devices, [B, ...] to [D, B / D, ...]."""
-  return jax.tree.map(
-      lambda x: x.reshape(num_devices, -1, *x.shape[1:]), tree
-  )
+  return jax.tree.map(lambda x: x.reshape(num_devices, -1, *x.shape[1:]), tree)
 
 
 @functools.cache
@@ -179,20 +178,22 @@ def losses(name: str) -> Any:
 
   def of_device(state, batch, rngs):
     apply, _ = train_step.bind(
-        objective.networks, state.params, state.batch_stats, train=True
+      objective.networks, state.params, state.batch_stats, train=True
     )
     found = {
-        phase.name: phase.loss_fn(
-            apply, batch, rngs,
-            {'step': state.step, **state.hyperparams[phase.name]},
-        )[0]
-        for phase in objective.phases
+      phase.name: phase.loss_fn(
+        apply,
+        batch,
+        rngs,
+        {'step': state.step, **state.hyperparams[phase.name]},
+      )[0]
+      for phase in objective.phases
     }
     return jax.lax.pmean(found, AXIS)
 
   mapped = jax.jit(jax.vmap(of_device, (None, 0, 0), 0, axis_name=AXIS))
   return lambda state, batch, rngs: jax.tree.map(
-      lambda x: x[0], mapped(state, split(batch, 4), split(rngs, 4))
+    lambda x: x[0], mapped(state, split(batch, 4), split(rngs, 4))
   )
 
 
@@ -235,7 +236,7 @@ def updates(name: str) -> list[Update]:
     results = []
     for phase in objective.phases:
       state, metrics = train_step.apply_phase(
-          objective.networks, spied(phase), state, make_batch(), RNGS
+        objective.networks, spied(phase), state, make_batch(), RNGS
       )
       results.append((state, metrics))
     return results
@@ -254,11 +255,11 @@ def make_batch() -> dict[str, jax.Array]:
   """Eight images, the first three labelled, and as many labelled images."""
   image, label = DATASET.train
   return {
-      'image': jnp.asarray(image[:8] / 255, jnp.float32),
-      'label': jnp.asarray(label[:8]),
-      'is_labelled': jnp.arange(8) < 3,
-      'labelled_image': jnp.asarray(image[8:16] / 255, jnp.float32),
-      'labelled_label': jnp.asarray(label[8:16]),
+    'image': jnp.asarray(image[:8] / 255, jnp.float32),
+    'label': jnp.asarray(label[:8]),
+    'is_labelled': jnp.arange(8) < 3,
+    'labelled_image': jnp.asarray(image[8:16] / 255, jnp.float32),
+    'labelled_label': jnp.asarray(label[8:16]),
   }
 
 

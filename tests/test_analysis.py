@@ -47,13 +47,15 @@ def test_energy_distance_of_normals_with_different_means():
 
 
 def test_clusters_are_named_after_the_surest_image():
-  probabilities = np.array([
+  probabilities = np.array(
+    [
       [0.6, 0.3, 0.1],
       [0.7, 0.1, 0.2],
       [0.1, 0.8, 0.1],
       # No image is in cluster 2; this one comes nearest.
       [0.5, 0.1, 0.4],
-  ])
+    ]
+  )
   names = analysis.name_clusters(probabilities, np.array([5, 6, 7, 8]))
   assert names.tolist() == [6, 7, 8]
 
@@ -72,8 +74,8 @@ def test_accuracy_is_that_of_the_best_naming(num_clusters, num_labels):
   # Names beyond the labels are those of clusters that are left over.
   size = max(num_clusters, num_labels)
   wanted = max(
-      np.mean(np.array(names)[cluster] == label)
-      for names in itertools.permutations(range(size))
+    np.mean(np.array(names)[cluster] == label)
+    for names in itertools.permutations(range(size))
   )
   found = analysis.clustering_accuracy(cluster, label)
   np.testing.assert_allclose(found, 100 * wanted)
@@ -89,7 +91,7 @@ def test_a_classifier_is_fitted_to_one_split_and_tested_on_the_other():
   train = Split(code, np.array([0, 0, 1, 1]))
   test = Split(code, np.array([0, 1, 1, 1]))
   find = lambda *splits: analysis.classification_error(
-      LogisticRegression(C=100), *splits
+    LogisticRegression(C=100), *splits
   )
   assert find(train, train) == 0
   assert find(train, test) == 25
@@ -105,9 +107,7 @@ def test_a_probe_that_stops_early_does_not_warn():
 def windows(image, sample, bandwidth):
   """The log-density by SciPy, one pair at a time, [N]."""
   kernel = stats.norm(scale=bandwidth)
-  density = [
-      [np.prod(kernel.pdf(x - s)) for s in sample] for x in image
-  ]
+  density = [[np.prod(kernel.pdf(x - s)) for s in sample] for x in image]
   return np.log(np.mean(density, axis=1))
 
 
@@ -123,7 +123,7 @@ def test_parzen_density_is_the_mean_of_gaussians(block_size, monkeypatch):
 
 def test_parzen_density_far_from_all_samples_does_not_underflow():
   found = analysis.parzen_log_densities(
-      np.full((1, 784), 1.0), np.zeros((2, 784)), np.array([0.1])
+    np.full((1, 784), 1.0), np.zeros((2, 784)), np.array([0.1])
   )
   wanted = 784 * stats.norm(scale=0.1).logpdf(1.0)
   np.testing.assert_allclose(found, [[wanted]], rtol=1e-5)
@@ -132,7 +132,7 @@ def test_parzen_density_far_from_all_samples_does_not_underflow():
 def test_parzen_likelihood_of_a_normal_is_its_negative_entropy():
   sample, validation, test = np.split(0.2 * normal(6000, 2), [4000, 5000])
   mean, standard_error = analysis.parzen_log_likelihood(
-      sample, validation, test
+    sample, validation, test
   )
   entropy = 2 * stats.norm(scale=0.2).entropy()
   np.testing.assert_allclose(mean, -entropy, atol=3 * standard_error)
@@ -142,14 +142,14 @@ def test_the_bandwidth_is_chosen_on_validation_images():
   sample, validation = 0.1 * normal(2, 20, 2)
   test = 0.5 * normal(20, 2, seed=1)
   likelihood = [
-      np.mean(windows(validation, sample, bandwidth))
-      for bandwidth in analysis.BANDWIDTHS
+    np.mean(windows(validation, sample, bandwidth))
+    for bandwidth in analysis.BANDWIDTHS
   ]
   best = analysis.BANDWIDTHS[np.argmax(likelihood)]
   assert analysis.BANDWIDTHS[0] < best < analysis.BANDWIDTHS[-1]
   wanted = windows(test, sample, best)
   mean, standard_error = analysis.parzen_log_likelihood(
-      sample, validation, test
+    sample, validation, test
   )
   np.testing.assert_allclose(mean, wanted.mean(), rtol=1e-4)
   np.testing.assert_allclose(standard_error, stats.sem(wanted), rtol=1e-4)
@@ -163,13 +163,13 @@ def test_a_fitted_gaussian_has_the_moments_of_the_codes(shape):
   drawn = analysis.sample_fitted_gaussian(code, 100_000, generator)
   np.testing.assert_allclose(drawn.mean(axis=0), code.mean(axis=0), atol=0.05)
   np.testing.assert_allclose(
-      np.cov(drawn.T), np.cov(code.T, bias=True), rtol=0.05
+    np.cov(drawn.T), np.cov(code.T, bias=True), rtol=0.05
   )
 
 
 def test_a_gaussian_fits_codes_of_one_dimension():
   drawn = analysis.sample_fitted_gaussian(
-      np.array([[1.0], [3.0]]), 10_000, np.random.default_rng(0)
+    np.array([[1.0], [3.0]]), 10_000, np.random.default_rng(0)
   )
   assert drawn.shape == (10_000, 1)
   np.testing.assert_allclose([drawn.mean(), drawn.std()], [2, 1], atol=0.05)
@@ -201,28 +201,28 @@ def make_dataset(train, test, validation=None, num_classes=None):
 
 
 PIXELS = make_dataset(
-    (np.linspace(0, 1, 40)[:, None],), (np.linspace(0, 1, 20)[:, None],)
+  (np.linspace(0, 1, 40)[:, None],), (np.linspace(0, 1, 20)[:, None],)
 )
 
 
 def analyze(
-    dataset, shifts=(0.0,), ema=None, code_sizes=(('z', 1),), **functions
+  dataset, shifts=(0.0,), ema=None, code_sizes=(('z', 1),), **functions
 ):
   """The numbers of seeds whose encoders add `shifts`."""
   model = objectives.Model(dict(code_sizes), **functions)
   objective = objectives.Objective({'encoder': Shift()}, (), model)
   experiment = types.SimpleNamespace(
-      objective=objective,
-      dataset=dataset,
-      seeds=range(len(shifts)),
-      keys=lambda: systems.keys(len(shifts)),
+    objective=objective,
+    dataset=dataset,
+    seeds=range(len(shifts)),
+    keys=lambda: systems.keys(len(shifts)),
   )
   weights = lambda values: {
-      'params': {'encoder': jnp.asarray(values, jnp.float32)},
-      'batch_stats': {},
+    'params': {'encoder': jnp.asarray(values, jnp.float32)},
+    'batch_stats': {},
   }
   state = types.SimpleNamespace(
-      **weights(shifts), ema=weights(ema) if ema else {}
+    **weights(shifts), ema=weights(ema) if ema else {}
   )
   return analysis.analyze(experiment, state)
 
@@ -243,16 +243,14 @@ def prior_zero(keys, batch):
 
 
 def test_numbers_are_of_each_seed():
-  found = analyze(
-      PIXELS, (1.0, 0.5, 3.0), encode=encode_zero, prior=prior_zero
-  )
+  found = analyze(PIXELS, (1.0, 0.5, 3.0), encode=encode_zero, prior=prior_zero)
   assert found.keys() == {'energy_distance'}
   np.testing.assert_allclose(found['energy_distance'], [2.0, 1.0, 6.0])
 
 
 def test_averaged_weights_count():
   found = analyze(
-      PIXELS, (1.0,), ema=(4.0,), encode=encode_zero, prior=prior_zero
+    PIXELS, (1.0,), ema=(4.0,), encode=encode_zero, prior=prior_zero
   )
   np.testing.assert_allclose(found['energy_distance'], [8.0])
 
@@ -261,11 +259,11 @@ def test_a_seed_that_diverged_has_no_numbers():
   """Nor does it keep the others from theirs: scikit-learn refuses NaN."""
   label = np.arange(20) % 2
   found = analyze(
-      styles(label[:, None], label),
-      (np.nan, 1.0, np.inf),
-      encode=encode_pixels,
-      represent=lambda apply, code: code['z'],
-      cluster_heads=lambda apply: jnp.zeros((2, 1)),
+    styles(label[:, None], label),
+    (np.nan, 1.0, np.inf),
+    encode=encode_pixels,
+    represent=lambda apply, code: code['z'],
+    cluster_heads=lambda apply: jnp.zeros((2, 1)),
   )
   np.testing.assert_allclose(found['knn_error'], [np.nan, 0, np.nan])
 
@@ -278,13 +276,13 @@ def test_energy_distance_is_of_independent_draws(monkeypatch):
   """The posterior, not its mean, should follow the prior."""
   seen = []
   monkeypatch.setattr(
-      analysis, 'energy_distance', lambda *samples: seen.extend(samples) or 0.0
+    analysis, 'energy_distance', lambda *samples: seen.extend(samples) or 0.0
   )
   draw = lambda keys: {'z': randomness.normal(keys, (2,))}
   analyze(
-      make_dataset((np.zeros((5, 1)),), (np.zeros((300, 1)),)),
-      encode=lambda apply, image, keys: draw(keys),
-      prior=lambda keys, batch: draw(keys),
+    make_dataset((np.zeros((5, 1)),), (np.zeros((300, 1)),)),
+    encode=lambda apply, image, keys: draw(keys),
+    prior=lambda keys, batch: draw(keys),
   )
   for sample in seen:
     assert sample.shape == (300, 2)
@@ -293,8 +291,8 @@ def test_energy_distance_is_of_independent_draws(monkeypatch):
 
 
 CLUSTERS = {
-    # Image i is in the cluster of its brightest pixel.
-    'cluster': lambda apply, image: image[:, 0, :, 0],
+  # Image i is in the cluster of its brightest pixel.
+  'cluster': lambda apply, image: image[:, 0, :, 0],
 }
 
 
@@ -302,10 +300,10 @@ def test_clusters_are_named_without_test_labels():
   eye = np.eye(3)
   validation = (np.array([0.9 * eye[0], eye[0], eye[1]]), [1, 2, 0])
   dataset = make_dataset(
-      train=(eye, [0, 0, 0]),
-      test=(eye[[0, 0, 1, 1, 1]], [2, 2, 1, 1, 2]),
-      validation=validation,
-      num_classes=3,
+    train=(eye, [0, 0, 0]),
+    test=(eye[[0, 0, 1, 1, 1]], [2, 2, 1, 1, 2]),
+    validation=validation,
+    num_classes=3,
   )
   found = analyze(dataset, **CLUSTERS)
   # Cluster 0 is called 2 and cluster 1 is called 0.
@@ -319,11 +317,14 @@ def test_perfect_clusters():
   split = np.eye(4)[label], label
   found = analyze(make_dataset(split, split, split, 3), **CLUSTERS)
   wanted = {
-      'clustering_error': 0, 'clustering_accuracy': 100, 'clustering_nmi': 1,
-      'clustering_ari': 1, 'empty_clusters': 1,
+    'clustering_error': 0,
+    'clustering_accuracy': 100,
+    'clustering_nmi': 1,
+    'clustering_ari': 1,
+    'empty_clusters': 1,
   }
   assert {name: value.item() for name, value in found.items()} == (
-      pytest.approx(wanted)
+    pytest.approx(wanted)
   )
 
 
@@ -340,7 +341,7 @@ def test_clusters_without_labels_are_only_counted():
   dataset = make_dataset((np.eye(3),), (np.eye(3)[:1],))
   found = analyze(dataset, **CLUSTERS)
   assert {name: value.tolist() for name, value in found.items()} == {
-      'empty_clusters': [2]
+    'empty_clusters': [2]
   }
 
 
@@ -348,9 +349,9 @@ def styles(code, label):
   """Data of which the first pixels are the code and so are known."""
   train, test = np.split(np.arange(len(label)), 2)
   return make_dataset(
-      (code[train], label[train]),
-      (code[test], label[test]),
-      num_classes=len(np.unique(label)),
+    (code[train], label[train]),
+    (code[test], label[test]),
+    num_classes=len(np.unique(label)),
   )
 
 
@@ -384,12 +385,15 @@ def test_probes_find_what_the_style_tells():
   assert found['mlp_probe_error'] < 20
 
 
-@pytest.mark.parametrize('code_sizes, label', [
+@pytest.mark.parametrize(
+  'code_sizes, label',
+  [
     # The encoder gives all of the code.
     ({'z': 1}, [0, 1, 0, 1]),
     # There is nothing to tell.
     ({'y': 1, 'z': 1}, [0, 0, 0, 0]),
-])
+  ],
+)
 def test_no_probe_where_none_makes_sense(code_sizes, label):
   dataset = styles(np.linspace(0, 1, 4)[:, None], np.array(label))
   assert probe(dataset, code_sizes) == {}
@@ -401,16 +405,17 @@ def test_neighbours_are_of_the_representation():
   # Pixel 0 tells the label, the other one is louder.
   code = np.stack([label / 10, generator.uniform(size=60)], axis=-1)
   functions = {
-      'encode': encode_pixels, 'cluster_heads': lambda apply: jnp.zeros((3, 1))
+    'encode': encode_pixels,
+    'cluster_heads': lambda apply: jnp.zeros((3, 1)),
   }
   dataset = styles(code, label)
   found = analyze(
-      dataset, represent=lambda apply, code: code['z'][:, :1], **functions
+    dataset, represent=lambda apply, code: code['z'][:, :1], **functions
   )
   np.testing.assert_allclose(found.pop('knn_error'), 0)
   assert not found
   found = analyze(
-      dataset, represent=lambda apply, code: code['z'][:, 1:], **functions
+    dataset, represent=lambda apply, code: code['z'][:, 1:], **functions
   )
   assert found['knn_error'] > 30
 
@@ -418,16 +423,16 @@ def test_neighbours_are_of_the_representation():
 def test_few_training_images_are_neighbours_too():
   label = np.array([0, 0, 0, 1])
   found = analyze(
-      styles(label[:, None] / 2, label),
-      encode=encode_pixels,
-      represent=lambda apply, code: code['z'],
-      cluster_heads=lambda apply: jnp.zeros((2, 1)),
+    styles(label[:, None] / 2, label),
+    encode=encode_pixels,
+    represent=lambda apply, code: code['z'],
+    cluster_heads=lambda apply: jnp.zeros((2, 1)),
   )
   np.testing.assert_allclose(found['knn_error'], 50)
 
 
 GREY = make_dataset(
-    *((0.5 + 0.1 * normal(2000, 1, seed=seed).clip(-5, 5),) for seed in (1, 2))
+  *((0.5 + 0.1 * normal(2000, 1, seed=seed).clip(-5, 5),) for seed in (1, 2))
 )
 """One pixel, N(0.5, 0.1^2) but for rounding to 8 bits."""
 
@@ -447,8 +452,8 @@ def test_parzen_of_a_sampler():
     return {'z': randomness.normal(keys, (1, 1, 1))}
 
   sampler = {
-      'prior': prior,
-      'decode': lambda apply, code: shift(apply, 0.5 + 0.1 * code['z']),
+    'prior': prior,
+    'decode': lambda apply, code: shift(apply, 0.5 + 0.1 * code['z']),
   }
   found = analyze(GREY, **sampler)
   assert_parzen(found, 'parzen_log_likelihood', -ENTROPY)
@@ -473,9 +478,9 @@ def test_samplers_see_labels_as_often_as_the_training_images_have_them():
     return {'z': 1.0 * batch['label'][:, None, None, None]}
 
   analyze(
-      make_dataset(split, split, num_classes=2),
-      prior=prior,
-      decode=lambda apply, code: code['z'],
+    make_dataset(split, split, num_classes=2),
+    prior=prior,
+    decode=lambda apply, code: code['z'],
   )
   jax.effects_barrier()
   assert len(seen) == analysis.NUM_SAMPLES
@@ -485,7 +490,7 @@ def test_samplers_see_labels_as_often_as_the_training_images_have_them():
 def make_log_weight(width):
   """p(z) = N(0, 1) and p(x|z) = N(z, 1); q is `width` too wide."""
   log_density = lambda x, mean, std: (
-      -0.5 * jnp.square((x - mean) / std) - jnp.log(std * jnp.sqrt(2 * jnp.pi))
+    -0.5 * jnp.square((x - mean) / std) - jnp.log(std * jnp.sqrt(2 * jnp.pi))
   )
 
   def log_weight(apply, image, keys):
@@ -524,25 +529,30 @@ def test_importance_weighted_bound_of_a_linear_model(monkeypatch):
 PARZEN = {'parzen_log_likelihood', 'parzen_log_likelihood_standard_error'}
 MATCHED = {'energy_distance', *PARZEN}
 CLUSTERED = {
-    'clustering_error', 'clustering_accuracy', 'clustering_nmi',
-    'clustering_ari', 'empty_clusters',
+  'clustering_error',
+  'clustering_accuracy',
+  'clustering_nmi',
+  'clustering_ari',
+  'empty_clusters',
 }
 NUMBERS = {
-    'autoencoder': {
-        'parzen_log_likelihood_fitted_gaussian',
-        'parzen_log_likelihood_fitted_gaussian_standard_error',
-    },
-    'vae': {*MATCHED, 'importance_weighted_bound'},
-    'gan': PARZEN,
-    'aae': MATCHED,
-    'label_regularized_aae': MATCHED,
-    'supervised_aae': {*MATCHED, *PROBES},
-    'semi_supervised_aae': MATCHED,
-    'clustering_aae': MATCHED | CLUSTERED,
-    'dimensionality_reduction_aae': {*MATCHED, 'knn_error'},
-    'dimensionality_reduction_clustering_aae': {
-        *MATCHED, *CLUSTERED, 'knn_error'
-    },
+  'autoencoder': {
+    'parzen_log_likelihood_fitted_gaussian',
+    'parzen_log_likelihood_fitted_gaussian_standard_error',
+  },
+  'vae': {*MATCHED, 'importance_weighted_bound'},
+  'gan': PARZEN,
+  'aae': MATCHED,
+  'label_regularized_aae': MATCHED,
+  'supervised_aae': {*MATCHED, *PROBES},
+  'semi_supervised_aae': MATCHED,
+  'clustering_aae': MATCHED | CLUSTERED,
+  'dimensionality_reduction_aae': {*MATCHED, 'knn_error'},
+  'dimensionality_reduction_clustering_aae': {
+    *MATCHED,
+    *CLUSTERED,
+    'knn_error',
+  },
 }
 
 
@@ -552,14 +562,15 @@ def analyze_system(name, num_seeds, **changes):
   # The first seed of one is the last one of two.
   first = built.seeds[0]
   seeds = lambda tree: jax.tree.map(
-      lambda x: jnp.stack([(1 + first + i) * x for i in range(num_seeds)]), tree
+    lambda x: jnp.stack([(1 + first + i) * x for i in range(num_seeds)]), tree
   )
   return analysis.analyze(
-      built,
-      types.SimpleNamespace(
-          params=seeds(state.params), batch_stats=seeds(state.batch_stats),
-          ema={},
-      ),
+    built,
+    types.SimpleNamespace(
+      params=seeds(state.params),
+      batch_stats=seeds(state.batch_stats),
+      ema={},
+    ),
   )
 
 
@@ -579,7 +590,7 @@ def test_every_system_was_looked_at():
 
 @pytest.mark.parametrize('batch_size', [100, 7])
 def test_a_seed_alone_has_the_numbers_that_it_has_among_others(
-    batch_size, monkeypatch
+  batch_size, monkeypatch
 ):
   """Whatever the size of the batches, too."""
   monkeypatch.setattr(analysis, 'NUM_SAMPLES', 100)

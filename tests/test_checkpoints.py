@@ -33,21 +33,21 @@ def make_state(step=0, width=3, seeds=2):
   """A state with all that is peculiar about the real one."""
   kernel = jnp.arange(seeds * width, dtype=jnp.float32) + step
   params = {
-      'encoder': {
-          'kernel': kernel.reshape(seeds, width),
-          'bias': jnp.full((seeds, 2), step, jnp.bfloat16),
-      }
+    'encoder': {
+      'kernel': kernel.reshape(seeds, width),
+      'bias': jnp.full((seeds, 2), step, jnp.bfloat16),
+    }
   }
   optimizer = optax.chain(optax.clip(1.0), optax.sgd(0.1, momentum=0.9))
   state = State(
-      step=jnp.int32(step),
-      params=params,
-      batch_stats={},
-      opt_state={
-          'reconstruction': optax.adam(0.1).init(params),
-          'generator': optimizer.init(params),
-      },
-      rng=jax.vmap(jax.random.key)(jnp.arange(seeds)),
+    step=jnp.int32(step),
+    params=params,
+    batch_stats={},
+    opt_state={
+      'reconstruction': optax.adam(0.1).init(params),
+      'generator': optimizer.init(params),
+    },
+    rng=jax.vmap(jax.random.key)(jnp.arange(seeds)),
   )
   mesh = Mesh(np.array(jax.devices()), ('devices',))
   return jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
@@ -55,8 +55,8 @@ def make_state(step=0, width=3, seeds=2):
 
 def abstract(state):
   return jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
-      state,
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
+    state,
   )
 
 
@@ -68,10 +68,10 @@ def same(one, other):
   if jax.tree.structure(one) != jax.tree.structure(other):
     return False
   return all(
-      a.dtype == b.dtype
-      and a.sharding == b.sharding
-      and np.array_equal(data(a), data(b))
-      for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    a.dtype == b.dtype
+    and a.sharding == b.sharding
+    and np.array_equal(data(a), data(b))
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
   )
 
 
@@ -114,9 +114,7 @@ def test_round_trip(tmp_path):
     assert checkpoints.latest_step() == 7
     restored = checkpoints.restore(abstract(make_state()))
   assert same(restored, state)
-  assert same(
-      jax.random.split(restored.rng[0]), jax.random.split(state.rng[0])
-  )
+  assert same(jax.random.split(restored.rng[0]), jax.random.split(state.rng[0]))
 
 
 def test_nothing_to_restore(tmp_path):
@@ -138,10 +136,10 @@ def test_donation_right_after_save(tmp_path):
   state = large_state(1)
   expected = np.asarray(state.params['large']).copy()
   overwrite = jax.jit(
-      lambda s: jax.tree.map(
-          lambda x: x * 0 if jnp.issubdtype(x.dtype, jnp.floating) else x, s
-      ),
-      donate_argnums=0,
+    lambda s: jax.tree.map(
+      lambda x: x * 0 if jnp.issubdtype(x.dtype, jnp.floating) else x, s
+    ),
+    donate_argnums=0,
   )
   with Checkpoints(tmp_path, 1) as checkpoints:
     shapes = abstract(state)
@@ -268,23 +266,23 @@ def test_never_starts_anew_over_invalid_checkpoints(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('state', 'difference'),
-    [
-        (
-            make_state(width=4),
-            r'encoder/kernel \(float32\[2, 3\] in the checkpoint, '
-            r'float32\[2, 4\] here\)',
-        ),
-        (
-            make_state().replace(batch_stats={'mean': jnp.zeros(2)}),
-            r'1 arrays differ, such as batch_stats/mean \(none in the '
-            r'checkpoint, float32\[2\] here\)',
-        ),
-        (
-            make_state().replace(rng=jax.random.key(0, impl='rbg')),
-            r'rng \(key<fry>\[2\] in the checkpoint, key<rbg>\[\] here\)',
-        ),
-    ],
+  ('state', 'difference'),
+  [
+    (
+      make_state(width=4),
+      r'encoder/kernel \(float32\[2, 3\] in the checkpoint, '
+      r'float32\[2, 4\] here\)',
+    ),
+    (
+      make_state().replace(batch_stats={'mean': jnp.zeros(2)}),
+      r'1 arrays differ, such as batch_stats/mean \(none in the '
+      r'checkpoint, float32\[2\] here\)',
+    ),
+    (
+      make_state().replace(rng=jax.random.key(0, impl='rbg')),
+      r'rng \(key<fry>\[2\] in the checkpoint, key<rbg>\[\] here\)',
+    ),
+  ],
 )
 def test_checkpoint_of_another_config(tmp_path, state, difference):
   save_steps(tmp_path, 1)

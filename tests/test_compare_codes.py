@@ -59,11 +59,11 @@ def test_panels_are_the_codes_of_the_test_images(aae, autoencoder):
   assert first.get_title() == third.get_title() == 'AAE, Gaussian'
   assert second.get_title() == 'autoencoder'
   dataset = aae_jax.datasets.load(
-      'digits', data_dir=default.get_config().dataset.data_dir
+    'digits', data_dir=default.get_config().dataset.data_dir
   )
   code = aae_jax.load(aae).encode(dataset.test.image)['z']
   np.testing.assert_allclose(
-      first.collections[0].get_offsets(), code, rtol=1e-4, atol=1e-5
+    first.collections[0].get_offsets(), code, rtol=1e-4, atol=1e-5
   )
   legend = [text.get_text() for text in second.get_legend().get_texts()]
   assert legend == [str(label) for label in range(10)]
@@ -87,11 +87,11 @@ def test_picture_is_written(aae, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('missing', 'message'),
-    [
-        ('results.json', 'has no results.json; expected the workdir of a '),
-        ('checkpoints', 'holds no checkpoint yet; expected the workdir of a '),
-    ],
+  ('missing', 'message'),
+  [
+    ('results.json', 'has no results.json; expected the workdir of a '),
+    ('checkpoints', 'holds no checkpoint yet; expected the workdir of a '),
+  ],
 )
 def test_run_that_is_not_finished(missing, message, aae, tmp_path):
   workdir = without(aae, missing, tmp_path)
@@ -100,16 +100,16 @@ def test_run_that_is_not_finished(missing, message, aae, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('get_config', 'found'),
-    [
-        (digits_aae.get_config, '3-D codes'),
-        (digits_gan.get_config, 'no codes of images'),
-    ],
+  ('get_config', 'found'),
+  [
+    (digits_aae.get_config, '3-D codes'),
+    (digits_gan.get_config, 'no codes of images'),
+  ],
 )
 def test_codes_that_cannot_be_drawn(get_config, found, tmp_path):
   workdir = train(get_config(), tmp_path, latent_size=3)
   with pytest.raises(
-      errors.InputError, match=f'^{workdir} has {found}; expected 2-D codes.$'
+    errors.InputError, match=f'^{workdir} has {found}; expected 2-D codes.$'
   ):
     compare_codes.compare([workdir], num_columns=1)
 

@@ -19,26 +19,25 @@ from configs import default
 
 FOLDER = pathlib.Path(__file__).parent.parent / 'configs'
 FILES = {
-    path.stem: path
-    for path in sorted(FOLDER.glob('*.py'))
-    if path.stem != 'default'
+  path.stem: path
+  for path in sorted(FOLDER.glob('*.py'))
+  if path.stem != 'default'
 }
 DATASETS = {
-    'digits': ('digits', (8, 8, 1), 1437),
-    'mnist': ('mnist', (28, 28, 1), 60_000),
-    'svhn': ('svhn_cropped', (32, 32, 3), 73_257),
+  'digits': ('digits', (8, 8, 1), 1437),
+  'mnist': ('mnist', (28, 28, 1), 60_000),
+  'svhn': ('svhn_cropped', (32, 32, 3), 73_257),
 }
 """By the first word of a file: the data set, its images, and how many."""
 
 get_configs = {
-    name: runpy.run_path(str(path))['get_config']
-    for name, path in FILES.items()
+  name: runpy.run_path(str(path))['get_config'] for name, path in FILES.items()
 }
 VARIANTS = [
-    (name, *variant)
-    for name, get_config in get_configs.items()
-    for variant in ([], ['paper'])
-    if len(variant) <= len(inspect.signature(get_config).parameters)
+  (name, *variant)
+  for name, get_config in get_configs.items()
+  for variant in ([], ['paper'])
+  if len(variant) <= len(inspect.signature(get_config).parameters)
 ]
 
 
@@ -62,13 +61,13 @@ def make_dataset(name):
 def build(config, name, num_devices):
   """The experiment of a configuration, on random images."""
   with mock.patch.object(
-      experiment.datasets, 'load', return_value=make_dataset(name)
+    experiment.datasets, 'load', return_value=make_dataset(name)
   ):
     built = experiment.build(config)
   return dataclasses.replace(
-      built,
-      devices=built.devices[:num_devices],
-      feed=dataclasses.replace(built.feed, num_devices=num_devices),
+    built,
+    devices=built.devices[:num_devices],
+    feed=dataclasses.replace(built.feed, num_devices=num_devices),
   )
 
 
@@ -93,40 +92,38 @@ def test_name_says_data_and_system(name):
 
 
 @pytest.mark.parametrize(
-    'variant', VARIANTS, ids=lambda variant: '-'.join(variant)
+  'variant', VARIANTS, ids=lambda variant: '-'.join(variant)
 )
 def test_step_fits_the_state(variant):
   """All shapes and types at the full size, on all devices; nothing runs."""
   name = variant[0]
   devices = len(jax.local_devices())
   built = build(make_config(*variant), name, devices)
-  step = train_step.make_train_step(
-      built.objective, built.config.ema_decay
-  )
+  step = train_step.make_train_step(built.objective, built.config.ema_decay)
   state = built.abstract_state()
   one_seed = train_step.map_seeds(
-      lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
-      state,
-      experiment.train_state.SEED_AXES,
+    lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
+    state,
+    experiment.train_state.SEED_AXES,
   )
   batch = experiment.feeding.example_batch(
-      dataclasses.replace(
-          built.feed,
-          batch_size=built.feed.batch_size // devices,
-          labelled_batch_size=built.feed.labelled_batch_size // devices,
-      ),
-      built.dataset.image_shape,
+    dataclasses.replace(
+      built.feed,
+      batch_size=built.feed.batch_size // devices,
+      labelled_batch_size=built.feed.labelled_batch_size // devices,
+    ),
+    built.dataset.image_shape,
   )
   after, metrics = jax.eval_shape(
-      jax.shard_map(
-          step,
-          mesh=jax.sharding.Mesh(built.devices[:1], (train_step.AXIS,)),
-          in_specs=jax.sharding.PartitionSpec(),
-          out_specs=jax.sharding.PartitionSpec(),
-          check_vma=False,
-      ),
-      one_seed,
-      batch,
+    jax.shard_map(
+      step,
+      mesh=jax.sharding.Mesh(built.devices[:1], (train_step.AXIS,)),
+      in_specs=jax.sharding.PartitionSpec(),
+      out_specs=jax.sharding.PartitionSpec(),
+      check_vma=False,
+    ),
+    one_seed,
+    batch,
   )
   describe = lambda x: (x.shape, x.dtype)
   assert jax.tree.map(describe, after) == jax.tree.map(describe, one_seed)
@@ -135,12 +132,12 @@ def test_step_fits_the_state(variant):
 
 
 @pytest.mark.parametrize(
-    'variant',
-    [
-        ('mnist_dimensionality_reduction', 'paper'),
-        ('svhn_semi_supervised',),
-    ],
-    ids=lambda variant: '-'.join(variant),
+  'variant',
+  [
+    ('mnist_dimensionality_reduction', 'paper'),
+    ('svhn_semi_supervised',),
+  ],
+  ids=lambda variant: '-'.join(variant),
 )
 def test_two_steps_of_a_small_one_are_finite(variant):
   config = make_config(*variant)
@@ -165,7 +162,7 @@ def test_fast_variant_is_the_default_one():
 
 def test_unknown_variant():
   with pytest.raises(
-      ValueError, match="^unknown variant 'papre'; known: fast, paper.$"
+    ValueError, match="^unknown variant 'papre'; known: fast, paper.$"
   ):
     make_config('mnist_aae', 'papre')
 
@@ -177,11 +174,13 @@ def test_settings_of_the_paper():
     assert section.hidden == (1000, 1000)
     assert not section.get('batch_norm')
   momentum = {
-      name: options.momentum for name, options in config.optimizer.items()
+    name: options.momentum for name, options in config.optimizer.items()
   }
   assert momentum == {
-      'reconstruction': 0.9, 'classification': 0.9,
-      'discriminator': 0.1, 'generator': 0.1,
+    'reconstruction': 0.9,
+    'classification': 0.9,
+    'discriminator': 0.1,
+    'generator': 0.1,
   }
   assert {options.name for options in config.optimizer.values()} == {'sgd'}
   assert config.schedule.name == 'steps'

@@ -14,8 +14,9 @@ from aae_jax.types import AXIS
 
 RNG = systems.keys(8)
 SHAPES = pytest.mark.parametrize(
-    'shape', [(8, 8, 1), (28, 28, 1), (32, 32, 3), (4, 4, 1), (5, 9, 2)],
-    ids=str,
+  'shape',
+  [(8, 8, 1), (28, 28, 1), (32, 32, 3), (4, 4, 1), (5, 9, 2)],
+  ids=str,
 )
 
 
@@ -39,11 +40,15 @@ def run(module, inputs, *beside, variables=None):
   def of_device(inputs):
     if variables is None:
       return module.init_with_output(
-          jax.random.key(0), inputs, *beside, rng=RNG, train=True
+        jax.random.key(0), inputs, *beside, rng=RNG, train=True
       )
     return module.apply(
-        variables, inputs, *beside, rng=RNG, train=True,
-        mutable=['batch_stats'],
+      variables,
+      inputs,
+      *beside,
+      rng=RNG,
+      train=True,
+      mutable=['batch_stats'],
     )
 
   one = jax.vmap(of_device, None, axis_name=AXIS, axis_size=1)
@@ -54,9 +59,9 @@ def convolutional(*sections, **options):
   """The keys of a configuration that make these networks convolutional."""
   options = {'network': 'convolutional', 'channels': (4, 6), **options}
   return {
-      f'{section}.{key}': value
-      for section in sections
-      for key, value in options.items()
+    f'{section}.{key}': value
+    for section in sections
+    for key, value in options.items()
   }
 
 
@@ -80,8 +85,8 @@ def test_layers_are_strided_convolutions(shape):
   for layer, size in enumerate((4, 6)):
     dense = params['trunk'][f'Dense_{layer}']
     convolution = {
-        'kernel': dense['kernel'].reshape(3, 3, -1, size),
-        'bias': dense['bias'],
+      'kernel': dense['kernel'].reshape(3, 3, -1, size),
+      'bias': dense['bias'],
     }
     layer = nn.Conv(size, (3, 3), (2, 2))
     hidden = nn.relu(layer.apply({'params': convolution}, hidden))
@@ -113,7 +118,7 @@ def test_each_cell_gives_the_tile_at_its_place(shape):
   for i, j, channel in np.ndindex(shape):
     tile = grid[:, i // 2, j // 2].reshape(8, 2, 2, 2)
     np.testing.assert_allclose(
-        image[:, i, j, channel], tile[:, i % 2, j % 2, channel], rtol=1e-6
+      image[:, i, j, channel], tile[:, i % 2, j % 2, channel], rtol=1e-6
     )
 
 
@@ -128,15 +133,15 @@ def test_neighbours_have_a_say_in_a_tile():
 
 
 @pytest.mark.parametrize(
-    'module, inputs, layers',
-    [
-        (encoder(batch_norm=True), normal(8, 5, 9, 2), 3),
-        (decoder((5, 9, 2), batch_norm=True), normal(8, 2), 4),
-    ],
-    ids=['encoder', 'decoder'],
+  'module, inputs, layers',
+  [
+    (encoder(batch_norm=True), normal(8, 5, 9, 2), 3),
+    (decoder((5, 9, 2), batch_norm=True), normal(8, 2), 4),
+  ],
+  ids=['encoder', 'decoder'],
 )
 def test_normalization_is_of_channels_and_takes_the_bias(
-    module, inputs, layers
+  module, inputs, layers
 ):
   _, variables = run(module, inputs)
   params = variables['params']['trunk']
@@ -150,12 +155,12 @@ def test_normalization_is_of_channels_and_takes_the_bias(
 
 
 @pytest.mark.parametrize(
-    'module, inputs',
-    [
-        (encoder(batch_norm=True), normal(8, 6, 6, 1)),
-        (decoder((6, 6, 1), batch_norm=True), normal(8, 2)),
-    ],
-    ids=['encoder', 'decoder'],
+  'module, inputs',
+  [
+    (encoder(batch_norm=True), normal(8, 6, 6, 1)),
+    (decoder((6, 6, 1), batch_norm=True), normal(8, 2)),
+  ],
+  ids=['encoder', 'decoder'],
 )
 def test_devices_share_the_statistics_of_channels(module, inputs):
   """Two with half a batch each make what one makes of the whole."""
@@ -164,28 +169,30 @@ def test_devices_share_the_statistics_of_channels(module, inputs):
 
   def of_device(inputs, rng):
     return module.apply(
-        variables, inputs, rng=rng, train=True, mutable=['batch_stats']
+      variables, inputs, rng=rng, train=True, mutable=['batch_stats']
     )
 
   two, shared = jax.jit(jax.vmap(of_device, axis_name=AXIS))(
-      *(x.reshape(2, 4, *x.shape[1:]) for x in (inputs, RNG))
+    *(x.reshape(2, 4, *x.shape[1:]) for x in (inputs, RNG))
   )
   two = jax.tree.map(lambda x: x.reshape(8, *x.shape[2:]), two)
   chex.assert_trees_all_close(one, two, rtol=1e-3, atol=1e-4)
   for device in range(2):
     chex.assert_trees_all_close(
-        statistics, jax.tree.map(lambda x, i=device: x[i], shared), rtol=1e-4,
-        atol=1e-6,
+      statistics,
+      jax.tree.map(lambda x, i=device: x[i], shared),
+      rtol=1e-4,
+      atol=1e-6,
     )
 
 
 @pytest.mark.parametrize(
-    'module, inputs, expected',
-    [
-        (encoder(noise=0.3), normal(8, 6, 6, 1), [-1, 0, 1, 2]),
-        (decoder((6, 6, 1), noise=0.3), normal(8, 2), [0, 1, 2, 3]),
-    ],
-    ids=['encoder', 'decoder'],
+  'module, inputs, expected',
+  [
+    (encoder(noise=0.3), normal(8, 6, 6, 1), [-1, 0, 1, 2]),
+    (decoder((6, 6, 1), noise=0.3), normal(8, 2), [0, 1, 2, 3]),
+  ],
+  ids=['encoder', 'decoder'],
 )
 def test_every_layer_has_noise_of_its_own(module, inputs, expected):
   places = []
@@ -196,7 +203,7 @@ def test_every_layer_has_noise_of_its_own(module, inputs, expected):
 
   with mock.patch.object(networks, 'add_noise', recorded):
     jax.eval_shape(
-        lambda: module.init(jax.random.key(0), inputs, rng=RNG, train=True)
+      lambda: module.init(jax.random.key(0), inputs, rng=RNG, train=True)
     )
   assert sorted(places) == expected
 
@@ -228,29 +235,32 @@ def test_systems_take_convolutions(name):
   one = jax.vmap(metrics, None, axis_name=AXIS, axis_size=1)
   traced = jax.eval_shape(one, systems.make_batch())
   assert {key.split('/')[0] for key in traced} == {
-      phase.name for phase in objective.phases
+    phase.name for phase in objective.phases
   }
 
 
 def test_classifier_never_sees_an_unlabelled_image():
   """Not even through the statistics of batch normalization."""
   objective = systems.build(
-      'classifier', **systems.NOISY, **convolutional('encoder')
+    'classifier', **systems.NOISY, **convolutional('encoder')
   ).objective
   state = systems.random_state(objective)
   step = train_step.make_train_step(objective)
   one = jax.jit(
-      jax.vmap(
-          lambda batch: step(state, batch)[0].replace(rng=()),
-          None, axis_name=AXIS, axis_size=1,
-      )
+    jax.vmap(
+      lambda batch: step(state, batch)[0].replace(rng=()),
+      None,
+      axis_name=AXIS,
+      axis_size=1,
+    )
   )
   batch = systems.make_batch()
   before, after = state.replace(rng=()), one(batch)
   for part in ('params', 'batch_stats'):
     changed = jax.tree.map(
-        lambda x, y: (x != y[0]).any(), getattr(before, part),
-        getattr(after, part),
+      lambda x, y: (x != y[0]).any(),
+      getattr(before, part),
+      getattr(after, part),
     )
     assert all(jax.tree.leaves(changed))
   others = {'image': 1 - batch['image'], 'label': 0 * batch['label']}
@@ -267,35 +277,35 @@ def test_classifier_gives_probabilities_of_its_logits():
 
 
 @pytest.mark.parametrize(
-    'changes, message',
-    [
-        (
-            {'encoder.network': 'convolutionl'},
-            "unknown encoder 'convolutionl'; known: convolutional, perceptron. "
-            "Did you mean 'convolutional'?",
-        ),
-        (
-            {'encoder.channels': (4, 6)},
-            "encoder.channels=(4, 6) is given, but encoder 'perceptron' takes "
-            'activation, batch_norm, hidden, initializer, noise.',
-        ),
-        (
-            {'decoder.channels': (4, 6)},
-            "decoder.channels=(4, 6) is given, but decoder 'perceptron' takes "
-            'activation, batch_norm, hidden, initializer, noise.',
-        ),
-        (
-            convolutional('encoder', channels=()),
-            'encoder.channels is (); expected whole numbers above 0, such as '
-            '(32, 64).',
-        ),
-        (
-            convolutional('decoder', channels=(4, 0)),
-            'decoder.channels is (4, 0); expected whole numbers above 0, such '
-            'as (32, 64).',
-        ),
-    ],
-    ids=str,
+  'changes, message',
+  [
+    (
+      {'encoder.network': 'convolutionl'},
+      "unknown encoder 'convolutionl'; known: convolutional, perceptron. "
+      "Did you mean 'convolutional'?",
+    ),
+    (
+      {'encoder.channels': (4, 6)},
+      "encoder.channels=(4, 6) is given, but encoder 'perceptron' takes "
+      'activation, batch_norm, hidden, initializer, noise.',
+    ),
+    (
+      {'decoder.channels': (4, 6)},
+      "decoder.channels=(4, 6) is given, but decoder 'perceptron' takes "
+      'activation, batch_norm, hidden, initializer, noise.',
+    ),
+    (
+      convolutional('encoder', channels=()),
+      'encoder.channels is (); expected whole numbers above 0, such as '
+      '(32, 64).',
+    ),
+    (
+      convolutional('decoder', channels=(4, 0)),
+      'decoder.channels is (4, 0); expected whole numbers above 0, such '
+      'as (32, 64).',
+    ),
+  ],
+  ids=str,
 )
 def test_what_a_network_does_not_take_is_refused(changes, message):
   with pytest.raises(errors.InputError) as error:
@@ -308,6 +318,6 @@ def test_a_code_is_no_image():
   with pytest.raises(errors.InputError) as error:
     experiment.abstract_state()
   assert str(error.value) == (
-      "network 'convolutional' sees images [B, H, W, C], but its input has the "
-      "shape [8, 2]; expected 'perceptron' for it."
+    "network 'convolutional' sees images [B, H, W, C], but its input has the "
+    "shape [8, 2]; expected 'perceptron' for it."
   )

@@ -27,7 +27,8 @@ from aae_jax.datasets import builders, preparing
 
 DATA = os.environ.get('AAE_DATA_DIR')
 needs_data = pytest.mark.skipif(
-    not DATA, reason='AAE_DATA_DIR, a folder with mnist/ and svhn_subset/')
+  not DATA, reason='AAE_DATA_DIR, a folder with mnist/ and svhn_subset/'
+)
 MNIST_FILES = builders.Mnist.FILES
 SVHN_FILES = builders.SvhnCropped.FILES
 
@@ -51,7 +52,8 @@ def load(tmp_path):
 def load_digits(tmp_path_factory):
   """Loads digits, prepared once for all the tests that only read."""
   load = functools.partial(
-      datasets.load, 'digits', data_dir=tmp_path_factory.mktemp('prepared'))
+    datasets.load, 'digits', data_dir=tmp_path_factory.mktemp('prepared')
+  )
   load()
   return load
 
@@ -67,8 +69,9 @@ def mnist_files(num_train=6, num_test=4):
   contents = []
   for size in (num_train, num_test):
     contents += [
-        idx(random.integers(0, 256, (size, 28, 28), np.uint8)),
-        idx(np.arange(size, dtype=np.uint8) % 10)]
+      idx(random.integers(0, 256, (size, 28, 28), np.uint8)),
+      idx(np.arange(size, dtype=np.uint8) % 10),
+    ]
   names = [name.removesuffix('.gz') for name in MNIST_FILES]
   return dict(zip(names, contents, strict=True))
 
@@ -85,8 +88,9 @@ def write_svhn(folder, num_train=5, num_test=3, **arrays):
   for name, size in zip(SVHN_FILES, (num_train, num_test), strict=True):
     image = np.arange(32 * 32 * 3 * size).reshape(32, 32, 3, size)
     default = {
-        'X': image.astype(np.uint8),
-        'y': np.arange(10, 10 - size, -1, dtype=np.uint8)[:, np.newaxis]}
+      'X': image.astype(np.uint8),
+      'y': np.arange(10, 10 - size, -1, dtype=np.uint8)[:, np.newaxis],
+    }
     scipy.io.savemat(folder / name, default | arrays)
   return folder
 
@@ -102,7 +106,8 @@ def test_digits(load_digits):
   assert dataset.train.label.dtype == np.int32
   image = np.concatenate([dataset.train.image, dataset.test.image])
   np.testing.assert_allclose(
-      image[..., 0] / 255 * 16, source.images, atol=16 / 255 / 2)
+    image[..., 0] / 255 * 16, source.images, atol=16 / 255 / 2
+  )
   label = np.concatenate([dataset.train.label, dataset.test.label])
   np.testing.assert_array_equal(label, source.target)
 
@@ -129,17 +134,24 @@ def test_validation_is_the_end_of_the_training_split(load_digits):
 
 @pytest.mark.parametrize('num_validation', [-1, 1437])
 def test_validation_must_leave_training_images(load_digits, num_validation):
-  with pytest.raises(ValueError, match=(
-      f'num_validation={num_validation} must be from 0 to 1436: digits has')):
+  with pytest.raises(
+    ValueError,
+    match=(
+      f'num_validation={num_validation} must be from 0 to 1436: digits has'
+    ),
+  ):
     load_digits(num_validation=num_validation)
 
 
 @pytest.mark.parametrize('compress', [True, False])
 def test_mnist_files(load, tmp_path, compress):
   contents = mnist_files()
-  folder = write_files(tmp_path / 'files', {
-      name + '.gz': gzip.compress(data) for name, data in contents.items()
-  } if compress else contents)
+  folder = write_files(
+    tmp_path / 'files',
+    {name + '.gz': gzip.compress(data) for name, data in contents.items()}
+    if compress
+    else contents,
+  )
   before = sorted(folder.iterdir())
   dataset = load('mnist', manual_dir=folder, allow_unverified=True)
   image = contents['train-images-idx3-ubyte'][16:]
@@ -147,8 +159,7 @@ def test_mnist_files(load, tmp_path, compress):
   np.testing.assert_array_equal(dataset.train.label, range(6))
   np.testing.assert_array_equal(dataset.test.label, range(4))
   assert dataset.image_shape == (28, 28, 1)
-  assert dataset.name.startswith(
-      'mnist (unverified: 6 train, 4 test, content ')
+  assert dataset.name.startswith('mnist (unverified: 6 train, 4 test, content ')
   assert sorted(folder.iterdir()) == before
 
 
@@ -157,8 +168,7 @@ def test_svhn_files(load, tmp_path):
   dataset = load('svhn_cropped', manual_dir=folder, allow_unverified=True)
   source = scipy.io.loadmat(folder / SVHN_FILES[0])
   assert dataset.image_shape == (32, 32, 3)
-  np.testing.assert_array_equal(
-      dataset.train.image[3], source['X'][:, :, :, 3])
+  np.testing.assert_array_equal(dataset.train.image[3], source['X'][:, :, :, 3])
   np.testing.assert_array_equal(dataset.train.label, [0, 9, 8, 7, 6])
   np.testing.assert_array_equal(dataset.test.label, [0, 9, 8])
 
@@ -178,10 +188,14 @@ def test_unverified_files_are_refused(load, tmp_path, prepared):
   folder = write_files(tmp_path / 'files', mnist_files())
   if prepared:
     load('mnist', manual_dir=folder, allow_unverified=True)
-  with pytest.raises(ValueError, match=(
+  with pytest.raises(
+    ValueError,
+    match=(
       r'train-images-idx3-ubyte.gz is not the published file of mnist: '
       r'expected 47040016 bytes, unpacked, of sha256 ba891046e650\.\.\., found '
-      r'4720 of .*set allow_unverified=True')):
+      r'4720 of .*set allow_unverified=True'
+    ),
+  ):
     load('mnist', manual_dir=folder)
 
 
@@ -211,8 +225,10 @@ def test_missing_files_are_listed(load, tmp_path):
   contents = mnist_files()
   del contents['t10k-labels-idx1-ubyte']
   folder = write_files(tmp_path / 'files', contents)
-  with pytest.raises(ValueError, match=(
-      'files lacks t10k-labels-idx1-ubyte.gz: mnist needs train-images')):
+  with pytest.raises(
+    ValueError,
+    match=('files lacks t10k-labels-idx1-ubyte.gz: mnist needs train-images'),
+  ):
     load('mnist', manual_dir=folder)
 
 
@@ -220,25 +236,52 @@ def truncated_gzip(data):
   return gzip.compress(data)[:-20]
 
 
-@pytest.mark.parametrize(('name', 'change', 'message'), [
-    ('train-images-idx3-ubyte', truncated_gzip,
-     'train-images-idx3-ubyte is not a whole gzip file'),
-    ('train-images-idx3-ubyte', lambda data: data[:-1],
-     r'should have 4720 bytes for the shape \(6, 28, 28\).*found 4719'),
-    ('train-labels-idx1-ubyte', lambda data: data + b'0',
-     r'should have 14 bytes for the shape \(6,\).*found 15'),
-    ('t10k-images-idx3-ubyte', lambda data: b'<html>' + data,
-     'to begin with 00000803, found 3c68746d'),
+@pytest.mark.parametrize(
+  ('name', 'change', 'message'),
+  [
+    (
+      'train-images-idx3-ubyte',
+      truncated_gzip,
+      'train-images-idx3-ubyte is not a whole gzip file',
+    ),
+    (
+      'train-images-idx3-ubyte',
+      lambda data: data[:-1],
+      r'should have 4720 bytes for the shape \(6, 28, 28\).*found 4719',
+    ),
+    (
+      'train-labels-idx1-ubyte',
+      lambda data: data + b'0',
+      r'should have 14 bytes for the shape \(6,\).*found 15',
+    ),
+    (
+      't10k-images-idx3-ubyte',
+      lambda data: b'<html>' + data,
+      'to begin with 00000803, found 3c68746d',
+    ),
     ('t10k-labels-idx1-ubyte', lambda data: b'', 'to begin with 00000801'),
-    ('train-images-idx3-ubyte', lambda data: idx(np.zeros((6, 9, 9), 'u1')),
-     r'expected uint8 images of shape \(28, 28, 1\), found .* \(6, 9, 9, 1\)'),
-    ('train-images-idx3-ubyte', lambda data: idx(np.zeros((0, 28, 28), 'u1')),
-     r'found uint8 \(0, 28, 28, 1\)'),
-    ('train-labels-idx1-ubyte', lambda data: idx(np.zeros(5, 'u1')),
-     'train-labels-idx1-ubyte.gz: 6 images, but 5 labels'),
-    ('t10k-labels-idx1-ubyte', lambda data: idx(np.full(4, 11, 'u1')),
-     't10k-labels-idx1-ubyte.gz: label 11, expected 0 to 9'),
-])
+    (
+      'train-images-idx3-ubyte',
+      lambda data: idx(np.zeros((6, 9, 9), 'u1')),
+      r'expected uint8 images of shape \(28, 28, 1\), found .* \(6, 9, 9, 1\)',
+    ),
+    (
+      'train-images-idx3-ubyte',
+      lambda data: idx(np.zeros((0, 28, 28), 'u1')),
+      r'found uint8 \(0, 28, 28, 1\)',
+    ),
+    (
+      'train-labels-idx1-ubyte',
+      lambda data: idx(np.zeros(5, 'u1')),
+      'train-labels-idx1-ubyte.gz: 6 images, but 5 labels',
+    ),
+    (
+      't10k-labels-idx1-ubyte',
+      lambda data: idx(np.full(4, 11, 'u1')),
+      't10k-labels-idx1-ubyte.gz: label 11, expected 0 to 9',
+    ),
+  ],
+)
 def test_damaged_mnist_files(load, tmp_path, name, change, message):
   contents = mnist_files()
   contents[name] = change(contents[name])
@@ -247,13 +290,16 @@ def test_damaged_mnist_files(load, tmp_path, name, change, message):
     load('mnist', manual_dir=folder, allow_unverified=True)
 
 
-@pytest.mark.parametrize(('arrays', 'message'), [
+@pytest.mark.parametrize(
+  ('arrays', 'message'),
+  [
     ({'X': np.zeros((32, 32, 3, 5))}, 'expected uint8 images .*found float64'),
     ({'X': np.zeros((32, 32, 5), np.uint8)}, r'found uint8 \(5, 32, 32\)'),
     ({'y': np.full((5, 1), 11, np.uint8)}, 'has the label 11: expected 1 to'),
     ({'y': np.zeros((5, 1), np.uint8)}, 'has the label 0: expected 1 to 10'),
     ({'y': np.ones((4, 1), np.uint8)}, '5 images, but 4 labels'),
-])
+  ],
+)
 def test_damaged_svhn_arrays(load, tmp_path, arrays, message):
   folder = write_svhn(tmp_path / 'files', **arrays)
   with pytest.raises(ValueError, match='train_32x32.mat.*' + message):
@@ -264,7 +310,8 @@ def test_damaged_svhn_files(load, tmp_path):
   folder = write_svhn(tmp_path / 'files')
   path = folder / SVHN_FILES[0]
   load_files = functools.partial(
-      load, 'svhn_cropped', manual_dir=folder, allow_unverified=True)
+    load, 'svhn_cropped', manual_dir=folder, allow_unverified=True
+  )
   path.write_bytes(path.read_bytes()[:1000])
   with pytest.raises(ValueError, match='32x32.mat is not a whole MATLAB file'):
     load_files()
@@ -274,7 +321,6 @@ def test_damaged_svhn_files(load, tmp_path):
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
-
   def log_message(self, *args):
     del args
 
@@ -283,15 +329,16 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 def serve(folder, published, monkeypatch):
   """Serves a folder as the place where MNIST is published."""
   server = http.server.ThreadingHTTPServer(
-      ('127.0.0.1', 0), functools.partial(QuietHandler, directory=folder))
+    ('127.0.0.1', 0), functools.partial(QuietHandler, directory=folder)
+  )
   thread = threading.Thread(target=server.serve_forever)
   thread.start()
   url_infos = {}
   for name, data in published.items():
     url = f'http://127.0.0.1:{server.server_port}/{name}'
     url_infos[url] = tfds.download.checksums.UrlInfo(
-        size=len(data), checksum=hashlib.sha256(data).hexdigest(),
-        filename=name)
+      size=len(data), checksum=hashlib.sha256(data).hexdigest(), filename=name
+    )
   monkeypatch.setattr(builders.Mnist, 'url_infos', url_infos)
   monkeypatch.setenv('no_proxy', '127.0.0.1')
   try:
@@ -304,8 +351,8 @@ def serve(folder, published, monkeypatch):
 
 def test_download(load, tmp_path, monkeypatch):
   published = {
-      name + '.gz': gzip.compress(data)
-      for name, data in mnist_files().items()}
+    name + '.gz': gzip.compress(data) for name, data in mnist_files().items()
+  }
   folder = write_files(tmp_path / 'served', published)
   with serve(folder, published, monkeypatch):
     dataset = load('mnist')
@@ -315,8 +362,8 @@ def test_download(load, tmp_path, monkeypatch):
 
 def test_download_of_other_content_is_refused(load, tmp_path, monkeypatch):
   published = {
-      name + '.gz': gzip.compress(data)
-      for name, data in mnist_files().items()}
+    name + '.gz': gzip.compress(data) for name, data in mnist_files().items()
+  }
   folder = write_files(tmp_path / 'served', published)
   (folder / MNIST_FILES[0]).write_bytes(b'changed')
   with serve(folder, published, monkeypatch):
@@ -327,9 +374,13 @@ def test_download_of_other_content_is_refused(load, tmp_path, monkeypatch):
 @pytest.mark.parametrize('name', ['mnist', 'svhn_cropped'])
 def test_offline_says_which_files_to_put_where(load, name):
   start = time.monotonic()
-  with pytest.raises(OSError, match=(
+  with pytest.raises(
+    OSError,
+    match=(
       f'{name} is not prepared yet, and .* cannot be reached. Put '
-      rf'.*train.*into a folder, .*manual_dir .*\$AAE_DATA_DIR/{name}')):
+      rf'.*train.*into a folder, .*manual_dir .*\$AAE_DATA_DIR/{name}'
+    ),
+  ):
     load(name)
   assert time.monotonic() - start < 10
 
@@ -387,7 +438,7 @@ def test_two_processes_prepare_at_once(load, monkeypatch):
 
 def cut_in_half(path):
   data = path.read_bytes()
-  path.write_bytes(data[:len(data) // 2])
+  path.write_bytes(data[: len(data) // 2])
 
 
 def flip_a_bit(path):
@@ -396,16 +447,19 @@ def flip_a_bit(path):
   path.write_bytes(data)
 
 
-@pytest.mark.parametrize(('pattern', 'damage', 'message'), [
+@pytest.mark.parametrize(
+  ('pattern', 'damage', 'message'),
+  [
     ('*train*', cut_in_half, 'prepared data in .*1.0.0 cannot be read'),
     ('*test*', flip_a_bit, 'prepared data in .*1.0.0 cannot be read'),
     ('*test*', os.remove, 'prepared data in .*1.0.0 cannot be read'),
     ('dataset_info*', os.remove, 'prepared data .*cannot be read'),
     ('dataset_info*', cut_in_half, 'tfds cannot open it.*delete .*/digits'),
-])
+  ],
+)
 def test_damaged_prepared_data(load, tmp_path, pattern, damage, message):
   load('digits')
-  path, = epath.Path(tmp_path / 'prepared/digits/1.0.0').glob(pattern)
+  (path,) = epath.Path(tmp_path / 'prepared/digits/1.0.0').glob(pattern)
   damage(path)
   with pytest.raises(ValueError, match=message):
     load('digits')
@@ -437,12 +491,18 @@ def test_stock_builders_keep_their_names():
     assert tfds.builder_cls(name).__module__.startswith('tensorflow_datasets')
 
 
-@pytest.mark.parametrize(('name', 'message'), [
-    ('mnits', "there is no data set 'mnits'. Did you mean mnist or .*Known are "
-     'digits, mnist, svhn_cropped;'),
+@pytest.mark.parametrize(
+  ('name', 'message'),
+  [
+    (
+      'mnits',
+      "there is no data set 'mnits'. Did you mean mnist or .*Known are "
+      'digits, mnist, svhn_cropped;',
+    ),
     ('MNIST', 'Did you mean mnist'),
     ('qqqqqqq', "no data set 'qqqqqqq'. Known are digits"),
-])
+  ],
+)
 def test_unknown_name(load, name, message):
   with pytest.raises(ValueError, match=message):
     load(name)
@@ -451,8 +511,12 @@ def test_unknown_name(load, name, message):
 @pytest.mark.parametrize('name', ['cifar10', 'emnist/letters', 'cifar10:3.0.2'])
 def test_stock_data_sets_need_tensorflow(load, monkeypatch, name):
   monkeypatch.setattr('importlib.util.find_spec', lambda _: None)
-  with pytest.raises(ValueError, match=(
-      rf'{name} needs TensorFlow: pip install aae_jax\[tensorflow\]. Without')):
+  with pytest.raises(
+    ValueError,
+    match=(
+      rf'{name} needs TensorFlow: pip install aae_jax\[tensorflow\]. Without'
+    ),
+  ):
     load(name)
 
 
@@ -464,9 +528,11 @@ class StockImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _info(self):
     return tfds.core.DatasetInfo(
-        builder=self,
-        features=tfds.features.FeaturesDict({
-            'image': tfds.features.Tensor(shape=self.SHAPE, dtype=np.uint8)}))
+      builder=self,
+      features=tfds.features.FeaturesDict(
+        {'image': tfds.features.Tensor(shape=self.SHAPE, dtype=np.uint8)}
+      ),
+    )
 
   def _split_generators(self, dl_manager):
     del dl_manager
@@ -482,7 +548,8 @@ def stock(monkeypatch):
   """Makes tfds build `StockImages` for any name, as if it had TensorFlow."""
   monkeypatch.setattr('importlib.util.find_spec', lambda _: True)
   monkeypatch.setattr(
-      tfds, 'builder', lambda name, data_dir: StockImages(data_dir=data_dir))
+    tfds, 'builder', lambda name, data_dir: StockImages(data_dir=data_dir)
+  )
 
 
 def test_stock_data_set_without_labels_and_test(load, stock):
@@ -502,17 +569,24 @@ def test_stock_data_set_of_other_images(load, stock, monkeypatch, shape):
 
 def test_stock_data_set_without_images(load, stock, monkeypatch):
   monkeypatch.setattr(
-      StockImages, '_info', lambda self: tfds.core.DatasetInfo(
-          builder=self, features=tfds.features.FeaturesDict({
-              'text': tfds.features.Scalar(np.int32)})))
+    StockImages,
+    '_info',
+    lambda self: tfds.core.DatasetInfo(
+      builder=self,
+      features=tfds.features.FeaturesDict(
+        {'text': tfds.features.Scalar(np.int32)}
+      ),
+    ),
+  )
   with pytest.raises(ValueError, match='has no feature `image`, only text'):
     load('cifar10')
 
 
 def test_tensorflow_is_not_imported():
   code = (
-      'import sys; from aae_jax import datasets;'
-      "assert not {'tensorflow', 'sklearn'} & set(sys.modules)")
+    'import sys; from aae_jax import datasets;'
+    "assert not {'tensorflow', 'sklearn'} & set(sys.modules)"
+  )
   subprocess.run([sys.executable, '-c', code], check=True)
 
 
@@ -528,8 +602,12 @@ def write_npz(folder, **arrays):
 
 def test_npz(load, tmp_path):
   path = write_npz(
-      tmp_path, image=GREY, label=LABEL, test_image=GREY[:2],
-      test_label=LABEL[:2].astype(np.uint8))
+    tmp_path,
+    image=GREY,
+    label=LABEL,
+    test_image=GREY[:2],
+    test_label=LABEL[:2].astype(np.uint8),
+  )
   dataset = load(path, num_validation=1)
   assert dataset.name == path
   assert dataset.num_classes == 3
@@ -551,7 +629,9 @@ def test_npz_of_floats_without_labels(load, tmp_path):
   assert dataset.test.image.shape == (0, 4, 3, 3)
 
 
-@pytest.mark.parametrize(('arrays', 'message'), [
+@pytest.mark.parametrize(
+  ('arrays', 'message'),
+  [
     ({'x_train': GREY}, r"has the arrays \['x_train'\]: expected image, and"),
     ({'image': GREY, 'labels': LABEL}, r"\['image', 'labels'\]: expected"),
     ({'image': GREY[0]}, r'image must be \[N, H, W\] or .*found \(4, 3\)'),
@@ -565,22 +645,40 @@ def test_npz_of_floats_without_labels(load, tmp_path):
     ({'image': GREY, 'label': LABEL + 1}, 'without a gap, found 1, 2, 3$'),
     ({'image': GREY, 'label': LABEL - 1}, 'without a gap, found -1, 0, 1$'),
     ({'image': GREY, 'test_label': LABEL}, 'test_label, but no test_image'),
-    ({'image': GREY, 'label': LABEL, 'test_image': GREY},
-     'must have both label and test_label, or neither'),
-    ({'image': GREY, 'label': LABEL, 'test_image': GREY,
-      'test_label': LABEL + 1}, 'test_label has 3, which label has not'),
-    ({'image': GREY, 'test_image': GREY[:, 1:]},
-     r'images of shape \(3, 3, 1\), image has \(4, 3, 1\)'),
+    (
+      {'image': GREY, 'label': LABEL, 'test_image': GREY},
+      'must have both label and test_label, or neither',
+    ),
+    (
+      {
+        'image': GREY,
+        'label': LABEL,
+        'test_image': GREY,
+        'test_label': LABEL + 1,
+      },
+      'test_label has 3, which label has not',
+    ),
+    (
+      {'image': GREY, 'test_image': GREY[:, 1:]},
+      r'images of shape \(3, 3, 1\), image has \(4, 3, 1\)',
+    ),
     ({'image': np.array([{}, {}])}, 'is not a whole .npz file: Object arrays'),
-])
+  ],
+)
 def test_wrong_npz(load, tmp_path, arrays, message):
   with pytest.raises(ValueError, match=f'images.npz.*{message}'):
     load(write_npz(tmp_path, **arrays))
 
 
-@pytest.mark.parametrize('change', [
-    lambda data: b'', lambda data: data[:-30], lambda data: b'text' * 9,
-    lambda data: data.replace(GREY.tobytes(), GREY.tobytes()[::-1])])
+@pytest.mark.parametrize(
+  'change',
+  [
+    lambda data: b'',
+    lambda data: data[:-30],
+    lambda data: b'text' * 9,
+    lambda data: data.replace(GREY.tobytes(), GREY.tobytes()[::-1]),
+  ],
+)
 def test_damaged_npz(load, tmp_path, change):
   path = epath.Path(write_npz(tmp_path, image=GREY))
   path.write_bytes(change(path.read_bytes()))
@@ -653,12 +751,15 @@ def test_folder_without_images(load, tmp_path):
     load(str(folder))
 
 
-@pytest.mark.parametrize(('pixels', 'message'), [
+@pytest.mark.parametrize(
+  ('pixels', 'message'),
+  [
     (GREY[0, 1:], r'b.png has the shape \(3, 3, 1\), but .*a.png has \(4, 3,'),
     (np.stack([GREY[0]] * 3, -1), r'b.png has the shape \(4, 3, 3\), but'),
     (np.stack([GREY[0]] * 4, -1), 'without transparency: found the mode RGBA'),
     (GREY[0].astype(np.uint16), 'b.png must be grey or RGB, 8 bits, .*I;16'),
-])
+  ],
+)
 def test_folder_of_unlike_images(load, tmp_path, pixels, message):
   write_png(tmp_path / 'images/a.png')
   write_png(tmp_path / 'images/b.png', pixels)
@@ -682,14 +783,16 @@ def test_draw_is_balanced_and_without_replacement(num_labels):
   assert index.dtype == np.int32
   assert len(set(index.tolist())) == num_labels
   np.testing.assert_array_equal(
-      np.bincount(label[index]), [num_labels // 10] * 10)
+    np.bincount(label[index]), [num_labels // 10] * 10
+  )
 
 
 def test_draw_is_a_function_of_the_key():
   label = np.arange(1000) % 10
   first, again, other = (
-      datasets.draw_labelled(jax.random.key(seed), label, 100, 10)
-      for seed in (0, 0, 1))
+    datasets.draw_labelled(jax.random.key(seed), label, 100, 10)
+    for seed in (0, 0, 1)
+  )
   np.testing.assert_array_equal(first, again)
   assert len(set(first.tolist()) & set(other.tolist())) < 50
 
@@ -697,31 +800,39 @@ def test_draw_is_a_function_of_the_key():
 def test_draw_reaches_every_image():
   label = np.arange(6) % 2
   drawn = [
-      datasets.draw_labelled(jax.random.key(seed), label, 2, 2)
-      for seed in range(40)]
+    datasets.draw_labelled(jax.random.key(seed), label, 2, 2)
+    for seed in range(40)
+  ]
   assert set(np.concatenate(drawn).tolist()) == set(range(6))
 
 
 def test_draw_of_all_labels():
-  index = datasets.draw_labelled(
-      jax.random.key(0), np.array([2, 0, 0]), -1, 10)
+  index = datasets.draw_labelled(jax.random.key(0), np.array([2, 0, 0]), -1, 10)
   np.testing.assert_array_equal(index, [0, 1, 2])
   assert index.dtype == np.int32
 
 
-@pytest.mark.parametrize(('label', 'num_labels', 'message'), [
-    ([0, 1, 1], 0, 'num_labels=0 is not from 1 to the 3 .*multiple of the 2 '
-     'classes from 2 to 2, or -1 for all 3'),
+@pytest.mark.parametrize(
+  ('label', 'num_labels', 'message'),
+  [
+    (
+      [0, 1, 1],
+      0,
+      'num_labels=0 is not from 1 to the 3 .*multiple of the 2 '
+      'classes from 2 to 2, or -1 for all 3',
+    ),
     ([0, 1, 1], -2, 'num_labels=-2 is not from 1 to the 3 labelled images'),
     ([0, 1, 1], 4, 'num_labels=4 is not from 1 to the 3 labelled images'),
     ([0, 1, 1], 3, 'num_labels=3 cannot be shared out equally'),
     ([0, 1, 1, 1], 4, 'needs 2 images of each class, and class 0 has 1'),
     ([1, 1, 1], 2, 'it must be -1 for all 3: class 0 has no image'),
-])
+  ],
+)
 def test_impossible_draw(label, num_labels, message):
   with pytest.raises(ValueError, match=message):
     datasets.draw_labelled(
-        jax.random.key(0), np.array(label), num_labels, num_classes=2)
+      jax.random.key(0), np.array(label), num_labels, num_classes=2
+    )
 
 
 def test_draw_without_labels():
@@ -744,7 +855,8 @@ def test_real_mnist(load):
 @needs_data
 def test_real_mnist_is_what_a_download_would_give():
   by_hand = builders.Mnist.choose_content(
-      epath.Path(DATA) / 'mnist', allow_unverified=False)
+    epath.Path(DATA) / 'mnist', allow_unverified=False
+  )
   download = builders.Mnist.choose_content(None, allow_unverified=False)
   assert by_hand.verified and by_hand.contents
   assert download.contents is None
@@ -758,9 +870,11 @@ def test_real_svhn(load):
     load('svhn_cropped', manual_dir=folder)
   dataset = load('svhn_cropped', manual_dir=folder, allow_unverified=True)
   assert dataset.name.startswith(
-      'svhn_cropped (unverified: 4434 train, 1952 test, content ')
+    'svhn_cropped (unverified: 4434 train, 1952 test, content '
+  )
   assert dataset.image_shape == (32, 32, 3)
   source = scipy.io.loadmat(folder / SVHN_FILES[1])
   np.testing.assert_array_equal(
-      dataset.test.image, source['X'].transpose(3, 0, 1, 2))
+    dataset.test.image, source['X'].transpose(3, 0, 1, 2)
+  )
   np.testing.assert_array_equal(dataset.test.label, source['y'][:, 0] % 10)

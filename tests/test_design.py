@@ -9,17 +9,35 @@ import aae_jax
 
 PACKAGE = pathlib.Path(aae_jax.__file__).parent
 TABLE = (
-    'types', 'errors', 'randomness', 'losses', 'priors', 'networks',
-    'posteriors', 'phases', 'objectives', 'optimizers', 'train_state',
-    'train_step', 'datasets', 'checkpoints', 'metrics', 'evaluation',
-    'interruption', 'experiment', 'analysis', 'figures', 'saved_model',
-    'training', '__init__',
+  'types',
+  'errors',
+  'randomness',
+  'losses',
+  'priors',
+  'networks',
+  'posteriors',
+  'phases',
+  'objectives',
+  'optimizers',
+  'train_state',
+  'train_step',
+  'datasets',
+  'checkpoints',
+  'metrics',
+  'evaluation',
+  'interruption',
+  'experiment',
+  'analysis',
+  'figures',
+  'saved_model',
+  'training',
+  '__init__',
 )
 """A module may import those before it."""
 
 TREES = {
-    path.relative_to(PACKAGE): ast.parse(path.read_text())
-    for path in sorted(PACKAGE.rglob('*.py'))
+  path.relative_to(PACKAGE): ast.parse(path.read_text())
+  for path in sorted(PACKAGE.rglob('*.py'))
 }
 FILES = pytest.mark.parametrize('path', TREES, ids=str)
 
@@ -73,8 +91,8 @@ def test_configurations_end_at_the_experiment(path):
 def test_one_module_maps_over_devices(path):
   """Whoever calls, names or imports `pmap`."""
   names = {
-      getattr(node, 'attr', None) or getattr(node, 'id', None)
-      for node in ast.walk(TREES[path])
+    getattr(node, 'attr', None) or getattr(node, 'id', None)
+    for node in ast.walk(TREES[path])
   } | {name.split('.')[-1] for name in imports_of(TREES[path])}
   mapped = {'pmap', 'shard_map', 'pjit'} & names
   assert mapped == ({'pmap'} if str(path) == 'train_step.py' else set())
@@ -84,8 +102,8 @@ def test_one_module_maps_over_devices(path):
 def test_functions_are_short(path):
   kinds = ast.FunctionDef, ast.AsyncFunctionDef
   lengths = {
-      node.name: node.end_lineno - node.lineno + 1
-      for node in definitions(TREES[path], *kinds)
+    node.name: node.end_lineno - node.lineno + 1
+    for node in definitions(TREES[path], *kinds)
   }
   assert {name: n for name, n in lengths.items() if n > 60} == {}
 
@@ -95,12 +113,12 @@ def test_everything_public_is_documented(path):
   tree = TREES[path]
   assert ast.get_docstring(tree)
   public = [
-      node
-      for scope in [tree, *definitions(tree, ast.ClassDef)]
-      if not getattr(scope, 'name', '').startswith('_')
-      for node in scope.body
-      if isinstance(node, ast.FunctionDef | ast.ClassDef)
-      and not node.name.startswith('_')
+    node
+    for scope in [tree, *definitions(tree, ast.ClassDef)]
+    if not getattr(scope, 'name', '').startswith('_')
+    for node in scope.body
+    if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    and not node.name.startswith('_')
   ]
   assert [n.name for n in public if not ast.get_docstring(n)] == []
 

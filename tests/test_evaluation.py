@@ -45,14 +45,14 @@ def decode(apply, code):
 def make_params(seed):
   generator = np.random.default_rng(seed)
   return {
-      'encoder': generator.normal(size=(2, 16, 5)).astype('float32'),
-      'decoder': generator.normal(size=(2, 5, 16)).astype('float32'),
+    'encoder': generator.normal(size=(2, 16, 5)).astype('float32'),
+    'decoder': generator.normal(size=(2, 5, 16)).astype('float32'),
   }
 
 
 def make_state(ema=None):
   return types.SimpleNamespace(
-      params=make_params(0), batch_stats={}, ema=ema or {}, step=0
+    params=make_params(0), batch_stats={}, ema=ema or {}, step=0
   )
 
 
@@ -63,8 +63,8 @@ def expected(params, split=SPLIT):
   predicted = code[..., :3].argmax(axis=-1)
   image = np.einsum('snz,szp->snp', code, params['decoder'])
   return {
-      'classification_error': 100 * (predicted != split.label).mean(axis=1),
-      'reconstruction_error': ((image - flat) ** 2).sum(-1).mean(axis=1),
+    'classification_error': 100 * (predicted != split.label).mean(axis=1),
+    'reconstruction_error': ((image - flat) ** 2).sum(-1).mean(axis=1),
   }
 
 
@@ -101,14 +101,14 @@ def test_averages_are_what_counts_where_there_are_any():
   found = evaluation.Evaluator(OBJECTIVE, labels=True)(state, SPLIT)
   newest = expected(state.params)
   wanted = expected(ema['params']) | {
-      f'{name}_raw': value for name, value in newest.items()
+    f'{name}_raw': value for name, value in newest.items()
   }
   assert_close(found, wanted)
 
 
 def test_averages_go_with_averaged_statistics():
   built = systems.build(
-      'autoencoder', num_seeds=2, **{'encoder.batch_norm': True}
+    'autoencoder', num_seeds=2, **{'encoder.batch_norm': True}
   )
   state = systems.random_state(built.objective)
   seeds = lambda tree: jax.tree.map(lambda x: jnp.stack([x, 2 * x]), tree)
@@ -120,8 +120,9 @@ def test_averages_go_with_averaged_statistics():
 
   other = jax.tree.map(lambda x: 3 * x, stats)
   found = measure(
-      params=params, batch_stats=stats,
-      ema={'params': params, 'batch_stats': other},
+    params=params,
+    batch_stats=stats,
+    ema={'params': params, 'batch_stats': other},
   )
   alone = measure(params=params, batch_stats=other, ema={})
   newest = measure(params=params, batch_stats=stats, ema={})
@@ -132,14 +133,14 @@ def test_averages_go_with_averaged_statistics():
 
 
 @pytest.mark.parametrize(
-    'functions, labels, names',
-    [
-        ({'classify': classify}, True, {'classification_error'}),
-        ({'classify': classify}, False, set()),
-        ({'encode': encode}, True, set()),
-        ({'decode': decode}, True, set()),
-        ({'encode': encode, 'decode': decode}, False, {'reconstruction_error'}),
-    ],
+  'functions, labels, names',
+  [
+    ({'classify': classify}, True, {'classification_error'}),
+    ({'classify': classify}, False, set()),
+    ({'encode': encode}, True, set()),
+    ({'decode': decode}, True, set()),
+    ({'encode': encode, 'decode': decode}, False, {'reconstruction_error'}),
+  ],
 )
 def test_measures_follow_from_the_model(functions, labels, names):
   split = SPLIT if labels else Split(SPLIT.image, None)
@@ -154,7 +155,7 @@ def test_a_code_without_y_is_completed_by_the_label():
   model = objectives.Model({'y': 3, 'z': 5}, encode, decode_label)
   objective = make_objective()
   evaluator = evaluation.Evaluator(
-      objectives.Objective(objective.networks, (), model), labels=True
+    objectives.Objective(objective.networks, (), model), labels=True
   )
   found = evaluator(make_state(), SPLIT)
   image = make_state().params['decoder'][:, SPLIT.label]
@@ -167,15 +168,17 @@ def test_every_system_can_be_measured(name):
   objective = systems.build(name).objective
   state = systems.random_state(objective)
   apply, _ = train_step.bind(
-      objective.networks, state.params, state.batch_stats, train=False
+    objective.networks, state.params, state.batch_stats, train=False
   )
   batch = systems.make_batch()
   for measure in evaluation.measures(objective.model, labels=True).values():
     found = jax.eval_shape(
-        lambda image, label, keys, measure=measure: measure(
-            objective.model, apply, image, label, keys
-        ),
-        batch['image'], batch['label'], systems.keys(8),
+      lambda image, label, keys, measure=measure: measure(
+        objective.model, apply, image, label, keys
+      ),
+      batch['image'],
+      batch['label'],
+      systems.keys(8),
     )
     assert found.shape == (8,)
 
@@ -189,7 +192,7 @@ def draw_bound(apply, image, keys):
 
 @pytest.mark.parametrize('batch_size', [4, 13, 1000])
 def test_terms_of_the_bound_have_the_noise_of_the_image(
-    batch_size, monkeypatch
+  batch_size, monkeypatch
 ):
   """The same at every evaluation, however images are put into batches."""
   monkeypatch.setattr(evaluation, 'BATCH_SIZE', batch_size)
@@ -199,9 +202,9 @@ def test_terms_of_the_bound_have_the_noise_of_the_image(
   noise = np.mean(randomness.normal(keys, ()))
   pixel = np.mean(SPLIT.image[:, 0, 0, 0] / 255)
   wanted = {
-      'log_likelihood': pixel + noise,
-      'divergence': 2 * pixel,
-      'elbo': noise - pixel,
+    'log_likelihood': pixel + noise,
+    'divergence': 2 * pixel,
+    'elbo': noise - pixel,
   }
   assert_close(found, {k: np.full(2, v) for k, v in wanted.items()})
 
@@ -214,7 +217,7 @@ def test_region_share_is_of_codes_in_the_region_of_their_label():
     return jnp.where(in_region, label, label + 1) + 0 * z[:, 0].astype(int)
 
   evaluator = evaluation.Evaluator(
-      make_objective(encode=encode, region=region), True
+    make_objective(encode=encode, region=region), True
   )
   found = evaluator(make_state(), SPLIT)
   assert_close(found, {'region_share': np.full(2, 400 / 13)})

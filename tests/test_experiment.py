@@ -1,5 +1,4 @@
-"""Tests of aae_jax.experiment: what a configuration may say, and what it makes.
-"""
+"""Tests of aae_jax.experiment: what a configuration may say and makes."""
 
 import dataclasses
 import re
@@ -25,233 +24,273 @@ def build(name, **changes):
 
 def build_config(config):
   with mock.patch.object(
-      experiment.datasets, 'load', return_value=systems.DATASET
+    experiment.datasets, 'load', return_value=systems.DATASET
   ):
     return experiment.build(config)
 
 
 @pytest.mark.parametrize(
-    'name, changes, message',
-    [
-        (
-            'aae', {'prior.name': 'gausian'},
-            "unknown prior 'gausian'; known: categorical, gaussian, "
-            "gaussian_mixture, swiss_roll. Did you mean 'gaussian'?",
-        ),
-        (
-            'aae', {'discriminator.batch_norm': True},
-            'discriminator.batch_norm is True; expected False, for an '
-            'adversary that normalizes its batches sticks at an accuracy of '
-            '50 %.',
-        ),
-        (
-            'aae', {'posterior.name': 'gaussain'},
-            "unknown posterior 'gaussain'; known: deterministic, gaussian, "
-            "universal_approximator. Did you mean 'gaussian'?",
-        ),
-        (
-            'aae', {'optimizer': {'name': 'admm'}},
-            "unknown optimizer.reconstruction 'admm'; known: adam, sgd. Did "
-            "you mean 'adam'?",
-        ),
-        (
-            'aae', {'schedule.name': 'liner'},
-            "unknown schedule 'liner'; known: constant, cosine, linear, "
-            "steps. Did you mean 'linear'?",
-        ),
-        (
-            'aae', {'encoder.activation': 'rleu'},
-            "unknown encoder.activation 'rleu'; known: leaky_relu, relu",
-        ),
-        (
-            'aae', {'decoder.initializer': 'she'},
-            "unknown decoder.initializer 'she'; known: he, normal",
-        ),
-        (
-            'aae', {'decoder.output': 'tanh'},
-            "unknown decoder.output 'tanh'; known: linear, sigmoid",
-        ),
-        (
-            'aae', {'weights': {'regularization': {'z_weight': 2.0}}},
-            "unknown phase in weights 'regularization'; known: "
-            'discriminator, generator, reconstruction',
-        ),
-        (
-            'aae', {'weights': {'generator': {'z_weight': -2.0}}},
-            'weights.generator.z_weight is -2.0; expected a finite number of '
-            'at least 0.',
-        ),
-        (
-            'aae', {'weights': {'generator': {'y_weight': 2.0}}},
-            "unknown weight of phase 'generator' 'y_weight'; known: z_weight",
-        ),
-        (
-            'aae', {'weights': {'generator': {'learning_rate': 2.0}}},
-            "unknown weight of phase 'generator' 'learning_rate'",
-        ),
-        (
-            'aae', {'prior.std': 2.0},
-            "prior.std=2.0 is given, but prior 'gaussian_mixture' takes "
-            'num_modes, radial_std, radius, tangential_std.',
-        ),
-        (
-            'aae', {'posterior.noise_size': 3},
-            "posterior.noise_size=3 is given, but posterior 'deterministic' "
-            'takes no options.',
-        ),
-        (
-            'aae', {'optimizer': {'momentum': 0.5}},
-            'optimizer.reconstruction.momentum=0.5 is given, but '
-            "optimizer.reconstruction 'adam' takes b1, b2, eps.",
-        ),
-        (
-            'aae', {'schedule.begin': 0.2},
-            "schedule.begin=0.2 is given, but schedule 'constant' takes no "
-            'options.',
-        ),
-        (
-            'aae', {'optimizer': {'learning_rate': -0.1}},
-            'optimizer.reconstruction.learning_rate is -0.1; expected a '
-            'finite number of at least 0.',
-        ),
-        (
-            'aae', {'optimizer': {'learning_rate': float('nan')}},
-            'optimizer.reconstruction.learning_rate is nan; expected',
-        ),
-        (
-            'aae', {'latent_size': 3},
-            "prior 'gaussian_mixture' lies in the plane, but latent_size is "
-            '3; expected latent_size=2.',
-        ),
-        (
-            'semi_supervised_aae',
-            {'latent_size': 3, 'prior.name': 'swiss_roll'},
-            "prior 'swiss_roll' lies in the plane, but latent_size is 3; "
-            'expected latent_size=2.',
-        ),
-        (
-            'label_regularized_aae', {'latent_size': 3},
-            "prior 'gaussian_mixture' lies in the plane, but latent_size is "
-            '3; expected latent_size=2.',
-        ),
-        (
-            'vae', {'prior.name': 'swiss_roll'},
-            "objective 'vae' needs the density of its prior; prior "
-            "'swiss_roll' can only be sampled.",
-        ),
-        (
-            'label_regularized_aae', {'prior.name': 'gaussian'},
-            "objective 'label_regularized_aae' needs a prior with a place "
-            "for each label; prior 'gaussian' has none. Known: "
-            'gaussian_mixture, swiss_roll.',
-        ),
-        (
-            'aae', {'prior.name': 'no_such_module:prior'},
-            "prior 'no_such_module:prior' cannot be imported (No module "
-            "named 'no_such_module'); expected 'module:function'.",
-        ),
-        (
-            'aae', {'prior.name': 'math:pi'},
-            "prior 'math:pi' cannot be imported",
-        ),
-        ('aae', {'latent_size': 0}, 'latent_size is 0; expected at least 1.'),
-        ('aae', {'batch_size': 0}, 'batch_size is 0; expected at least 1.'),
-        (
-            'aae', {'batch_size': 48},
-            'batch_size is 48; expected at most the 44 training images of '
-            'random.',
-        ),
-        (
-            'aae', {'batch_size': DEVICES + 1},
-            f'batch_size is {DEVICES + 1}; expected a multiple of the '
-            f'{DEVICES} devices.',
-        ),
-        (
-            'semi_supervised_aae', {'labelled_batch_size': DEVICES + 1},
-            f'labelled_batch_size is {DEVICES + 1}; expected a multiple of '
-            f'the {DEVICES} devices.',
-        ),
-        (
-            'semi_supervised_aae', {'labelled_batch_size': 0},
-            'labelled_batch_size is 0; expected at least 1.',
-        ),
-        (
-            'semi_supervised_aae', {'labelled_batch_size': -DEVICES},
-            f'labelled_batch_size is {-DEVICES}; expected at least 1.',
-        ),
-        *[
-            (
-                'semi_supervised_aae', {'num_labels': num_labels},
-                f'num_labels={num_labels} {problem}; it must be a multiple '
-                'of the 3 classes from 3 to 42, or -1 for all 44',
-            )
-            for num_labels, problem in (
-                (0, 'is not from 1 to the 44 labelled images'),
-                (45, 'is not from 1 to the 44 labelled images'),
-                (7, 'cannot be shared out equally'),
-            )
-        ],
-        (
-            'clustering_aae', {'num_clusters': 0},
-            'num_clusters is 0; expected at least 1.',
-        ),
-        *[
-            (
-                name, {'num_clusters': 45},
-                'num_clusters is 45; expected at most the 44 training images '
-                'of random.',
-            )
-            for name in (
-                'clustering_aae', 'dimensionality_reduction_clustering_aae',
-            )
-        ],
-        ('aae', {'epochs': -1}, 'epochs is -1; expected at least 1.'),
-        ('aae', {'num_seeds': 0}, 'num_seeds is 0; expected at least 1.'),
-        ('aae', {'seed': -1}, 'seed is -1; expected at least 0'),
-        (
-            'aae', {'seed': 2**31 - 1, 'num_seeds': 2},
-            f'seed is {2**31 - 1}; expected at least 0, and below 2^31',
-        ),
-        ('aae', {'ema_decay': 1.0}, 'ema_decay is 1.0; expected in [0, 1).'),
-        (
-            'aae', {'steps_per_call': 0},
-            'steps_per_call is 0; expected at least 1, or -1 for a whole '
-            'epoch.',
-        ),
-        (
-            'aae', {'on_divergence': 'ignore'},
-            'on_divergence is ignore; expected stop or continue.',
-        ),
-        (
-            'aae', {'evaluate_every_epochs': 0},
-            'evaluate_every_epochs is 0; expected at least 1.',
-        ),
-        (
-            'aae', {'checkpoints_to_keep': 0},
-            'checkpoints_to_keep is 0; expected at least 1.',
-        ),
-        (
-            'aae', {'encoder.hidden': (8, 0)},
-            'encoder.hidden is (8, 0); expected whole numbers above 0, such as '
-            '(400, 400).',
-        ),
-        (
-            'aae', {'decoder.hidden': (8, 'a')},
-            "decoder.hidden is (8, 'a'); expected whole numbers above 0",
-        ),
-        (
-            'aae', {'discriminator.noise': -0.5},
-            'discriminator.noise is -0.5; expected at least 0.',
-        ),
-        (
-            'aae', {'encoder.input_noise': -0.5},
-            'encoder.input_noise is -0.5; expected at least 0.',
-        ),
-        (
-            'aae', {'encoder.input_dropout': 1.0},
-            'encoder.input_dropout is 1.0; expected in [0, 1).',
-        ),
+  'name, changes, message',
+  [
+    (
+      'aae',
+      {'prior.name': 'gausian'},
+      "unknown prior 'gausian'; known: categorical, gaussian, "
+      "gaussian_mixture, swiss_roll. Did you mean 'gaussian'?",
+    ),
+    (
+      'aae',
+      {'discriminator.batch_norm': True},
+      'discriminator.batch_norm is True; expected False, for an '
+      'adversary that normalizes its batches sticks at an accuracy of '
+      '50 %.',
+    ),
+    (
+      'aae',
+      {'posterior.name': 'gaussain'},
+      "unknown posterior 'gaussain'; known: deterministic, gaussian, "
+      "universal_approximator. Did you mean 'gaussian'?",
+    ),
+    (
+      'aae',
+      {'optimizer': {'name': 'admm'}},
+      "unknown optimizer.reconstruction 'admm'; known: adam, sgd. Did "
+      "you mean 'adam'?",
+    ),
+    (
+      'aae',
+      {'schedule.name': 'liner'},
+      "unknown schedule 'liner'; known: constant, cosine, linear, "
+      "steps. Did you mean 'linear'?",
+    ),
+    (
+      'aae',
+      {'encoder.activation': 'rleu'},
+      "unknown encoder.activation 'rleu'; known: leaky_relu, relu",
+    ),
+    (
+      'aae',
+      {'decoder.initializer': 'she'},
+      "unknown decoder.initializer 'she'; known: he, normal",
+    ),
+    (
+      'aae',
+      {'decoder.output': 'tanh'},
+      "unknown decoder.output 'tanh'; known: linear, sigmoid",
+    ),
+    (
+      'aae',
+      {'weights': {'regularization': {'z_weight': 2.0}}},
+      "unknown phase in weights 'regularization'; known: "
+      'discriminator, generator, reconstruction',
+    ),
+    (
+      'aae',
+      {'weights': {'generator': {'z_weight': -2.0}}},
+      'weights.generator.z_weight is -2.0; expected a finite number of '
+      'at least 0.',
+    ),
+    (
+      'aae',
+      {'weights': {'generator': {'y_weight': 2.0}}},
+      "unknown weight of phase 'generator' 'y_weight'; known: z_weight",
+    ),
+    (
+      'aae',
+      {'weights': {'generator': {'learning_rate': 2.0}}},
+      "unknown weight of phase 'generator' 'learning_rate'",
+    ),
+    (
+      'aae',
+      {'prior.std': 2.0},
+      "prior.std=2.0 is given, but prior 'gaussian_mixture' takes "
+      'num_modes, radial_std, radius, tangential_std.',
+    ),
+    (
+      'aae',
+      {'posterior.noise_size': 3},
+      "posterior.noise_size=3 is given, but posterior 'deterministic' "
+      'takes no options.',
+    ),
+    (
+      'aae',
+      {'optimizer': {'momentum': 0.5}},
+      'optimizer.reconstruction.momentum=0.5 is given, but '
+      "optimizer.reconstruction 'adam' takes b1, b2, eps.",
+    ),
+    (
+      'aae',
+      {'schedule.begin': 0.2},
+      "schedule.begin=0.2 is given, but schedule 'constant' takes no options.",
+    ),
+    (
+      'aae',
+      {'optimizer': {'learning_rate': -0.1}},
+      'optimizer.reconstruction.learning_rate is -0.1; expected a '
+      'finite number of at least 0.',
+    ),
+    (
+      'aae',
+      {'optimizer': {'learning_rate': float('nan')}},
+      'optimizer.reconstruction.learning_rate is nan; expected',
+    ),
+    (
+      'aae',
+      {'latent_size': 3},
+      "prior 'gaussian_mixture' lies in the plane, but latent_size is "
+      '3; expected latent_size=2.',
+    ),
+    (
+      'semi_supervised_aae',
+      {'latent_size': 3, 'prior.name': 'swiss_roll'},
+      "prior 'swiss_roll' lies in the plane, but latent_size is 3; "
+      'expected latent_size=2.',
+    ),
+    (
+      'label_regularized_aae',
+      {'latent_size': 3},
+      "prior 'gaussian_mixture' lies in the plane, but latent_size is "
+      '3; expected latent_size=2.',
+    ),
+    (
+      'vae',
+      {'prior.name': 'swiss_roll'},
+      "objective 'vae' needs the density of its prior; prior "
+      "'swiss_roll' can only be sampled.",
+    ),
+    (
+      'label_regularized_aae',
+      {'prior.name': 'gaussian'},
+      "objective 'label_regularized_aae' needs a prior with a place "
+      "for each label; prior 'gaussian' has none. Known: "
+      'gaussian_mixture, swiss_roll.',
+    ),
+    (
+      'aae',
+      {'prior.name': 'no_such_module:prior'},
+      "prior 'no_such_module:prior' cannot be imported (No module "
+      "named 'no_such_module'); expected 'module:function'.",
+    ),
+    (
+      'aae',
+      {'prior.name': 'math:pi'},
+      "prior 'math:pi' cannot be imported",
+    ),
+    ('aae', {'latent_size': 0}, 'latent_size is 0; expected at least 1.'),
+    ('aae', {'batch_size': 0}, 'batch_size is 0; expected at least 1.'),
+    (
+      'aae',
+      {'batch_size': 48},
+      'batch_size is 48; expected at most the 44 training images of random.',
+    ),
+    (
+      'aae',
+      {'batch_size': DEVICES + 1},
+      f'batch_size is {DEVICES + 1}; expected a multiple of the '
+      f'{DEVICES} devices.',
+    ),
+    (
+      'semi_supervised_aae',
+      {'labelled_batch_size': DEVICES + 1},
+      f'labelled_batch_size is {DEVICES + 1}; expected a multiple of '
+      f'the {DEVICES} devices.',
+    ),
+    (
+      'semi_supervised_aae',
+      {'labelled_batch_size': 0},
+      'labelled_batch_size is 0; expected at least 1.',
+    ),
+    (
+      'semi_supervised_aae',
+      {'labelled_batch_size': -DEVICES},
+      f'labelled_batch_size is {-DEVICES}; expected at least 1.',
+    ),
+    *[
+      (
+        'semi_supervised_aae',
+        {'num_labels': num_labels},
+        f'num_labels={num_labels} {problem}; it must be a multiple '
+        'of the 3 classes from 3 to 42, or -1 for all 44',
+      )
+      for num_labels, problem in (
+        (0, 'is not from 1 to the 44 labelled images'),
+        (45, 'is not from 1 to the 44 labelled images'),
+        (7, 'cannot be shared out equally'),
+      )
     ],
+    (
+      'clustering_aae',
+      {'num_clusters': 0},
+      'num_clusters is 0; expected at least 1.',
+    ),
+    *[
+      (
+        name,
+        {'num_clusters': 45},
+        'num_clusters is 45; expected at most the 44 training images '
+        'of random.',
+      )
+      for name in (
+        'clustering_aae',
+        'dimensionality_reduction_clustering_aae',
+      )
+    ],
+    ('aae', {'epochs': -1}, 'epochs is -1; expected at least 1.'),
+    ('aae', {'num_seeds': 0}, 'num_seeds is 0; expected at least 1.'),
+    ('aae', {'seed': -1}, 'seed is -1; expected at least 0'),
+    (
+      'aae',
+      {'seed': 2**31 - 1, 'num_seeds': 2},
+      f'seed is {2**31 - 1}; expected at least 0, and below 2^31',
+    ),
+    ('aae', {'ema_decay': 1.0}, 'ema_decay is 1.0; expected in [0, 1).'),
+    (
+      'aae',
+      {'steps_per_call': 0},
+      'steps_per_call is 0; expected at least 1, or -1 for a whole epoch.',
+    ),
+    (
+      'aae',
+      {'on_divergence': 'ignore'},
+      'on_divergence is ignore; expected stop or continue.',
+    ),
+    (
+      'aae',
+      {'evaluate_every_epochs': 0},
+      'evaluate_every_epochs is 0; expected at least 1.',
+    ),
+    (
+      'aae',
+      {'checkpoints_to_keep': 0},
+      'checkpoints_to_keep is 0; expected at least 1.',
+    ),
+    (
+      'aae',
+      {'encoder.hidden': (8, 0)},
+      'encoder.hidden is (8, 0); expected whole numbers above 0, such as '
+      '(400, 400).',
+    ),
+    (
+      'aae',
+      {'decoder.hidden': (8, 'a')},
+      "decoder.hidden is (8, 'a'); expected whole numbers above 0",
+    ),
+    (
+      'aae',
+      {'discriminator.noise': -0.5},
+      'discriminator.noise is -0.5; expected at least 0.',
+    ),
+    (
+      'aae',
+      {'encoder.input_noise': -0.5},
+      'encoder.input_noise is -0.5; expected at least 0.',
+    ),
+    (
+      'aae',
+      {'encoder.input_dropout': 1.0},
+      'encoder.input_dropout is 1.0; expected in [0, 1).',
+    ),
+  ],
 )
 def test_bad_values(name, changes, message):
   with pytest.raises(InputError, match=f'^{re.escape(message)}'):
@@ -262,9 +301,9 @@ def test_unknown_objective():
   config = systems.make_config('aae')
   config.objective = 'semisupervised_aae'
   with pytest.raises(
-      InputError,
-      match="^unknown objective 'semisupervised_aae'; known: .*"
-      "Did you mean 'semi_supervised_aae'",
+    InputError,
+    match="^unknown objective 'semisupervised_aae'; known: .*"
+    "Did you mean 'semi_supervised_aae'",
   ):
     build_config(config)
 
@@ -273,9 +312,9 @@ def test_unknown_phase():
   config = systems.make_config('aae')
   config.optimizer.clasification = config.optimizer.generator
   with pytest.raises(
-      InputError,
-      match="^unknown phase in optimizer 'clasification'; known: "
-      'discriminator, generator, reconstruction',
+    InputError,
+    match="^unknown phase in optimizer 'clasification'; known: "
+    'discriminator, generator, reconstruction',
   ):
     build_config(config)
 
@@ -299,7 +338,7 @@ def test_absent_manual_dir(tmp_path):
 
 @pytest.mark.parametrize('name', systems.NAMES)
 @pytest.mark.parametrize(
-    'key', ['num_labels', 'labelled_batch_size', 'num_clusters']
+  'key', ['num_labels', 'labelled_batch_size', 'num_clusters']
 )
 def test_few_systems_have_a_key_and_need_it(name, key):
   config = systems.make_config(name)
@@ -314,19 +353,19 @@ def test_few_systems_have_a_key_and_need_it(name, key):
 
 
 @pytest.mark.parametrize(
-    'key, value, names',
-    [
-        ('posterior.name', 'gaussian', ['vae', 'gan', 'autoencoder']),
-        ('posterior.noise_size', 3, ['vae', 'classifier']),
-        ('prior.name', 'swiss_roll', ['autoencoder', 'classifier']),
-        ('prior.std', 5.0, ['autoencoder', 'classifier']),
-    ],
+  'key, value, names',
+  [
+    ('posterior.name', 'gaussian', ['vae', 'gan', 'autoencoder']),
+    ('posterior.noise_size', 3, ['vae', 'classifier']),
+    ('prior.name', 'swiss_roll', ['autoencoder', 'classifier']),
+    ('prior.std', 5.0, ['autoencoder', 'classifier']),
+  ],
 )
 def test_sections_without_a_use(key, value, names):
   for name in names:
     with pytest.raises(
-        InputError,
-        match=f"^{key} is {value}, but objective '{name}' has no use for it",
+      InputError,
+      match=f"^{key} is {value}, but objective '{name}' has no use for it",
     ):
       build(name, **{key: value})
 
@@ -334,9 +373,9 @@ def test_sections_without_a_use(key, value, names):
 def test_data_without_labels():
   image, _ = systems.DATASET.train
   dataset = dataclasses.replace(
-      systems.DATASET,
-      train=systems.DATASET.train._replace(label=None),
-      num_classes=None,
+    systems.DATASET,
+    train=systems.DATASET.train._replace(label=None),
+    num_classes=None,
   )
   with mock.patch.object(experiment.datasets, 'load', return_value=dataset):
     with pytest.raises(InputError, match='data set has none'):
@@ -352,8 +391,10 @@ def takes(first, second=2):
 
 def test_part_gets_its_options():
   part = experiment.build_part(
-      'part', {'takes': takes},
-      {'name': 'takes', 'second': 5, 'third': None}, first=1,
+    'part',
+    {'takes': takes},
+    {'name': 'takes', 'second': 5, 'third': None},
+    first=1,
   )
   assert part == (1, 5)
 
@@ -361,20 +402,21 @@ def test_part_gets_its_options():
 def test_part_keeps_its_defaults():
   options = {'name': 'takes', 'second': None}
   assert experiment.build_part('part', {'takes': takes}, options, first=1) == (
-      1, 2,
+    1,
+    2,
   )
 
 
 def test_part_takes_no_option_that_is_given_already():
   with pytest.raises(InputError, match='^part.first=3 is given, but .*second'):
     experiment.build_part(
-        'part', {'takes': takes}, {'name': 'takes', 'first': 3}, first=1
+      'part', {'takes': takes}, {'name': 'takes', 'first': 3}, first=1
     )
 
 
 def test_part_may_be_imported():
   part = experiment.build_part(
-      'part', {}, {'name': f'{__name__}:takes', 'second': 7}, first=1
+    'part', {}, {'name': f'{__name__}:takes', 'second': 7}, first=1
   )
   assert part == (1, 7)
 
@@ -384,7 +426,7 @@ def test_std_of_the_prior_reaches_the_samples():
 
   def spread(std):
     model = build(
-        'aae', latent_size=50, **{'prior.name': 'gaussian', 'prior.std': std}
+      'aae', latent_size=50, **{'prior.name': 'gaussian', 'prior.std': std}
     ).objective.model
     return np.std(model.prior(systems.keys(200), systems.make_batch())['z'])
 
@@ -394,11 +436,11 @@ def test_std_of_the_prior_reaches_the_samples():
 
 def test_noise_of_the_posterior_reaches_the_encoder():
   built = build(
-      'aae',
-      **{
-          'posterior.name': 'universal_approximator',
-          'posterior.noise_size': 7,
-      },
+    'aae',
+    **{
+      'posterior.name': 'universal_approximator',
+      'posterior.noise_size': 7,
+    },
   )
   kernels = built.abstract_state().params['encoder']['trunk']['Dense_0']
   pixels = np.prod(systems.IMAGE_SHAPE)
@@ -414,15 +456,15 @@ def test_every_weight_is_a_key(name):
 
 def test_rates_and_weights_reach_the_phases():
   built = build(
-      'semi_supervised_aae',
-      optimizer={'learning_rate': 0.25},
-      weights={'generator': {'y_weight': 3.0}},
+    'semi_supervised_aae',
+    optimizer={'learning_rate': 0.25},
+    weights={'generator': {'y_weight': 3.0}},
   )
   for phase in built.objective.phases:
     weights = {'y_weight': 3.0, 'z_weight': 1.0}
     assert phase.hyperparams == {
-        'learning_rate': 0.25,
-        **(weights if phase.name == 'generator' else {}),
+      'learning_rate': 0.25,
+      **(weights if phase.name == 'generator' else {}),
     }
 
 
@@ -454,9 +496,7 @@ def test_labelled_draw_is_balanced_and_from_the_training_split():
 
 def test_all_labels():
   built = build('semi_supervised_aae', num_labels=-1, num_seeds=2)
-  np.testing.assert_array_equal(
-      built.labelled, [np.arange(44), np.arange(44)]
-  )
+  np.testing.assert_array_equal(built.labelled, [np.arange(44), np.arange(44)])
 
 
 @pytest.fixture(scope='module')
@@ -476,17 +516,18 @@ def test_seed_is_the_same_alone_and_among_others(together):
   assert int(ensemble.step) == int(single.step) == 0
   second = jax.tree.map(lambda x: x[1:2], ensemble.replace(step=None))
   jax.tree.map(
-      np.testing.assert_array_equal,
-      systems.plain(second), systems.plain(single.replace(step=None)),
+    np.testing.assert_array_equal,
+    systems.plain(second),
+    systems.plain(single.replace(step=None)),
   )
   for epoch in range(2):
     orders = [
-        built.feed.order(
-            built.keys()[index],
-            built.data().replace(labelled=built.labelled[index]),
-            epoch,
-        )
-        for built, index in ((together, 1), (alone, 0), (together, 0))
+      built.feed.order(
+        built.keys()[index],
+        built.data().replace(labelled=built.labelled[index]),
+        epoch,
+      )
+      for built, index in ((together, 1), (alone, 0), (together, 0))
     ]
     jax.tree.map(np.testing.assert_array_equal, orders[0], orders[1])
     assert (orders[0].unlabelled != orders[2].unlabelled).any()
@@ -504,6 +545,6 @@ def test_abstract_state_is_that_of_the_initial_one(together):
   abstract = built.abstract_state()
   chex.assert_trees_all_equal_shapes_and_dtypes(state, abstract)
   for one, other in zip(
-      jax.tree.leaves(state), jax.tree.leaves(abstract), strict=True
+    jax.tree.leaves(state), jax.tree.leaves(abstract), strict=True
   ):
     assert one.sharding.is_equivalent_to(other.sharding, one.ndim)

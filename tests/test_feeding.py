@@ -19,10 +19,10 @@ def make_data(num_examples=20, labelled=LABELLED):
   index = np.arange(num_examples)
   image = np.broadcast_to(index[:, None, None, None], (num_examples, 2, 2, 1))
   return feeding.Data(
-      image=jnp.asarray(image, jnp.uint8),
-      label=jnp.asarray(1000 + index, jnp.int32),
-      is_labelled=jnp.asarray(np.isin(index, labelled)),
-      labelled=jnp.asarray(labelled),
+    image=jnp.asarray(image, jnp.uint8),
+    label=jnp.asarray(1000 + index, jnp.int32),
+    is_labelled=jnp.asarray(np.isin(index, labelled)),
+    labelled=jnp.asarray(labelled),
   )
 
 
@@ -44,7 +44,7 @@ def epoch_batches(feed, data, epoch=0, seed=0):
   """The global batches of an epoch, [steps, batch, ...]."""
   batches = compile_epoch(feed)(jax.random.key(seed), data, epoch)
   return jax.tree.map(
-      lambda x: np.asarray(x).reshape(x.shape[0], -1, *x.shape[3:]), batches
+    lambda x: np.asarray(x).reshape(x.shape[0], -1, *x.shape[3:]), batches
   )
 
 
@@ -55,7 +55,7 @@ def index_of(image):
 @pytest.mark.parametrize('num_devices', [1, 2, 4])
 @pytest.mark.parametrize('labelled_batch_size', [0, 4, 8])
 def test_epoch_is_one_pass_over_the_whole_split(
-    num_devices, labelled_batch_size
+  num_devices, labelled_batch_size
 ):
   """Public code counts an epoch on the labelled loader, or on a zip's end."""
   feed = feeding.Feed(20, 4, labelled_batch_size, num_devices)
@@ -69,8 +69,8 @@ def test_what_does_not_fill_a_batch_waits():
   feed = feeding.Feed(23, 4, 0, 1)
   assert feed.steps_per_epoch == 5
   epochs = [
-      index_of(epoch_batches(feed, make_data(23), epoch)['image']).ravel()
-      for epoch in range(8)
+    index_of(epoch_batches(feed, make_data(23), epoch)['image']).ravel()
+    for epoch in range(8)
   ]
   assert all(len(set(index)) == 20 for index in epochs)
   assert set(np.concatenate(epochs)) == set(range(23))
@@ -80,8 +80,8 @@ def test_order_is_drawn_for_each_epoch_and_seed():
   feed = feeding.Feed(20, 4, 4, 1)
   for key in ('image', 'labelled_image'):
     orders = [
-        tuple(index_of(epoch_batches(feed, make_data(), *draw)[key]).ravel())
-        for draw in ((0, 0), (1, 0), (0, 1))
+      tuple(index_of(epoch_batches(feed, make_data(), *draw)[key]).ravel())
+      for draw in ((0, 0), (1, 0), (0, 1))
     ]
     assert len({*orders, tuple(range(20))}) == 4
   again = index_of(epoch_batches(feed, make_data(), 0, 1)[key]).ravel()
@@ -107,7 +107,7 @@ def test_labelled_batches_cycle_evenly(num_labelled, labelled_batch_size):
   feed = feeding.Feed(20, 4, labelled_batch_size, 2)
   batch = epoch_batches(feed, data, epoch=1)
   index, counts = np.unique(
-      index_of(batch['labelled_image']), return_counts=True
+    index_of(batch['labelled_image']), return_counts=True
   )
   np.testing.assert_array_equal(index, labelled)
   assert counts.sum() == 5 * labelled_batch_size
@@ -123,10 +123,10 @@ def test_batches_do_not_depend_on_the_devices(num_devices):
 
 def test_unlabelled_order_does_not_depend_on_the_labelled():
   images = [
-      epoch_batches(feeding.Feed(20, 4, size, 1), make_data(labelled=labels))[
-          'image'
-      ]
-      for size, labels in ((0, LABELLED), (4, LABELLED), (8, LABELLED[:2]))
+    epoch_batches(feeding.Feed(20, 4, size, 1), make_data(labelled=labels))[
+      'image'
+    ]
+    for size, labels in ((0, LABELLED), (4, LABELLED), (8, LABELLED[:2]))
   ]
   np.testing.assert_array_equal(images[0], images[1])
   np.testing.assert_array_equal(images[0], images[2])
@@ -138,7 +138,7 @@ def test_images_are_scaled_to_the_unit_interval():
   np.testing.assert_allclose(scaled, [0, 0.2, 1], rtol=1e-6)
   image = epoch_batches(feeding.Feed(20, 20, 4, 1), make_data())['image']
   np.testing.assert_allclose(
-      np.sort(image[0, :, 0, 0, 0]), np.arange(20) / 255, rtol=1e-6
+    np.sort(image[0, :, 0, 0, 0]), np.arange(20) / 255, rtol=1e-6
   )
 
 
@@ -152,7 +152,7 @@ def test_example_batch_is_like_a_real_one(labelled_batch_size):
     return feed.batch(data, order, 0, 0)
 
   chex.assert_trees_all_equal_shapes_and_dtypes(
-      feeding.example_batch(feed, (2, 2, 1)), jax.eval_shape(first)
+    feeding.example_batch(feed, (2, 2, 1)), jax.eval_shape(first)
   )
 
 
@@ -165,7 +165,7 @@ def test_labelled_examples_are_training_images_and_balanced():
   np.testing.assert_array_equal(data.label, train.label)
   assert data.labelled.shape == (3, 6)
   for labelled, is_labelled in zip(
-      data.labelled, data.is_labelled, strict=True
+    data.labelled, data.is_labelled, strict=True
   ):
     np.testing.assert_array_equal(np.bincount(train.label[labelled]), [2] * 3)
     np.testing.assert_array_equal(np.flatnonzero(is_labelled), sorted(labelled))

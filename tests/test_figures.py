@@ -78,13 +78,19 @@ GAN = Model(Z, decode=decode, prior=gaussian)
 WIDE = Model({'z': 10}, encode_wide, decode, represent=style)
 SUPERVISED = Model(YZ, encode, decode, represent=style)
 SEMI_SUPERVISED = Model(
-    YZ, encode_both, decode, represent=style,
-    classify=lambda apply, image: encode_both(apply, image, None)['y'],
+  YZ,
+  encode_both,
+  decode,
+  represent=style,
+  classify=lambda apply, image: encode_both(apply, image, None)['y'],
 )
 CLUSTERING = Model(
-    YZ, encode_both, decode, represent=style,
-    cluster=lambda apply, image: encode_both(apply, image, None)['y'],
-    cluster_heads=lambda apply: jnp.eye(NUM_CLASSES, 2),
+  YZ,
+  encode_both,
+  decode,
+  represent=style,
+  cluster=lambda apply, image: encode_both(apply, image, None)['y'],
+  cluster_heads=lambda apply: jnp.eye(NUM_CLASSES, 2),
 )
 
 
@@ -108,14 +114,14 @@ def make_experiment(model, num_seeds=1, labels=True, sizes=(40, 0, 30)):
   """What figures see of an experiment."""
   splits = [make_split(size, labels) for size in sizes]
   return types.SimpleNamespace(
-      config=types.SimpleNamespace(objective='some_system'),
-      dataset=Dataset('random', *splits, NUM_CLASSES if labels else None),
-      objective=types.SimpleNamespace(
-          model=model,
-          networks={'decoder': Shade()},
-          phases=[types.SimpleNamespace(name='reconstruction')],
-      ),
-      seeds=range(7, 7 + num_seeds),
+    config=types.SimpleNamespace(objective='some_system'),
+    dataset=Dataset('random', *splits, NUM_CLASSES if labels else None),
+    objective=types.SimpleNamespace(
+      model=model,
+      networks={'decoder': Shade()},
+      phases=[types.SimpleNamespace(name='reconstruction')],
+    ),
+    seeds=range(7, 7 + num_seeds),
   )
 
 
@@ -124,13 +130,13 @@ def make_state(shades=(0.5,), averages=()):
   params = lambda values: {'decoder': {'shade': jnp.array(values)}}
   averaged = {'params': params(averages), 'batch_stats': {}}
   return train_state.TrainState(
-      step=jnp.int32(1400),
-      params=params(shades),
-      batch_stats={},
-      opt_state={},
-      hyperparams={},
-      ema=averaged if averages else {},
-      rng=jax.random.split(jax.random.key(0), len(shades)),
+    step=jnp.int32(1400),
+    params=params(shades),
+    batch_stats={},
+    opt_state={},
+    hyperparams={},
+    ema=averaged if averages else {},
+    rng=jax.random.split(jax.random.key(0), len(shades)),
   )
 
 
@@ -190,22 +196,20 @@ def labels_of(axis):
 
 
 @pytest.mark.parametrize(
-    ('model', 'names'),
-    [
-        (AUTOENCODER, ['reconstructions', 'latent', 'manifold']),
-        (AAE, ['reconstructions', 'latent', 'manifold', 'samples']),
-        (GAN, ['manifold', 'samples']),
-        (WIDE, ['reconstructions', 'latent']),
-        (SUPERVISED, ['reconstructions', 'latent', 'styles']),
-        (SEMI_SUPERVISED, ['reconstructions', 'latent', 'styles']),
-        (CLUSTERING, ['reconstructions', 'latent', 'clusters']),
-        (Model(), []),
-    ],
-    ids=['ae', 'aae', 'gan', 'wide', 'supervised', 'semi', 'clusters', 'none'],
+  ('model', 'names'),
+  [
+    (AUTOENCODER, ['reconstructions', 'latent', 'manifold']),
+    (AAE, ['reconstructions', 'latent', 'manifold', 'samples']),
+    (GAN, ['manifold', 'samples']),
+    (WIDE, ['reconstructions', 'latent']),
+    (SUPERVISED, ['reconstructions', 'latent', 'styles']),
+    (SEMI_SUPERVISED, ['reconstructions', 'latent', 'styles']),
+    (CLUSTERING, ['reconstructions', 'latent', 'clusters']),
+    (Model(), []),
+  ],
+  ids=['ae', 'aae', 'gan', 'wide', 'supervised', 'semi', 'clusters', 'none'],
 )
-def test_figures_follow_from_what_the_model_has(
-    model, names, drawn, workdir
-):
+def test_figures_follow_from_what_the_model_has(model, names, drawn, workdir):
   written = drawn(make_experiment(model), workdir)
   assert list(written) == [f'{name}.png' for name in names]
   folder = workdir / 'figures'
@@ -236,10 +240,10 @@ def untrained(experiment):
   fill = lambda x: generator.uniform(0.1, 1, x.shape).astype(x.dtype)
   state = experiment.abstract_state()
   return state.replace(
-      step=np.int32(0),
-      params=jax.tree.map(fill, state.params),
-      batch_stats=jax.tree.map(fill, state.batch_stats),
-      ema=jax.tree.map(fill, state.ema),
+    step=np.int32(0),
+    params=jax.tree.map(fill, state.params),
+    batch_stats=jax.tree.map(fill, state.batch_stats),
+    ema=jax.tree.map(fill, state.ema),
   )
 
 
@@ -247,7 +251,7 @@ def untrained(experiment):
 def test_every_system_has_its_figures(name, drawn, workdir):
   experiment = systems.build(name)
   metrics = {
-      f'{phase.name}/loss': [1.0] for phase in experiment.objective.phases
+    f'{phase.name}/loss': [1.0] for phase in experiment.objective.phases
   }
   write_rows(workdir, metrics)
   model = experiment.objective.model
@@ -272,7 +276,7 @@ def test_one_channel_is_ink_on_white_and_values_are_clipped():
   values = np.array([0.0, 0.25, 1.0, 7.0, -3.0, np.nan])
   ink = figures._ink(values.reshape(6, 1, 1, 1))
   np.testing.assert_allclose(
-      ink[:, 0, 0, :], np.repeat([[1], [0.75], [0], [0], [1], [1]], 3, axis=1)
+    ink[:, 0, 0, :], np.repeat([[1], [0.75], [0], [0], [1], [1]], 3, axis=1)
   )
 
 
@@ -284,8 +288,8 @@ def test_three_channels_keep_their_colours():
 def test_uint8_and_float_images_look_the_same():
   image = make_split(6).image.reshape(2, 3, *IMAGE_SHAPE)
   np.testing.assert_allclose(
-      pixels(figures.draw_samples(image)),
-      pixels(figures.draw_samples(image / 255)),
+    pixels(figures.draw_samples(image)),
+    pixels(figures.draw_samples(image / 255)),
   )
 
 
@@ -301,7 +305,7 @@ def test_reconstructions_stand_below_their_images(drawn, workdir, cells):
     for row in range(0, 6, 2):
       image, reconstruction = grid[row : row + 2, column]
       (index,) = np.flatnonzero(
-          (test.image == np.rint(255 * image)).all(axis=(1, 2, 3))
+        (test.image == np.rint(255 * image)).all(axis=(1, 2, 3))
       )
       assert test.label[index] == label
       code = reconstruction.ravel()[:5]
@@ -322,12 +326,12 @@ def test_few_images_of_a_class_come_again(drawn, workdir, cells):
 
 
 @pytest.mark.parametrize(
-    ('sizes', 'title'),
-    [
-        ((40, 20, 30), 'Codes of 30 test images'),
-        ((40, 20, 0), 'Codes of 20 validation images'),
-        ((40, 0, 0), 'Codes of 40 training images'),
-    ],
+  ('sizes', 'title'),
+  [
+    ((40, 20, 30), 'Codes of 30 test images'),
+    ((40, 20, 0), 'Codes of 20 validation images'),
+    ((40, 0, 0), 'Codes of 40 training images'),
+  ],
 )
 def test_titles_name_the_split(sizes, title, drawn, workdir):
   written = drawn(make_experiment(AUTOENCODER, sizes=sizes), workdir)
@@ -342,15 +346,16 @@ def test_title_says_when_points_are_left_out(drawn, workdir, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('num_seeds', 'averages', 'note'),
-    [
-        (1, (), 'some_system on random, seed 7, step 1,400'),
-        (3, (), 'some_system on random, seed 7 (first of 3), step 1,400'),
-        (
-            1, (0.9,),
-            'some_system on random, seed 7, step 1,400, averaged weights',
-        ),
-    ],
+  ('num_seeds', 'averages', 'note'),
+  [
+    (1, (), 'some_system on random, seed 7, step 1,400'),
+    (3, (), 'some_system on random, seed 7 (first of 3), step 1,400'),
+    (
+      1,
+      (0.9,),
+      'some_system on random, seed 7, step 1,400, averaged weights',
+    ),
+  ],
 )
 def test_notes_name_the_run(num_seeds, averages, note, drawn, workdir):
   experiment = make_experiment(AUTOENCODER, num_seeds)
@@ -360,15 +365,15 @@ def test_notes_name_the_run(num_seeds, averages, note, drawn, workdir):
 
 
 @pytest.mark.parametrize(
-    ('averages', 'shade'), [((), 0.25), ((0.75, 0.125), 0.75)]
+  ('averages', 'shade'), [((), 0.25), ((0.75, 0.125), 0.75)]
 )
 def test_first_seed_and_averaged_weights_are_drawn(
-    averages, shade, drawn, workdir, cells
+  averages, shade, drawn, workdir, cells
 ):
   model = Model(
-      {'z': 3},
-      decode=lambda apply, code: apply('decoder', code['z']),
-      prior=lambda keys, batch: {'z': keys},
+    {'z': 3},
+    decode=lambda apply, code: apply('decoder', code['z']),
+    prior=lambda keys, batch: {'z': keys},
   )
   state = make_state((0.25, 0.5), averages)
   drawn(make_experiment(model, num_seeds=2), workdir, state)
@@ -388,8 +393,9 @@ def test_latent_panels_share_axes_and_show_all_points(drawn, workdir):
     assert (points > lowest).all() and (points < highest).all()
   image = make_split(30).image
   np.testing.assert_allclose(
-      codes.collections[0].get_offsets(), image.reshape(30, 16)[:, :2] / 255,
-      rtol=1e-6,
+    codes.collections[0].get_offsets(),
+    image.reshape(30, 16)[:, :2] / 255,
+    rtol=1e-6,
   )
 
 
@@ -432,19 +438,19 @@ def test_codes_without_labels_have_one_colour(drawn, workdir):
 def test_cluster_heads_are_marked(drawn, workdir):
   figure = drawn(make_experiment(CLUSTERING), workdir)['latent.png']
   heads = {
-      text.get_text(): text.get_position() for text in figure.axes[0].texts
+    text.get_text(): text.get_position() for text in figure.axes[0].texts
   }
   assert heads == {'0': (1, 0), '1': (0, 1), '2': (0, 0)}
 
 
 @pytest.mark.parametrize(
-    ('labels', 'method'),
-    [(True, 'linear discriminant'), (False, 'principal component')],
+  ('labels', 'method'),
+  [(True, 'linear discriminant'), (False, 'principal component')],
 )
 def test_wide_codes_are_projected(labels, method, drawn, workdir):
   figure = drawn(make_experiment(WIDE, labels=labels), workdir)['latent.png']
   assert texts(figure)[0] == (
-      f'Codes of 30 test images: {method} analysis of 10 dimensions'
+    f'Codes of 30 test images: {method} analysis of 10 dimensions'
   )
   assert figure.axes[0].collections[0].get_offsets().shape == (30, 2)
 
@@ -455,11 +461,9 @@ def test_wide_cluster_heads_lie_on_a_circle(drawn, workdir):
   model = dataclasses.replace(WIDE, cluster_heads=lambda apply: heads)
   figure = drawn(make_experiment(model), workdir)['latent.png']
   assert texts(figure)[0] == (
-      'Codes of 30 test images: linear map of 10 dimensions, heads to a circle'
+    'Codes of 30 test images: linear map of 10 dimensions, heads to a circle'
   )
-  drawn_heads = np.array([
-      text.get_position() for text in figure.axes[0].texts
-  ])
+  drawn_heads = np.array([text.get_position() for text in figure.axes[0].texts])
   radius = np.linalg.norm(drawn_heads[0])
   angle = 2 * np.pi * np.arange(NUM_CLASSES) / NUM_CLASSES
   expected = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -467,8 +471,9 @@ def test_wide_cluster_heads_lie_on_a_circle(drawn, workdir):
   # The codes go through the same linear map, which keeps the unit of length.
   drawn_codes = figure.axes[0].collections[0].get_offsets()
   code = np.asarray(encode_wide(None, make_split(30).image / 255, None)['z'])
-  both = np.concatenate([heads, code]), np.concatenate(
-      [drawn_heads, drawn_codes]
+  both = (
+    np.concatenate([heads, code]),
+    np.concatenate([drawn_heads, drawn_codes]),
   )
   matrix, residual, *_ = np.linalg.lstsq(*both, rcond=None)
   np.testing.assert_allclose(residual, 0, atol=1e-4)
@@ -488,8 +493,8 @@ def make_panel(name, label=True, scale=1.0, num_points=30):
 
 def test_compared_codes_share_axes_with_their_row():
   rows = [
-      [make_panel('a'), make_panel('b', scale=3.0)],
-      [make_panel('c', scale=0.1), make_panel('d')],
+    [make_panel('a'), make_panel('b', scale=3.0)],
+    [make_panel('c', scale=0.1), make_panel('d')],
   ]
   figure = figures.draw_comparison(rows, note='a note')
   a, b, c, d = figure.axes
@@ -497,9 +502,7 @@ def test_compared_codes_share_axes_with_their_row():
     assert left.get_xlim() == right.get_xlim()
     assert left.get_ylim() == right.get_ylim()
     assert np.ptp(left.get_xlim()) == pytest.approx(np.ptp(left.get_ylim()))
-    for axes, (name, code, label, note) in zip(
-        (left, right), row, strict=True
-    ):
+    for axes, (name, code, label, note) in zip((left, right), row, strict=True):
       points = axes.collections[0].get_offsets()
       np.testing.assert_allclose(points, code)
       lowest, highest = np.transpose([axes.get_xlim(), axes.get_ylim()])
@@ -514,10 +517,12 @@ def test_compared_codes_share_axes_with_their_row():
 
 
 def test_compared_codes_need_not_fill_the_last_row_nor_have_labels():
-  figure = figures.draw_comparison([
+  figure = figures.draw_comparison(
+    [
       [make_panel('a', label=False), make_panel('b', label=False)],
       [make_panel('c', label=False)],
-  ])
+    ]
+  )
   assert [axes.get_title() for axes in figure.axes] == ['a', 'b', 'c']
   assert [axes.get_legend() for axes in figure.axes] == [None] * 3
   picture = Image.open(io.BytesIO(figures.to_png(figure)))
@@ -530,9 +535,7 @@ def test_wide_codes_cannot_be_compared():
     figures.draw_comparison([[panel]])
 
 
-def test_manifold_is_decoded_at_percentiles_of_the_prior(
-    drawn, workdir, cells
-):
+def test_manifold_is_decoded_at_percentiles_of_the_prior(drawn, workdir, cells):
   figure = drawn(make_experiment(GAN), workdir)['manifold.png']
   expected = stats.norm.ppf(np.arange(0.025, 1, 0.05))
   grid = cells[0]
@@ -540,15 +543,16 @@ def test_manifold_is_decoded_at_percentiles_of_the_prior(
   z = grid.reshape(20, 20, 16)[:, :, :2]
   # The first row is at the top: the largest z_2.
   np.testing.assert_allclose(z[:, :, 0], np.tile(expected, (20, 1)), atol=0.07)
-  np.testing.assert_allclose(z[:, :, 1].T, np.tile(expected[::-1], (20, 1)),
-                             atol=0.07)
+  np.testing.assert_allclose(
+    z[:, :, 1].T, np.tile(expected[::-1], (20, 1)), atol=0.07
+  )
   assert texts(figure)[0].endswith('at percentiles of the prior')
   assert len(labels_of(figure.axes[0].xaxis)) == 20
   assert labels_of(figure.axes[0].yaxis)[0].startswith('1.')
 
 
 def test_manifold_without_a_prior_is_at_percentiles_of_the_codes(
-    drawn, workdir, cells
+  drawn, workdir, cells
 ):
   figure = drawn(make_experiment(AUTOENCODER), workdir)['manifold.png']
   (grid,) = (found for found in cells if len(found) == 20)
@@ -568,24 +572,24 @@ def test_samples_without_a_label(drawn, workdir, cells):
 
 
 def test_samples_that_the_label_decides_have_a_column_each(
-    drawn, workdir, cells
+  drawn, workdir, cells
 ):
   model = Model(
-      {'z': 1},
-      decode=lambda apply, code: as_image(code['z']),
-      prior=lambda keys, batch: {'z': batch['label'][:, None].astype(float)},
+    {'z': 1},
+    decode=lambda apply, code: as_image(code['z']),
+    prior=lambda keys, batch: {'z': batch['label'][:, None].astype(float)},
   )
   figure = drawn(make_experiment(model), workdir)['samples.png']
   assert cells[0].shape[:2] == (10, NUM_CLASSES)
   np.testing.assert_array_equal(
-      cells[0][..., 0, 0, 0], np.tile([0, 1, 2], (10, 1))
+    cells[0][..., 0, 0, 0], np.tile([0, 1, 2], (10, 1))
   )
   assert labels_of(figure.axes[0].xaxis) == ['0', '1', '2']
 
 
 @pytest.mark.parametrize('model', [SUPERVISED, SEMI_SUPERVISED])
 def test_styles_have_an_image_a_row_and_a_label_a_column(
-    model, drawn, workdir, cells
+  model, drawn, workdir, cells
 ):
   figure = drawn(make_experiment(model), workdir)['styles.png']
   grid = cells[-1].reshape(NUM_CLASSES, 1 + NUM_CLASSES, 16)
@@ -606,21 +610,23 @@ def test_clusters_show_heads_members_and_counts(drawn, workdir, cells):
   for row in range(NUM_CLASSES):
     # The head is decoded at y = cluster and z = 0.
     np.testing.assert_array_equal(
-        grid[row, 0].ravel(), np.pad(np.eye(3)[row], (0, 13))
+      grid[row, 0].ravel(), np.pad(np.eye(3)[row], (0, 13))
     )
     members = image[cluster == row][:12] / 255
     np.testing.assert_allclose(grid[row, 1 : 1 + len(members)], members)
     assert np.isnan(grid[row, 1 + len(members) :]).all()
   (margin,) = figure.axes[0].child_axes
   assert labels_of(margin.yaxis) == [
-      str(count) for count in np.bincount(cluster)
+    str(count) for count in np.bincount(cluster)
   ]
 
 
 def test_empty_clusters_are_noted():
   figure = figures.draw_clusters(
-      np.zeros((4, *IMAGE_SHAPE)), np.zeros((5, *IMAGE_SHAPE)),
-      np.array([1, 1, 3, 1, 1]), note='a run',
+    np.zeros((4, *IMAGE_SHAPE)),
+    np.zeros((5, *IMAGE_SHAPE)),
+    np.array([1, 1, 3, 1, 1]),
+    note='a run',
   )
   assert texts(figure)[1] == 'a run; 2 of 4 clusters are empty'
   axes = figure.axes[0]
@@ -633,8 +639,10 @@ def test_empty_clusters_are_noted():
 
 def test_no_cluster_is_empty_and_nothing_is_said():
   figure = figures.draw_clusters(
-      np.zeros((2, *IMAGE_SHAPE)), np.zeros((2, *IMAGE_SHAPE)),
-      np.array([0, 1]), note='a run',
+    np.zeros((2, *IMAGE_SHAPE)),
+    np.zeros((2, *IMAGE_SHAPE)),
+    np.array([0, 1]),
+    note='a run',
   )
   assert texts(figure)[1] == 'a run'
   assert not figure.axes[0].texts
@@ -643,18 +651,18 @@ def test_no_cluster_is_empty_and_nothing_is_said():
 def make_rows(num_epochs, **metrics):
   """Rows of as many epochs; a metric is a function of the epoch."""
   return [
-      {'step': 10 * epoch, 'epoch': epoch, 'seconds': 0.5}
-      | {
-          name.replace('__', '/'): summary(*function(epoch))
-          for name, function in metrics.items()
-      }
-      for epoch in range(1, num_epochs + 1)
+    {'step': 10 * epoch, 'epoch': epoch, 'seconds': 0.5}
+    | {
+      name.replace('__', '/'): summary(*function(epoch))
+      for name, function in metrics.items()
+    }
+    for epoch in range(1, num_epochs + 1)
   ]
 
 
 def write_rows(workdir, metrics):
   row = {'step': 1, 'epoch': 1, 'seconds': 0.5} | {
-      name: summary(*values) for name, values in metrics.items()
+    name: summary(*values) for name, values in metrics.items()
   }
   (workdir / 'metrics.jsonl').write_text(json.dumps(row) + '\n')
 
@@ -692,7 +700,7 @@ def test_values_that_are_not_finite_leave_a_gap():
   rows = make_rows(4, reconstruction__loss=values.get)
   figure = figures.draw_curves(rows, ['reconstruction'])
   np.testing.assert_allclose(
-      figure.axes[0].lines[0].get_ydata(), [2, 7, np.nan, 1.5]
+    figure.axes[0].lines[0].get_ydata(), [2, 7, np.nan, 1.5]
   )
   assert figures.to_png(figure)
 
@@ -704,32 +712,35 @@ def test_curves_without_any_finite_value():
 
 def adversarial_rows():
   return make_rows(
-      2,
-      discriminator__loss=lambda k: [3.0],
-      discriminator__y_prior_accuracy=lambda k: [0.75],
-      discriminator__y_posterior_accuracy=lambda k: [0.5],
-      discriminator__z_prior_accuracy=lambda k: [0.25],
-      discriminator__z_posterior_accuracy=lambda k: [1.0],
-      generator__loss=lambda k: [9.0],
-      generator__y_loss=lambda k: [0.6],
-      generator__z_loss=lambda k: [0.8],
-      reconstruction__loss=lambda k: [1.0],
+    2,
+    discriminator__loss=lambda k: [3.0],
+    discriminator__y_prior_accuracy=lambda k: [0.75],
+    discriminator__y_posterior_accuracy=lambda k: [0.5],
+    discriminator__z_prior_accuracy=lambda k: [0.25],
+    discriminator__z_posterior_accuracy=lambda k: [1.0],
+    generator__loss=lambda k: [9.0],
+    generator__y_loss=lambda k: [0.6],
+    generator__z_loss=lambda k: [0.8],
+    reconstruction__loss=lambda k: [1.0],
   )
 
 
 def test_equilibria_are_marked():
   figure = figures.draw_curves(
-      adversarial_rows(), ['reconstruction', 'discriminator', 'generator']
+    adversarial_rows(), ['reconstruction', 'discriminator', 'generator']
   )
   titles = [axes.get_title() for axes in figure.axes]
   assert titles == [
-      'reconstruction loss', 'discriminator loss', 'generator loss',
-      'discriminator accuracy on y', 'discriminator accuracy on z',
+    'reconstruction loss',
+    'discriminator loss',
+    'generator loss',
+    'discriminator accuracy on y',
+    'discriminator accuracy on z',
   ]
   levels = {
-      'discriminator loss': ('equilibrium, 4 log 2', 4 * math.log(2)),
-      'generator loss': ('equilibrium, log 2', math.log(2)),
-      'discriminator accuracy on y': ('equilibrium, 50 %', 50),
+    'discriminator loss': ('equilibrium, 4 log 2', 4 * math.log(2)),
+    'generator loss': ('equilibrium, log 2', math.log(2)),
+    'discriminator accuracy on y': ('equilibrium, 50 %', 50),
   }
   for title, (label, level) in levels.items():
     marked = line(panel(figure, title), label)
@@ -740,10 +751,10 @@ def test_equilibria_are_marked():
 
 def test_one_discriminator_has_its_equilibrium_at_2_log_2():
   rows = make_rows(
-      2,
-      discriminator__loss=lambda k: [1.0],
-      discriminator__z_prior_accuracy=lambda k: [0.5],
-      discriminator__z_posterior_accuracy=lambda k: [0.5],
+    2,
+    discriminator__loss=lambda k: [1.0],
+    discriminator__z_prior_accuracy=lambda k: [0.5],
+    discriminator__z_posterior_accuracy=lambda k: [0.5],
   )
   figure = figures.draw_curves(rows, ['discriminator'])
   marked = line(panel(figure, 'discriminator loss'), 'equilibrium, 2 log 2')
@@ -791,7 +802,7 @@ def test_losses_that_span_decades_are_logarithmic(last, scale):
 def test_curves_need_a_loss():
   with pytest.raises(ValueError, match='no row has a loss of the phases elbo'):
     figures.draw_curves(
-        make_rows(1, reconstruction__loss=lambda k: [1.0]), ['elbo']
+      make_rows(1, reconstruction__loss=lambda k: [1.0]), ['elbo']
     )
 
 
@@ -801,5 +812,5 @@ def test_no_rows_no_curves(drawn, workdir):
   write_rows(workdir, {'reconstruction/loss': [2.0, 3.0]})
   written = drawn(make_experiment(AUTOENCODER, num_seeds=2), workdir)
   assert texts(written['curves.png'])[1] == (
-      'some_system on random, mean and range of 2 seeds'
+    'some_system on random, mean and range of 2 seeds'
   )

@@ -32,14 +32,14 @@ VOID = {'meta', 'img'}
 MAX_HEIGHT = 150
 
 TINY = {
-    f'{network}.hidden': (8, 8)
-    for network in ('encoder', 'decoder', 'discriminator')
+  f'{network}.hidden': (8, 8)
+  for network in ('encoder', 'decoder', 'discriminator')
 }
 
 
 def tiny(exhibit):
   return dataclasses.replace(
-      exhibit, epochs={'digits': 1}, overrides={**exhibit.overrides, **TINY}
+    exhibit, epochs={'digits': 1}, overrides={**exhibit.overrides, **TINY}
   )
 
 
@@ -74,7 +74,7 @@ def test_run_is_one_of_its_configuration(name, data):
   assert config.dataset.name == data
   assert config.epochs < original.epochs or data == 'digits'
   model = experiment.build_objective(
-      config, IMAGE_SHAPES[data], 10, steps_per_epoch=1
+    config, IMAGE_SHAPES[data], 10, steps_per_epoch=1
   ).model
   measured = evaluation.measures(model, labels=True)
   for number in {*run.numbers, *run.paper}:
@@ -208,7 +208,7 @@ def test_page_needs_nothing_else(place, page):
   text = (place.folder / 'index.html').read_text()
   assert text.startswith('<!DOCTYPE html>\n<html lang="en">')
   assert re.findall(r'https?://[^"\s]+', text) == [
-      'https://arxiv.org/abs/1511.05644'
+    'https://arxiv.org/abs/1511.05644'
   ]
   assert '$' not in text and 'url(' not in text and '@import' not in text
   assert not {'script', 'link', 'iframe'} & {tag for tag, _ in page.tags}
@@ -248,15 +248,19 @@ def test_numbers_are_those_of_the_results(place, page):
 
 def test_command_is_what_was_run(place, page):
   command = 'python ' + ' \\\n    '.join(
-      ['train.py', '--config=configs/digits_autoencoder.py',
-       f'--workdir={place.folder}/digits_autoencoder', '--config.epochs=1']
+    [
+      'train.py',
+      '--config=configs/digits_autoencoder.py',
+      f'--workdir={place.folder}/digits_autoencoder',
+      '--config.epochs=1',
+    ]
   )
   assert any(text.startswith(command) for text in page.texts)
   assert "'--config.encoder.hidden=(8, 8)'" in page.text
 
 
 def test_what_is_finished_is_not_made_again(
-    place, exhibits, commands, monkeypatch
+  place, exhibits, commands, monkeypatch
 ):
   call(monkeypatch, place)
   assert not commands.done
@@ -264,7 +268,7 @@ def test_what_is_finished_is_not_made_again(
 
 
 def test_comparison_is_drawn_again_for_a_newer_run(
-    place, exhibits, commands, monkeypatch
+  place, exhibits, commands, monkeypatch
 ):
   del exhibits
   later = (place.folder / 'digits_comparison/comparison.png').stat().st_mtime
@@ -283,7 +287,7 @@ def test_run_of_other_settings_is_not_there(place):
 
 
 def test_failure_keeps_what_is_finished(
-    exhibits, commands, monkeypatch, tmp_path
+  exhibits, commands, monkeypatch, tmp_path
 ):
   del exhibits
   place = gallery.Place('digits', tmp_path)
@@ -297,7 +301,9 @@ def test_failure_keeps_what_is_finished(
   commands.failing = None
   call(monkeypatch, place, 'comparison')
   assert commands.done == [
-      'train.py', 'train.py', 'benchmarks/compare_codes.py'
+    'train.py',
+    'train.py',
+    'benchmarks/compare_codes.py',
   ]
   page = Page((tmp_path / 'index.html').read_text())
   assert page.ids == [FIRST.name, SECOND.name, THIRD.name]
@@ -310,7 +316,7 @@ def test_paper_stands_beside_numbers_of_mnist_alone(place):
   workdir.mkdir(exist_ok=True)
   run = dataclasses.replace(LAST, epochs={'mnist': 1})
   results = json.loads(
-      (place.folder / f'digits_{LAST.name}/results.json').read_text()
+    (place.folder / f'digits_{LAST.name}/results.json').read_text()
   )
   config = make_config(run, 'mnist')
   results['config'] = json.loads(config.to_json())
@@ -322,7 +328,7 @@ def test_paper_stands_beside_numbers_of_mnist_alone(place):
 def test_program_that_fails_is_named():
   gallery._run(['-c', 'pass'])
   with pytest.raises(
-      SystemExit, match=r"^gallery.py: status 3 from python -c 'exit\(3\)'\n"
+    SystemExit, match=r"^gallery.py: status 3 from python -c 'exit\(3\)'\n"
   ):
     gallery._run(['-c', 'exit(3)'])
 
@@ -330,7 +336,7 @@ def test_program_that_fails_is_named():
 def test_data_is_mnist_where_it_can_be_had(monkeypatch, capsys):
   asked = []
   monkeypatch.setattr(
-      gallery.datasets, 'load', lambda name, **options: asked.append(name)
+    gallery.datasets, 'load', lambda name, **options: asked.append(name)
   )
   assert gallery.choose_data() == 'mnist'
   assert asked == ['mnist'] and not capsys.readouterr().out
@@ -348,7 +354,7 @@ def test_data_is_digits_where_there_is_no_mnist(monkeypatch, capsys):
   monkeypatch.setattr(gallery.datasets, 'load', load)
   assert gallery.choose_data() == 'digits'
   assert capsys.readouterr().out == (
-      'The gallery is of digits, for there is no MNIST: out of reach\n'
+    'The gallery is of digits, for there is no MNIST: out of reach\n'
   )
 
 
@@ -368,13 +374,13 @@ def test_unknown_name(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ('mean', 'std', 'shown'),
-    [
-        (6.386, None, '6.39'),
-        (6.386, 1.554, '6.39 ± 1.55'),
-        (-0.5, None, '\N{MINUS SIGN}0.50'),
-        (None, None, 'not finite'),
-    ],
+  ('mean', 'std', 'shown'),
+  [
+    (6.386, None, '6.39'),
+    (6.386, 1.554, '6.39 ± 1.55'),
+    (-0.5, None, '\N{MINUS SIGN}0.50'),
+    (None, None, 'not finite'),
+  ],
 )
 def test_numbers_have_their_places(mean, std, shown):
   found = {'test/classification_error': {'mean': mean, 'std': std}}
@@ -382,23 +388,24 @@ def test_numbers_have_their_places(mean, std, shown):
 
 
 @pytest.mark.parametrize(
-    ('num_seeds', 'labels', 'sample'),
-    [
-        (1, {}, '10,000 images; one run.'),
-        (1, {'num_labels': -1}, '10,000 images; one run.'),
-        (1, {'num_labels': 100}, '10,000 images; one draw of 100 labels.'),
-        (
-            3, {'num_labels': 1000},
-            '10,000 images; mean ± standard deviation of 3 draws of 1,000 '
-            'labels.',
-        ),
-        (2, {}, '10,000 images; mean ± standard deviation of 2 runs.'),
-    ],
+  ('num_seeds', 'labels', 'sample'),
+  [
+    (1, {}, '10,000 images; one run.'),
+    (1, {'num_labels': -1}, '10,000 images; one run.'),
+    (1, {'num_labels': 100}, '10,000 images; one draw of 100 labels.'),
+    (
+      3,
+      {'num_labels': 1000},
+      '10,000 images; mean ± standard deviation of 3 draws of 1,000 labels.',
+    ),
+    (2, {}, '10,000 images; mean ± standard deviation of 2 runs.'),
+  ],
 )
 def test_numbers_say_what_they_are_of(num_seeds, labels, sample):
   results = {
-      'dataset': {'test': 10_000}, 'config': labels,
-      'seeds': list(range(num_seeds)),
+    'dataset': {'test': 10_000},
+    'config': labels,
+    'seeds': list(range(num_seeds)),
   }
   assert gallery._sample(results) == sample
 

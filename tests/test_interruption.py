@@ -51,9 +51,7 @@ def test_leaves_while_the_main_thread_compiles():
     rounds, took = 100_000, 0.0
     while took < 1.0:  # So long that the signal comes in the middle.
       rounds *= 3
-      timer = threading.Timer(
-          0.05, os.kill, (os.getpid(), signal.SIGTERM)
-      )
+      timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM))
       interruption.left.clear()
       interruption.has_left.clear()
       timer.start()
@@ -97,10 +95,10 @@ def test_signal_that_the_training_did_not_see_is_not_lost():
     with interruption.deferred():
       interruption.signal = signal.SIGTERM
     assert wait(interruption) == [
-        (
-            signal.SIGTERM,
-            'what was saved before stays; the same command goes on.',
-        )
+      (
+        signal.SIGTERM,
+        'what was saved before stays; the same command goes on.',
+      )
     ]
 
 
@@ -120,9 +118,7 @@ def test_exit_status_and_message_are_the_usual(number, monkeypatch, capfd):
   interruption.signal = number
   interruption.leave('saved.')
   assert statuses == [128 + number]
-  assert capfd.readouterr().err == (
-      f'\nStopped by {number.name}: saved.\n'
-  )
+  assert capfd.readouterr().err == (f'\nStopped by {number.name}: saved.\n')
 
 
 def test_all_is_as_before_afterwards():

@@ -50,13 +50,13 @@ class Trained:
 
     def of_seed(params, batch_stats):
       apply, _ = train_step.bind(
-          objective.networks, params, batch_stats, train=False
+        objective.networks, params, batch_stats, train=False
       )
       return function(objective.model, apply, image)
 
     compiled = jax.jit(jax.vmap(of_seed))
     return lambda state: jax.device_get(
-        compiled(state.params, state.batch_stats)
+      compiled(state.params, state.batch_stats)
     )
 
   def use(self, function: Any) -> Any:
@@ -67,17 +67,17 @@ class Trained:
   def style(self) -> Any:
     """Maps a state to a draw of z for every test image, [S, N, Z]."""
     return self.compile(
-        lambda model, apply, image: model.encode(
-            apply, image, jax.random.split(jax.random.key(1), len(image))
-        )['z']
+      lambda model, apply, image: model.encode(
+        apply, image, jax.random.split(jax.random.key(1), len(image))
+      )['z']
     )
 
   @functools.cached_property
   def prior(self) -> np.ndarray:
     """Samples of z, with no label known, [1000, Z]."""
     batch = {
-        'label': jnp.zeros(1000, jnp.int32),
-        'is_labelled': jnp.zeros(1000, bool),
+      'label': jnp.zeros(1000, jnp.int32),
+      'is_labelled': jnp.zeros(1000, bool),
     }
     sample = jax.jit(self.experiment.objective.model.prior)
     keys = jax.random.split(jax.random.key(2), 1000)
@@ -85,20 +85,18 @@ class Trained:
 
   def distances(self, state: TrainState) -> list[float]:
     """Energy distances of the test images' z to the prior, [S]."""
-    return [
-        analysis.energy_distance(z, self.prior) for z in self.style(state)
-    ]
+    return [analysis.energy_distance(z, self.prior) for z in self.style(state)]
 
 
 def train(
-    folder: Any,
-    objective: str,
-    arrays: dict[str, np.ndarray],
-    epochs: int,
-    phases: tuple[str, ...] = ADVERSARIAL,
-    control: dict[str, dict[str, float]] | None = None,
-    hidden: tuple[int, ...] = (32,),
-    **changes: Any,
+  folder: Any,
+  objective: str,
+  arrays: dict[str, np.ndarray],
+  epochs: int,
+  phases: tuple[str, ...] = ADVERSARIAL,
+  control: dict[str, dict[str, float]] | None = None,
+  hidden: tuple[int, ...] = (32,),
+  **changes: Any,
 ) -> Trained:
   """Trains a system on the arrays of an .npz file, on one device.
 
@@ -126,24 +124,24 @@ def train(
   config.num_seeds = NUM_SEEDS + 1
   rates = changes.pop('rates', {})
   config.optimizer = {
-      phase: default.phase(
-          learning_rate=rates.get(phase, 1e-3),
-          **({'b1': 0.5} if phase in ('discriminator', 'generator') else {}),
-      )
-      for phase in phases
+    phase: default.phase(
+      learning_rate=rates.get(phase, 1e-3),
+      **({'b1': 0.5} if phase in ('discriminator', 'generator') else {}),
+    )
+    for phase in phases
   }
   config.update(changes.pop('new_keys', {}))
   config.update_from_flattened_dict(changes)
   built = experiment.build(config)
   built = dataclasses.replace(
-      built,
-      devices=built.devices[:1],
-      feed=dataclasses.replace(built.feed, num_devices=1),
+    built,
+    devices=built.devices[:1],
+    feed=dataclasses.replace(built.feed, num_devices=1),
   )
   before = prepare(built.init(), control or {})
   # The call takes what it is given.
   state = jax.device_put(
-      before, train_step.replicated(built.devices), may_alias=False
+    before, train_step.replicated(built.devices), may_alias=False
   )
   after, metrics, _ = built.run()(state, built.data(), built.total_steps)
   assert all(np.isfinite(value).all() for value in metrics.values())
@@ -151,7 +149,7 @@ def train(
 
 
 def prepare(
-    state: TrainState, control: dict[str, dict[str, float]]
+  state: TrainState, control: dict[str, dict[str, float]]
 ) -> TrainState:
   """Gives the last seed its hyperparameters; moves heads almost together."""
   hyperparams = jax.tree.map(np.array, state.hyperparams)
@@ -197,11 +195,13 @@ def embed(factors):
 
 def blob_images(num_images, seed, std):
   """Images 2 x 4 of three patterns, with noise, and their labels."""
-  signs = np.array([
+  signs = np.array(
+    [
       [1, 1, 1, 1, -1, -1, -1, -1],
       [1, 1, -1, -1, 1, 1, -1, -1],
       [1, 1, -1, -1, -1, -1, 1, 1],
-  ])
+    ]
+  )
   label = np.arange(num_images) % 3
   generator = np.random.default_rng(seed)
   noise = std * generator.normal(size=(num_images, 8))
@@ -214,18 +214,26 @@ def blobs(std):
   image, label = blob_images(384, 0, std)
   test_image, test_label = blob_images(300, 1, std)
   return {
-      'image': image, 'label': label,
-      'test_image': test_image, 'test_label': test_label,
+    'image': image,
+    'label': label,
+    'test_image': test_image,
+    'test_label': test_label,
   }
 
 
 def test_linear_autoencoder_finds_the_principal_subspace(tmp_path):
   """Linear nets reach the residual of PCA (Baldi and Hornik, 1989)."""
   trained = train(
-      tmp_path, 'autoencoder', {'image': principal_images()}, 1000,
-      phases=('reconstruction',), rates={'reconstruction': 0.1},
-      control={'reconstruction': {'learning_rate': 0.0}}, hidden=(),
-      batch_size=64, **{'decoder.output': 'linear'},
+    tmp_path,
+    'autoencoder',
+    {'image': principal_images()},
+    1000,
+    phases=('reconstruction',),
+    rates={'reconstruction': 0.1},
+    control={'reconstruction': {'learning_rate': 0.0}},
+    hidden=(),
+    batch_size=64,
+    **{'decoder.output': 'linear'},
   )
   image = trained.experiment.dataset.train.image.reshape(64, 16) / 255
   variances = np.linalg.eigvalsh(np.cov(image.T, bias=True))
@@ -242,11 +250,14 @@ def test_vae_of_independent_pixels_is_their_entropy(tmp_path):
   every = (np.arange(16)[:, None] >> np.arange(4)) & 1
   image = np.tile(every.reshape(16, 2, 2), (4, 1, 1)).astype(float)
   trained = train(
-      tmp_path, 'vae',
-      {'image': image, 'test_image': np.tile(image, (64, 1, 1))}, 750,
-      phases=('elbo',), rates={'elbo': 0.005},
-      control={'elbo': {'divergence_weight': 0.0}},
-      **{'prior.std': 2.0},
+    tmp_path,
+    'vae',
+    {'image': image, 'test_image': np.tile(image, (64, 1, 1))},
+    750,
+    phases=('elbo',),
+    rates={'elbo': 0.005},
+    control={'elbo': {'divergence_weight': 0.0}},
+    **{'prior.std': 2.0},
   )
   *elbo, control = trained.measure()['elbo']
   np.testing.assert_allclose(elbo, -4 * np.log(2), atol=0.03)
@@ -256,7 +267,7 @@ def test_vae_of_independent_pixels_is_their_entropy(tmp_path):
   *close, far = trained.distances(trained.after)
   assert max(close) < 0.05 < far
   np.testing.assert_allclose(
-      trained.style(trained.after)[:-1].std(axis=1), 2.0, atol=0.2
+    trained.style(trained.after)[:-1].std(axis=1), 2.0, atol=0.2
   )
 
 
@@ -265,10 +276,13 @@ def test_vae_of_few_images_tells_them_apart(tmp_path):
   image = np.kron(np.eye(4).reshape(4, 2, 2), np.ones((2, 2)))
   image = np.tile(image, (16, 1, 1))
   trained = train(
-      tmp_path, 'vae',
-      {'image': image, 'test_image': np.tile(image, (64, 1, 1))}, 750,
-      phases=('elbo',), rates={'elbo': 0.02},
-      control={'elbo': {'learning_rate': 0.0}},
+    tmp_path,
+    'vae',
+    {'image': image, 'test_image': np.tile(image, (64, 1, 1))},
+    750,
+    phases=('elbo',),
+    rates={'elbo': 0.02},
+    control={'elbo': {'learning_rate': 0.0}},
   )
   found = trained.measure()
   *elbo, untrained = found['elbo']
@@ -285,42 +299,53 @@ def test_gan_samples_follow_the_images(tmp_path):
   factors = np.random.default_rng(0).uniform(size=(512, 2))
   image = factors @ np.array([[0.6, 0.4], [0.0, 0.6]])
   trained = train(
-      tmp_path, 'gan', {'image': image[:, None]}, 125,
-      phases=('discriminator', 'generator'), rates={'discriminator': 3e-3},
-      control={'generator': {'learning_rate': 0.0}}, hidden=(16,),
-      **{'decoder.output': 'linear'},
+    tmp_path,
+    'gan',
+    {'image': image[:, None]},
+    125,
+    phases=('discriminator', 'generator'),
+    rates={'discriminator': 3e-3},
+    control={'generator': {'learning_rate': 0.0}},
+    hidden=(16,),
+    **{'decoder.output': 'linear'},
   )
   sample = trained.use(
-      lambda model, apply, image: model.sample(
-          apply, jax.random.split(jax.random.key(0), 1000), {}
-      )
+    lambda model, apply, image: model.sample(
+      apply, jax.random.split(jax.random.key(0), 1000), {}
+    )
   ).reshape(-1, 1000, 2)
   found = [analysis.energy_distance(points, image) for points in sample]
   assert max(found[:-1]) < 0.02
   assert found[-1] > 0.2
   np.testing.assert_allclose(
-      sample[:-1].mean(axis=1) - image.mean(axis=0), 0, atol=0.06
+    sample[:-1].mean(axis=1) - image.mean(axis=0), 0, atol=0.06
   )
   np.testing.assert_allclose(
-      sample[:-1].std(axis=1) / image.std(axis=0), 1, atol=0.25
+    sample[:-1].std(axis=1) / image.std(axis=0), 1, atol=0.25
   )
 
 
 def test_classifier_has_the_error_of_bayes(tmp_path):
   """A pixel of two Gaussians, two standard deviations apart: 15.9 %."""
   quantiles = stats.norm.ppf((np.arange(500) + 0.5) / 500)
-  image = np.clip(np.concatenate([0.4 + 0.1 * quantiles,
-                                  0.6 + 0.1 * quantiles]), 0, 1)
+  image = np.clip(
+    np.concatenate([0.4 + 0.1 * quantiles, 0.6 + 0.1 * quantiles]), 0, 1
+  )
   trained = train(
-      tmp_path, 'classifier',
-      {
-          'image': image.reshape(-1, 1, 1), 'label': np.arange(1000) // 500,
-          'test_label': np.arange(1000) // 500,
-      },
-      50, phases=('classification',), rates={'classification': 0.01},
-      control={'classification': {'learning_rate': 0.0}}, hidden=(16,),
-      batch_size=100,
-      new_keys={'num_labels': -1, 'labelled_batch_size': 100},
+    tmp_path,
+    'classifier',
+    {
+      'image': image.reshape(-1, 1, 1),
+      'label': np.arange(1000) // 500,
+      'test_label': np.arange(1000) // 500,
+    },
+    50,
+    phases=('classification',),
+    rates={'classification': 0.01},
+    control={'classification': {'learning_rate': 0.0}},
+    hidden=(16,),
+    batch_size=100,
+    new_keys={'num_labels': -1, 'labelled_batch_size': 100},
   )
   bayes = 100 * stats.norm.cdf(-1)
   *error, untrained = trained.measure()['classification_error']
@@ -331,17 +356,19 @@ def test_classifier_has_the_error_of_bayes(tmp_path):
 def test_aae_codes_follow_a_gaussian(tmp_path):
   """The control is an autoencoder, whose codes lie as they like."""
   trained = train(
-      tmp_path, 'aae',
-      {'image': plane_images(512, 0), 'test_image': plane_images(500, 1)},
-      95, rates={'discriminator': 3e-3},
-      control={'generator': {'learning_rate': 0.0}},
-      **{'prior.std': 2.0},
+    tmp_path,
+    'aae',
+    {'image': plane_images(512, 0), 'test_image': plane_images(500, 1)},
+    95,
+    rates={'discriminator': 3e-3},
+    control={'generator': {'learning_rate': 0.0}},
+    **{'prior.std': 2.0},
   )
   *close, far = trained.distances(trained.after)
   assert max(close) < 0.1 < 0.4 < far
   assert min(trained.distances(trained.before)) > 0.4
   np.testing.assert_allclose(
-      trained.style(trained.after)[:-1].std(axis=1), 2.0, atol=0.5
+    trained.style(trained.after)[:-1].std(axis=1), 2.0, atol=0.5
   )
   # It still tells the images apart, which vary by 0.15.
   assert max(trained.measure()['reconstruction_error'][:-1]) < 0.01
@@ -352,20 +379,25 @@ def test_aae_codes_follow_a_mixture(tmp_path):
   image, _ = corner_images(512, 0)
   test_image, corner = corner_images(500, 1)
   trained = train(
-      tmp_path, 'aae', {'image': image, 'test_image': test_image}, 95,
-      control={'generator': {'learning_rate': 0.0}},
-      **{
-          'encoder.batch_norm': True, 'prior.name': 'gaussian_mixture',
-          'prior.num_modes': 4, 'prior.radial_std': 0.4,
-          'prior.tangential_std': 0.4,
-      },
+    tmp_path,
+    'aae',
+    {'image': image, 'test_image': test_image},
+    95,
+    control={'generator': {'learning_rate': 0.0}},
+    **{
+      'encoder.batch_norm': True,
+      'prior.name': 'gaussian_mixture',
+      'prior.num_modes': 4,
+      'prior.radial_std': 0.4,
+      'prior.tangential_std': 0.4,
+    },
   )
   *close, far = trained.distances(trained.after)
   assert max(close) < 0.06 < 0.2 < far
   z = trained.style(trained.after)
   mode = np.round(np.arctan2(z[..., 1], z[..., 0]) / (np.pi / 2)) % 4
   *same, control = [
-      analysis.clustering_accuracy(of_seed, corner) for of_seed in mode
+    analysis.clustering_accuracy(of_seed, corner) for of_seed in mode
   ]
   assert min(same) > 97
   assert control < 90
@@ -375,31 +407,40 @@ def test_aae_codes_follow_a_mixture(tmp_path):
 def test_posterior_of_the_only_image_is_the_prior(posterior, tmp_path):
   """All that spreads the codes is the posterior's own noise."""
   trained = train(
-      tmp_path, 'aae', {'image': np.full((512, 2, 2), 0.3)}, 95,
-      rates={'discriminator': 3e-3},
-      control={'generator': {'learning_rate': 0.0}}, hidden=(32, 32),
-      **{'posterior.name': posterior, 'prior.std': 2.0},
+    tmp_path,
+    'aae',
+    {'image': np.full((512, 2, 2), 0.3)},
+    95,
+    rates={'discriminator': 3e-3},
+    control={'generator': {'learning_rate': 0.0}},
+    hidden=(32, 32),
+    **{'posterior.name': posterior, 'prior.std': 2.0},
   )
   *close, far = trained.distances(trained.after)
   assert max(close) < 0.05 < 0.3 < far
   assert min(trained.distances(trained.before)) > 0.15
   np.testing.assert_allclose(
-      trained.style(trained.after)[:-1].std(axis=1), 2.0, atol=0.4
+    trained.style(trained.after)[:-1].std(axis=1), 2.0, atol=0.4
   )
 
 
 def test_label_regularized_codes_go_to_the_place_of_their_label(tmp_path):
   """Half of the images are labelled; the others follow."""
   trained = train(
-      tmp_path, 'label_regularized_aae', blobs(std=0.08), 95,
-      rates={'reconstruction': 3e-4, 'discriminator': 3e-3},
-      control={'generator': {'learning_rate': 0.0}},
-      new_keys={'num_labels': 192},
-      **{
-          'encoder.batch_norm': True, 'prior.name': 'gaussian_mixture',
-          'prior.radius': 1.0, 'prior.radial_std': 0.4,
-          'prior.tangential_std': 0.4,
-      },
+    tmp_path,
+    'label_regularized_aae',
+    blobs(std=0.08),
+    95,
+    rates={'reconstruction': 3e-4, 'discriminator': 3e-3},
+    control={'generator': {'learning_rate': 0.0}},
+    new_keys={'num_labels': 192},
+    **{
+      'encoder.batch_norm': True,
+      'prior.name': 'gaussian_mixture',
+      'prior.radius': 1.0,
+      'prior.radial_std': 0.4,
+      'prior.tangential_std': 0.4,
+    },
   )
   *share, control = trained.measure()['region_share']
   # Of the prior's own samples 97 % are nearest to their mode.
@@ -412,9 +453,9 @@ def styled_images(num_images, seed):
   """Images 2 x 4: a label's pattern, and two others of normal strengths."""
   image, label = blob_images(num_images, seed, std=0.0)
   normal = np.random.default_rng(seed).normal(size=(num_images, 2))
-  patterns = np.array([
-      [1, -1, 1, -1, 1, -1, 1, -1], [1, -1, -1, 1, 1, -1, -1, 1]
-  ])
+  patterns = np.array(
+    [[1, -1, 1, -1, 1, -1, 1, -1], [1, -1, -1, 1, 1, -1, -1, 1]]
+  )
   style = (0.1 * np.clip(normal, -2, 2) @ patterns).reshape(image.shape)
   return 0.5 + 0.25 * (image - 0.5) + style, label
 
@@ -424,8 +465,10 @@ def test_supervised_style_does_not_tell_the_label(tmp_path):
   image, label = styled_images(384, 0)
   test_image, test_label = styled_images(300, 1)
   arrays = {
-      'image': image, 'label': label,
-      'test_image': test_image, 'test_label': test_label,
+    'image': image,
+    'label': label,
+    'test_image': test_image,
+    'test_label': test_label,
   }
   supervised = train(tmp_path, 'supervised_aae', arrays, 125)
   # It has room for style and label.
@@ -442,27 +485,30 @@ def probe(trained):
   """The errors of reading the label from the style, in %, [S]."""
   label = trained.experiment.dataset.test.label
   return [
-      analysis.classification_error(
-          LogisticRegression(),
-          Split(z[:150], label[:150]),
-          Split(z[150:], label[150:]),
-      )
-      for z in trained.style(trained.after)
+    analysis.classification_error(
+      LogisticRegression(),
+      Split(z[:150], label[:150]),
+      Split(z[150:], label[150:]),
+    )
+    for z in trained.style(trained.after)
   ]
 
 
 def test_few_labels_name_the_clusters_of_all_images(tmp_path):
   """One a class; the control has the phase of classification, and no other."""
   trained = train(
-      tmp_path, 'semi_supervised_aae', blobs(std=0.25), 85,
-      phases=(*ADVERSARIAL, 'classification'),
-      rates={'classification': 1e-2},
-      control={
-          'reconstruction': {'learning_rate': 0.0},
-          'generator': {'learning_rate': 0.0},
-      },
-      new_keys={'num_labels': 3, 'labelled_batch_size': 12},
-      **{'encoder.batch_norm': True},
+    tmp_path,
+    'semi_supervised_aae',
+    blobs(std=0.25),
+    85,
+    phases=(*ADVERSARIAL, 'classification'),
+    rates={'classification': 1e-2},
+    control={
+      'reconstruction': {'learning_rate': 0.0},
+      'generator': {'learning_rate': 0.0},
+    },
+    new_keys={'num_labels': 3, 'labelled_batch_size': 12},
+    **{'encoder.batch_norm': True},
   )
   *error, control = trained.measure()['classification_error']
   assert max(error) < 4 < control
@@ -471,13 +517,17 @@ def test_few_labels_name_the_clusters_of_all_images(tmp_path):
 def test_clusters_are_the_blobs(tmp_path):
   """The adversary makes the control's vague probabilities certain."""
   trained = train(
-      tmp_path, 'clustering_aae', blobs(std=0.08), 85,
-      control={'generator': {'learning_rate': 0.0}},
-      new_keys={
-          'num_clusters': 6,
-          'weights': {'generator': {'y_weight': 3.0, 'z_weight': 1.0}},
-      },
-      latent_size=1, **{'encoder.batch_norm': True},
+    tmp_path,
+    'clustering_aae',
+    blobs(std=0.08),
+    85,
+    control={'generator': {'learning_rate': 0.0}},
+    new_keys={
+      'num_clusters': 6,
+      'weights': {'generator': {'y_weight': 3.0, 'z_weight': 1.0}},
+    },
+    latent_size=1,
+    **{'encoder.batch_norm': True},
   )
   y = trained.use(lambda model, apply, image: model.cluster(apply, image))
   label = trained.experiment.dataset.test.label
@@ -492,17 +542,19 @@ def test_clusters_are_the_blobs(tmp_path):
 def test_labels_go_where_their_heads_are_pushed(tmp_path):
   """With few labels."""
   trained = train_near_heads(
-      tmp_path, 'dimensionality_reduction_aae', ('classification',),
-      {'num_labels': 3, 'labelled_batch_size': 12},
+    tmp_path,
+    'dimensionality_reduction_aae',
+    ('classification',),
+    {'num_labels': 3, 'labelled_batch_size': 12},
   )
   assert max(trained.measure()['classification_error']) < 1
   representation = trained.use(
-      lambda model, apply, image: model.represent(
-          apply, model.encode(apply, image, None)
-      )
+    lambda model, apply, image: model.represent(
+      apply, model.encode(apply, image, None)
+    )
   )
   centre = np.stack(
-      [representation[:, k::3].mean(axis=1) for k in range(3)], axis=1
+    [representation[:, k::3].mean(axis=1) for k in range(3)], axis=1
   )
   *apart, control = closest(centre)
   assert min(apart) > 3.5 > control
@@ -511,8 +563,10 @@ def test_labels_go_where_their_heads_are_pushed(tmp_path):
 def test_heads_of_clusters_are_pushed_apart(tmp_path):
   """Without labels."""
   train_near_heads(
-      tmp_path, 'dimensionality_reduction_clustering_aae', (),
-      {'num_clusters': 3},
+    tmp_path,
+    'dimensionality_reduction_clustering_aae',
+    (),
+    {'num_clusters': 3},
   )
 
 
@@ -522,15 +576,18 @@ def train_near_heads(folder, objective, phases, new_keys):
   That of the control is zero.
   """
   trained = train(
-      folder, objective, blobs(std=0.08), 85,
-      phases=(*ADVERSARIAL, 'separation', *phases),
-      rates={'separation': 1e-2, 'classification': 1e-2},
-      control={'separation': {'threshold': 0.0}},
-      new_keys={'weights': {'separation': {'threshold': 6.0}}, **new_keys},
-      **{'encoder.batch_norm': True},
+    folder,
+    objective,
+    blobs(std=0.08),
+    85,
+    phases=(*ADVERSARIAL, 'separation', *phases),
+    rates={'separation': 1e-2, 'classification': 1e-2},
+    control={'separation': {'threshold': 0.0}},
+    new_keys={'weights': {'separation': {'threshold': 6.0}}, **new_keys},
+    **{'encoder.batch_norm': True},
   )
   heads = trained.compile(
-      lambda model, apply, image: model.cluster_heads(apply)
+    lambda model, apply, image: model.cluster_heads(apply)
   )
   assert max(closest(heads(trained.before))) < 0.01
   *nearest, control = closest(heads(trained.after))

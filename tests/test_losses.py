@@ -11,15 +11,15 @@ from aae_jax import losses
 
 
 @given(
-    st.lists(st.integers(1, 4), min_size=2, max_size=4), st.integers(0, 2**32)
+  st.lists(st.integers(1, 4), min_size=2, max_size=4), st.integers(0, 2**32)
 )
 def test_squared_error_is_half_the_sum_over_an_example(shape, seed):
   """Public code takes the mean over pixels: a gradient 392 times too small."""
   generator = np.random.default_rng(seed)
   prediction, target = generator.normal(size=(2, *shape))
   expected = [
-      sum(0.5 * (p - t) ** 2 for p, t in zip(a.flat, b.flat, strict=True))
-      for a, b in zip(prediction, target, strict=True)
+    sum(0.5 * (p - t) ** 2 for p, t in zip(a.flat, b.flat, strict=True))
+    for a, b in zip(prediction, target, strict=True)
   ]
   found = losses.squared_error(prediction, target)
   np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -29,7 +29,7 @@ def test_squared_error_has_the_difference_for_gradient():
   generator = np.random.default_rng(0)
   prediction, target = generator.normal(size=(2, 3, 28, 28, 1))
   gradient = jax.grad(lambda x: losses.squared_error(x, target).sum())(
-      prediction
+    prediction
   )
   np.testing.assert_allclose(gradient, prediction - target, atol=1e-6)
 
@@ -39,22 +39,22 @@ def test_bernoulli_log_likelihood():
   mean, target = generator.uniform(0.01, 0.99, (2, 3, 4, 4, 1))
   expected = target * np.log(mean) + (1 - target) * np.log(1 - mean)
   np.testing.assert_allclose(
-      losses.bernoulli_log_likelihood(mean, target),
-      expected.sum(axis=(1, 2, 3)),
-      rtol=1e-5,
+    losses.bernoulli_log_likelihood(mean, target),
+    expected.sum(axis=(1, 2, 3)),
+    rtol=1e-5,
   )
   binary = (target > 0.5).astype(np.float32)
   np.testing.assert_allclose(
-      losses.bernoulli_log_likelihood(mean, binary),
-      stats.bernoulli.logpmf(binary, mean).sum(axis=(1, 2, 3)),
-      rtol=1e-5,
+    losses.bernoulli_log_likelihood(mean, binary),
+    stats.bernoulli.logpmf(binary, mean).sum(axis=(1, 2, 3)),
+    rtol=1e-5,
   )
 
 
 def test_bernoulli_log_likelihood_is_finite_at_certainty():
   certain = np.array([[0.0, 1.0]], np.float32)
   value, gradient = jax.value_and_grad(
-      lambda x: losses.bernoulli_log_likelihood(x, 1 - certain).sum()
+    lambda x: losses.bernoulli_log_likelihood(x, 1 - certain).sum()
   )(certain)
   assert -40 < value < -30 and np.isfinite(gradient).all()
 
@@ -64,12 +64,12 @@ def test_gaussian_log_density():
   x, mean, log_variance = generator.normal(size=(3, 5, 2))
   std = np.exp(log_variance / 2)
   np.testing.assert_allclose(
-      losses.gaussian_log_density(x, mean, log_variance),
-      stats.norm.logpdf(x, mean, std).sum(-1),
-      rtol=1e-4,
+    losses.gaussian_log_density(x, mean, log_variance),
+    stats.norm.logpdf(x, mean, std).sum(-1),
+    rtol=1e-4,
   )
   np.testing.assert_allclose(
-      losses.gaussian_log_density(x), stats.norm.logpdf(x).sum(-1), rtol=1e-5
+    losses.gaussian_log_density(x), stats.norm.logpdf(x).sum(-1), rtol=1e-5
   )
 
 
@@ -83,8 +83,10 @@ def test_gaussian_divergence_is_its_definition(std, seed):
   log_q, log_p = stats.norm.logpdf(x, mean, scale), stats.norm.logpdf(x, 0, std)
   expected = np.trapezoid(np.exp(log_q) * (log_q - log_p), x, axis=1)
   np.testing.assert_allclose(
-      losses.gaussian_divergence(mean, log_variance, std),
-      expected, rtol=1e-3, atol=1e-5,
+    losses.gaussian_divergence(mean, log_variance, std),
+    expected,
+    rtol=1e-3,
+    atol=1e-5,
   )
 
 
@@ -92,24 +94,24 @@ def test_gaussian_divergence_adds_the_dimensions():
   generator = np.random.default_rng(0)
   mean, log_variance = generator.normal(size=(2, 4, 3))
   parts = [
-      losses.gaussian_divergence(mean[:, [i]], log_variance[:, [i]], 2.0)
-      for i in range(3)
+    losses.gaussian_divergence(mean[:, [i]], log_variance[:, [i]], 2.0)
+    for i in range(3)
   ]
   np.testing.assert_allclose(
-      losses.gaussian_divergence(mean, log_variance, 2.0), sum(parts), rtol=1e-5
+    losses.gaussian_divergence(mean, log_variance, 2.0), sum(parts), rtol=1e-5
   )
 
 
 def test_separation_penalty():
   heads = np.random.default_rng(0).normal(size=(6, 3))
   expected = sum(
-      max(1.5 - np.linalg.norm(heads[i] - heads[j]), 0)
-      for i in range(6)
-      for j in range(i)
+    max(1.5 - np.linalg.norm(heads[i] - heads[j]), 0)
+    for i in range(6)
+    for j in range(i)
   )
   assert 0 < expected
   np.testing.assert_allclose(
-      losses.separation_penalty(heads, 1.5), expected, rtol=1e-4
+    losses.separation_penalty(heads, 1.5), expected, rtol=1e-4
   )
 
 

@@ -65,17 +65,17 @@ def full_disk(size):
 def test_summarize_several_seeds():
   summary = metrics.summarize({'a/loss': jnp.array([1.0, 2.0, 6.0])})
   assert summary == {
-      'a/loss': {
-          'mean': 3.0,
-          'std': pytest.approx(7**0.5),  # (4 + 1 + 9) / 2
-          'per_seed': [1.0, 2.0, 6.0],
-      }
+    'a/loss': {
+      'mean': 3.0,
+      'std': pytest.approx(7**0.5),  # (4 + 1 + 9) / 2
+      'per_seed': [1.0, 2.0, 6.0],
+    }
   }
 
 
 def test_summarize_one_seed_has_no_spread():
   assert metrics.summarize({'a': [2]}) == {
-      'a': {'mean': 2.0, 'std': None, 'per_seed': [2.0]}
+    'a': {'mean': 2.0, 'std': None, 'per_seed': [2.0]}
   }
 
 
@@ -89,11 +89,11 @@ def test_summarize_refuses_other_shapes(values):
 def test_write_json(tmp_path):
   path = tmp_path / 'results.json'
   metrics.write_json(
-      path, {'b': [1, (float('nan'),)], 'a': {'c': -float('inf'), 'd': 0.5}}
+    path, {'b': [1, (float('nan'),)], 'a': {'c': -float('inf'), 'd': 0.5}}
   )
   assert path.read_text() == (
-      '{\n  "b": [\n    1,\n    [\n      null\n    ]\n  ],\n'
-      '  "a": {\n    "c": null,\n    "d": 0.5\n  }\n}\n'
+    '{\n  "b": [\n    1,\n    [\n      null\n    ]\n  ],\n'
+    '  "a": {\n    "c": null,\n    "d": 0.5\n  }\n}\n'
   )
   metrics.write_json(path, None)
   assert path.read_text() == 'null\n'
@@ -112,15 +112,19 @@ def test_rows(tmp_path, clock):
   with MetricsWriter(tmp_path / 'new', 0) as writer:
     clock.now += 1.5
     writer.write(10, 1, {'a/loss': np.float32([1, 3]), 'b/error': [np.nan, 1]})
-  assert read_rows(tmp_path / 'new') == [{
+  assert read_rows(tmp_path / 'new') == [
+    {
       'step': 10,
       'epoch': 1,
       'seconds': 1.5,
       'a/loss': {
-          'mean': 2.0, 'std': pytest.approx(2**0.5), 'per_seed': [1.0, 3.0]
+        'mean': 2.0,
+        'std': pytest.approx(2**0.5),
+        'per_seed': [1.0, 3.0],
       },
       'b/error': {'mean': None, 'std': None, 'per_seed': [None, 1.0]},
-  }]
+    }
+  ]
 
 
 def test_losses_that_are_not_finite_are_written(tmp_path):
@@ -161,11 +165,11 @@ def test_seconds_of_training(tmp_path, clock):
 
 
 @pytest.mark.parametrize(
-    'line', ['{"step": 1', '[]', '{"epoch": 1}', '{"step": "1"}', '\xff']
+  'line', ['{"step": 1', '[]', '{"epoch": 1}', '{"step": "1"}', '\xff']
 )
 def test_refuses_a_file_of_something_else(tmp_path, line):
   (tmp_path / 'metrics.jsonl').write_text(
-      f'{{"step": 1, "seconds": 1}}\n{line}\n', encoding='latin-1'
+    f'{{"step": 1, "seconds": 1}}\n{line}\n', encoding='latin-1'
   )
   with pytest.raises(InputError, match='line 2 of .*jsonl is not a row'):
     MetricsWriter(tmp_path, 10)
@@ -193,12 +197,12 @@ def test_tensorboard(tmp_path):
   assert session.session_log.status == SessionLog.START
   assert row.step == 5
   assert {value.tag: value.simple_value for value in row.summary.value} == {
-      'a/loss': 1.5,
-      'a/loss/seed_0': 1.0,
-      'a/loss/seed_1': 2.0,
-      'a/error': 0.25,
-      'a/error/seed_0': 0.25,
-      'a/error/seed_1': 0.25,
+    'a/loss': 1.5,
+    'a/loss/seed_0': 1.0,
+    'a/loss/seed_1': 2.0,
+    'a/error': 0.25,
+    'a/error/seed_0': 0.25,
+    'a/error/seed_1': 0.25,
   }
 
 
@@ -211,7 +215,8 @@ def test_tensorboard_of_a_resumed_run(tmp_path):
   assert purges == [1, 6]
   values = [v for e in events for v in e.summary.value]
   assert [(v.tag, v.simple_value) for v in values] == [
-      ('a/loss', 1.0), ('a/loss', 2.0)
+    ('a/loss', 1.0),
+    ('a/loss', 2.0),
   ]
 
 
@@ -240,9 +245,9 @@ def test_workdir_that_cannot_be_made(tmp_path):
 
 def run_progress(stream, clock, steps, **kwargs):
   losses = {
-      'reconstruction/loss': jnp.array([20.0, 30.0]),
-      'generator/loss': [0.5, 0.7],
-      'generator/accuracy': [1.0, 1.0],
+    'reconstruction/loss': jnp.array([20.0, 30.0]),
+    'generator/loss': [0.5, 0.7],
+    'generator/accuracy': [1.0, 1.0],
   }
   with Progress(40, 0, 10, 200, stream=stream, **kwargs) as progress:
     for step in steps:
@@ -254,10 +259,10 @@ def test_progress_prints_a_line_an_epoch(clock):
   stream = io.StringIO()
   run_progress(stream, clock, [5, 10, 15, 20])
   assert stream.getvalue().splitlines() == [
-      'step 10/40, epoch 1, reconstruction 25, generator 0.6, '
-      '500 examples/s, 00:12 left',
-      'step 20/40, epoch 2, reconstruction 25, generator 0.6, '
-      '500 examples/s, 00:08 left',
+    'step 10/40, epoch 1, reconstruction 25, generator 0.6, '
+    '500 examples/s, 00:12 left',
+    'step 20/40, epoch 2, reconstruction 25, generator 0.6, '
+    '500 examples/s, 00:08 left',
   ]
 
 
@@ -275,7 +280,7 @@ def test_progress_of_a_resumed_run(clock):
     clock.now += 1
     progress.update(30, 3, {})
   assert stream.getvalue() == (
-      'step 30/40, epoch 3, 500 examples/s, 00:02 left\n'
+    'step 30/40, epoch 3, 500 examples/s, 00:02 left\n'
   )
 
 

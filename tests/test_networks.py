@@ -23,11 +23,13 @@ def initialize(module, inputs=IMAGE):
 def run(module, variables, inputs=IMAGE, *, rng=RNG, train=True):
   """Runs a module as one device would; returns outputs and statistics."""
   apply = functools.partial(
-      module.apply, variables, train=train, mutable=['batch_stats']
+    module.apply, variables, train=train, mutable=['batch_stats']
   )
   one = jax.vmap(
-      lambda inputs, rng: apply(inputs, rng=rng), (None, None), axis_name=AXIS,
-      axis_size=1,
+    lambda inputs, rng: apply(inputs, rng=rng),
+    (None, None),
+    axis_name=AXIS,
+    axis_size=1,
   )
   return jax.tree.map(lambda x: x[0], one(inputs, rng))
 
@@ -35,9 +37,7 @@ def run(module, variables, inputs=IMAGE, *, rng=RNG, train=True):
 def identity_encoder(**options):
   """An encoder whose code is the image as it sees it."""
   encoder = networks.Encoder(networks.Perceptron(()), {'z': 16}, **options)
-  variables = {
-      'params': {'z': {'kernel': jnp.eye(16), 'bias': jnp.zeros(16)}}
-  }
+  variables = {'params': {'z': {'kernel': jnp.eye(16), 'bias': jnp.zeros(16)}}}
   return encoder, variables
 
 
@@ -90,13 +90,13 @@ def test_leaky_relu_keeps_a_part_of_what_is_negative():
 
 
 @pytest.mark.parametrize(
-    'initializer, expected', [('normal', 0.01), ('he', np.sqrt(2 / 400))]
+  'initializer, expected', [('normal', 0.01), ('he', np.sqrt(2 / 400))]
 )
 def test_initial_weights(initializer, expected):
   trunk = networks.Perceptron((50,), initializer=initializer)
   image = np.zeros((2, 20, 20, 1))
   kernel = initialize(networks.Discriminator(trunk), image)['params']['trunk'][
-      'Dense_0'
+    'Dense_0'
   ]['kernel']
   assert kernel.shape == (400, 50)
   np.testing.assert_allclose(np.std(kernel), expected, rtol=0.05)
@@ -105,9 +105,9 @@ def test_initial_weights(initializer, expected):
 def test_heads_take_the_initializer():
   trunk = networks.Perceptron((400,), initializer='normal')
   for module, path in (
-      (networks.Encoder(trunk, {'z': 50}), ('z', 'kernel')),
-      (networks.Decoder(trunk, (5, 10, 1)), ('Dense_0', 'kernel')),
-      (networks.Discriminator(trunk), ('Dense_0', 'kernel')),
+    (networks.Encoder(trunk, {'z': 50}), ('z', 'kernel')),
+    (networks.Decoder(trunk, (5, 10, 1)), ('Dense_0', 'kernel')),
+    (networks.Discriminator(trunk), ('Dense_0', 'kernel')),
   ):
     kernel = flax.traverse_util.flatten_dict(initialize(module)['params'])[path]
     np.testing.assert_allclose(np.std(kernel), 0.01, rtol=0.15)
@@ -136,7 +136,7 @@ def test_noise_is_each_examples_own():
   part, _ = run(module, variables, IMAGE[order], rng=RNG[order])
   for name in whole:
     np.testing.assert_allclose(
-        part[name], whole[name][order], rtol=1e-4, atol=1e-6
+      part[name], whole[name][order], rtol=1e-4, atol=1e-6
     )
 
 
@@ -147,7 +147,7 @@ def test_places_of_a_network_have_noise_of_their_own():
   module = networks.Encoder(trunk, {'z': 16}, input_noise=1.0)
   head = {'kernel': jnp.eye(16), 'bias': jnp.zeros(16)}
   variables = {
-      'params': {'trunk': {'Dense_0': layer, 'Dense_1': layer}, 'z': head}
+    'params': {'trunk': {'Dense_0': layer, 'Dense_1': layer}, 'z': head}
   }
   rng = systems.keys(200)
   image = np.zeros((200, 4, 4, 1))
@@ -159,9 +159,9 @@ def test_places_of_a_network_have_noise_of_their_own():
 def test_noise_comes_before_the_activation():
   module = networks.Perceptron((64,), noise=1.0)
   variables = {
-      'params': {
-          'Dense_0': {'kernel': jnp.zeros((16, 64)), 'bias': jnp.zeros(64)}
-      }
+    'params': {
+      'Dense_0': {'kernel': jnp.zeros((16, 64)), 'bias': jnp.zeros(64)}
+    }
   }
   output = module.apply(variables, IMAGE, RNG, True)
   assert output.min() == 0 and 0.4 < np.mean(output == 0) < 0.6
@@ -177,12 +177,12 @@ def test_no_bias_before_a_normalization():
 
 
 @pytest.mark.parametrize(
-    'module',
-    [
-        encoder(),
-        networks.Decoder(networks.Perceptron((8,)), (4, 4, 1)),
-        networks.Discriminator(networks.Perceptron((8,))),
-    ],
+  'module',
+  [
+    encoder(),
+    networks.Decoder(networks.Perceptron((8,)), (4, 4, 1)),
+    networks.Discriminator(networks.Perceptron((8,))),
+  ],
 )
 def test_no_normalization_by_default(module):
   """With it an adversarial autoencoder's discriminator sticks at 50 %."""
@@ -215,21 +215,21 @@ def test_normalization_takes_batch_statistics_only_while_training():
 def test_evaluation_takes_running_statistics():
   module = networks.Perceptron((2,), batch_norm=True)
   variables = {
-      'params': {
-          'Dense_0': {'kernel': jnp.eye(2)},
-          'BatchNorm_0': {'scale': jnp.ones(2), 'bias': jnp.zeros(2)},
-      },
-      'batch_stats': {
-          'BatchNorm_0': {'mean': jnp.ones(2), 'var': jnp.full(2, 4.0)}
-      },
+    'params': {
+      'Dense_0': {'kernel': jnp.eye(2)},
+      'BatchNorm_0': {'scale': jnp.ones(2), 'bias': jnp.zeros(2)},
+    },
+    'batch_stats': {
+      'BatchNorm_0': {'mean': jnp.ones(2), 'var': jnp.full(2, 4.0)}
+    },
   }
   inputs = np.array([[3.0, 5.0], [7.0, 2.0]])
   output, changed = module.apply(
-      variables, inputs, None, False, mutable=['batch_stats']
+    variables, inputs, None, False, mutable=['batch_stats']
   )
   np.testing.assert_allclose(output, (inputs - 1) / 2, rtol=1e-4)
   np.testing.assert_array_equal(
-      changed['batch_stats']['BatchNorm_0']['mean'], jnp.ones(2)
+    changed['batch_stats']['BatchNorm_0']['mean'], jnp.ones(2)
   )
 
 

@@ -22,12 +22,13 @@ def record_calls(name, **changes):
   objective = systems.build(name, **changes).objective
   state = systems.random_state(objective)
   apply, _ = train_step.bind(
-      objective.networks, state.params, state.batch_stats, train=True
+    objective.networks, state.params, state.batch_stats, train=True
   )
 
   def of_device():
     calls = {phase.name: [] for phase in objective.phases}
     for phase in objective.phases:
+
       def recording(name, *inputs, phase=phase, **options):
         output = apply(name, *inputs, **options)
         calls[phase.name].append((inputs, output))
@@ -42,12 +43,11 @@ def record_calls(name, **changes):
   calls = jax.jit(jax.vmap(of_device, axis_name=AXIS, axis_size=1))()
   calls = jax.tree.map(lambda x: np.asarray(x[0]), calls)
   return {
-      phase: [
-          (name, inputs[0], output)
-          for name, (inputs, output) in zip(names[phase], calls[phase],
-                                            strict=True)
-      ]
-      for phase in calls
+    phase: [
+      (name, inputs[0], output)
+      for name, (inputs, output) in zip(names[phase], calls[phase], strict=True)
+    ]
+    for phase in calls
   }
 
 
@@ -67,12 +67,10 @@ def test_noise_follows_the_example(name):
   order = np.array([3, 0, 7, 5, 1, 2, 6, 4])
   expected = losses(state, BATCH, RNGS)
   shuffled = [
-      {key: value[order] for key, value in parts.items()}
-      for parts in (BATCH, RNGS)
+    {key: value[order] for key, value in parts.items()}
+    for parts in (BATCH, RNGS)
   ]
-  chex.assert_trees_all_close(
-      losses(state, *shuffled), expected, rtol=1e-4
-  )
+  chex.assert_trees_all_close(losses(state, *shuffled), expected, rtol=1e-4)
   other = train_state.phase_keys(jax.random.key(2), BATCH)
   for phase, loss in losses(state, BATCH, other).items():
     assert phase == 'separation' or loss != expected[phase]
@@ -97,8 +95,8 @@ def test_labels_that_may_not_be_used_are_not(name):
   label = np.where(BATCH['is_labelled'], BATCH['label'], 0)
   assert (label != BATCH['label']).any()
   chex.assert_trees_all_equal(
-      losses(state, {**BATCH, 'label': label}, RNGS),
-      losses(state, BATCH, RNGS),
+    losses(state, {**BATCH, 'label': label}, RNGS),
+    losses(state, BATCH, RNGS),
   )
 
 
@@ -130,8 +128,10 @@ def test_semi_supervised_decoder_gets_probabilities():
   (_, _, heads), (name, code, _) = calls['reconstruction']
   assert name == 'decoder'
   np.testing.assert_allclose(
-      code, np.concatenate([softmax(heads['y']), heads['z']], axis=1),
-      rtol=1e-4, atol=1e-6,
+    code,
+    np.concatenate([softmax(heads['y']), heads['z']], axis=1),
+    rtol=1e-4,
+    atol=1e-6,
   )
 
 
@@ -146,7 +146,7 @@ def test_semi_supervised_adversaries_get_their_part():
     # The last call to each sees the codes.
     seen = {name: sample for name, sample, _ in adversaries}
     np.testing.assert_allclose(
-        seen['discriminator_y'], softmax(encoder[2]['y']), rtol=1e-5
+      seen['discriminator_y'], softmax(encoder[2]['y']), rtol=1e-5
     )
     np.testing.assert_array_equal(seen['discriminator_z'], encoder[2]['z'])
 
@@ -156,10 +156,10 @@ def test_label_regularized_adversary_gets_the_label():
   given = np.where(BATCH['is_labelled'], BATCH['label'], systems.NUM_CLASSES)
   expected = np.eye(systems.NUM_CLASSES + 1)[given]
   samples = [
-      sample
-      for phase in ('discriminator', 'generator')
-      for name, sample, _ in calls[phase]
-      if name == 'discriminator'
+    sample
+    for phase in ('discriminator', 'generator')
+    for name, sample, _ in calls[phase]
+    if name == 'discriminator'
   ]
   assert len(samples) == 3
   for sample in samples:
@@ -174,8 +174,8 @@ def test_supervised_decoder_gets_the_label():
 
 
 @pytest.mark.parametrize(
-    'name',
-    ['dimensionality_reduction_aae', 'dimensionality_reduction_clustering_aae'],
+  'name',
+  ['dimensionality_reduction_aae', 'dimensionality_reduction_clustering_aae'],
 )
 def test_dimensionality_reduction_decodes_the_representation(name):
   calls = record_calls(name)['reconstruction']
@@ -184,8 +184,10 @@ def test_dimensionality_reduction_decodes_the_representation(name):
   state = systems.random_state(systems.build(name).objective)
   matrix = state.params['cluster_heads']['heads']
   np.testing.assert_allclose(
-      calls[2][1], softmax(heads['y']) @ matrix + heads['z'], rtol=1e-4,
-      atol=1e-5,
+    calls[2][1],
+    softmax(heads['y']) @ matrix + heads['z'],
+    rtol=1e-4,
+    atol=1e-5,
   )
 
 
@@ -201,7 +203,7 @@ def test_model_is_used_without_noise(name):
   objective = systems.build(name, **systems.NOISY).objective
   state = systems.random_state(objective)
   apply, _ = train_step.bind(
-      objective.networks, state.params, state.batch_stats, train=False
+    objective.networks, state.params, state.batch_stats, train=False
   )
   model, image = objective.model, BATCH['image']
   for function in (model.classify, model.cluster):
@@ -220,8 +222,10 @@ def test_model_is_used_without_noise(name):
     # Eight images at once are eight images one by one.
     first = model.encode(apply, image[:1], None)
     chex.assert_trees_all_close(
-        first, {part: value[:1] for part, value in code.items()}, rtol=1e-4,
-        atol=1e-5,
+      first,
+      {part: value[:1] for part, value in code.items()},
+      rtol=1e-4,
+      atol=1e-5,
     )
 
 
@@ -235,7 +239,7 @@ def test_parts_of_a_prior_are_independent():
 
 @pytest.mark.parametrize('posterior', sorted(posteriors.POSTERIORS))
 @pytest.mark.parametrize(
-    'name', ['aae', 'clustering_aae', 'semi_supervised_aae', 'supervised_aae']
+  'name', ['aae', 'clustering_aae', 'semi_supervised_aae', 'supervised_aae']
 )
 def test_every_posterior_fits_the_systems_that_choose_one(name, posterior):
   experiment = systems.build(name, **{'posterior.name': posterior})

@@ -27,7 +27,7 @@ def test_sgd_with_momentum():
     velocity = momentum * velocity + gradient
     expected.append(-velocity)
   np.testing.assert_allclose(
-      updates(optimizers.sgd(momentum)), expected, rtol=1e-5
+    updates(optimizers.sgd(momentum)), expected, rtol=1e-5
   )
   np.testing.assert_array_equal(updates(optimizers.sgd()), -GRADIENTS)
 
@@ -38,7 +38,7 @@ def test_sgd_with_nesterov_momentum():
     velocity = 0.9 * velocity + gradient
     expected.append(-(gradient + 0.9 * velocity))
   np.testing.assert_allclose(
-      updates(optimizers.sgd(0.9, nesterov=True)), expected, rtol=1e-5
+    updates(optimizers.sgd(0.9, nesterov=True)), expected, rtol=1e-5
   )
 
 
@@ -54,24 +54,24 @@ def test_adam():
   np.testing.assert_allclose(found, expected, rtol=1e-4)
   # The first step is one against the gradient's sign.
   np.testing.assert_allclose(
-      updates(optimizers.adam())[0], -np.sign(GRADIENTS[0]), rtol=1e-4
+    updates(optimizers.adam())[0], -np.sign(GRADIENTS[0]), rtol=1e-4
   )
 
 
 @pytest.mark.parametrize(
-    'name, options, expected',
-    [
-        ('constant', {}, [1, 1, 1, 1, 1, 1, 1, 1]),
-        ('linear', {}, [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]),
-        ('linear', {'begin': 0.0}, 1 - np.arange(8) / 8),
-        ('linear', {'begin': 0.75}, [1, 1, 1, 1, 1, 1, 1, 0.5]),
-        ('cosine', {}, 0.5 + 0.5 * np.cos(np.pi * np.arange(8) / 8)),
-        (
-            'steps',
-            {'epochs': (1, 3), 'factor': 0.1},
-            [1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01],
-        ),
-    ],
+  'name, options, expected',
+  [
+    ('constant', {}, [1, 1, 1, 1, 1, 1, 1, 1]),
+    ('linear', {}, [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]),
+    ('linear', {'begin': 0.0}, 1 - np.arange(8) / 8),
+    ('linear', {'begin': 0.75}, [1, 1, 1, 1, 1, 1, 1, 0.5]),
+    ('cosine', {}, 0.5 + 0.5 * np.cos(np.pi * np.arange(8) / 8)),
+    (
+      'steps',
+      {'epochs': (1, 3), 'factor': 0.1},
+      [1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01],
+    ),
+  ],
 )
 def test_schedules_scale_the_steps_of_a_run(name, options, expected):
   """Public code steps its schedule outside the loop; here it is in the state.
@@ -96,21 +96,21 @@ def test_steps_are_those_of_the_paper():
   schedule = optimizers.steps(5000 * 600, 600)
   epochs = np.array([0, 49, 51, 999, 1001, 4999])
   np.testing.assert_allclose(
-      [schedule(600 * epoch) for epoch in epochs],
-      [1, 1, 0.1, 0.1, 0.01, 0.01],
-      rtol=1e-5,
+    [schedule(600 * epoch) for epoch in epochs],
+    [1, 1, 0.1, 0.1, 0.01, 0.01],
+    rtol=1e-5,
   )
 
 
 @pytest.mark.parametrize(
-    ('name', 'options', 'message'),
-    [
-        ('linear', {'begin': 1.0}, 'schedule.begin is 1.0; expected at least'),
-        ('linear', {'begin': -0.1}, 'schedule.begin is -0.1; expected at'),
-        ('steps', {'epochs': (0, 3)}, r'schedule.epochs is \(0, 3\); expected'),
-        ('steps', {'epochs': (0.5,)}, r'schedule.epochs is \(0.5,\); expected'),
-        ('steps', {'factor': 0.0}, 'schedule.factor is 0.0; expected a number'),
-    ],
+  ('name', 'options', 'message'),
+  [
+    ('linear', {'begin': 1.0}, 'schedule.begin is 1.0; expected at least'),
+    ('linear', {'begin': -0.1}, 'schedule.begin is -0.1; expected at'),
+    ('steps', {'epochs': (0, 3)}, r'schedule.epochs is \(0, 3\); expected'),
+    ('steps', {'epochs': (0.5,)}, r'schedule.epochs is \(0.5,\); expected'),
+    ('steps', {'factor': 0.0}, 'schedule.factor is 0.0; expected a number'),
+  ],
 )
 def test_schedules_that_make_no_sense_are_refused(name, options, message):
   with pytest.raises(errors.InputError, match=message):

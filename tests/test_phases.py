@@ -31,7 +31,7 @@ def test_join_takes_the_parts_in_the_order_of_their_names():
   y, z = normal(2, 4, 3)
   for code in ({'y': y, 'z': z}, {'z': z, 'y': y}):
     np.testing.assert_allclose(
-        phases.join(code), np.concatenate([y, z], axis=1), rtol=1e-6
+      phases.join(code), np.concatenate([y, z], axis=1), rtol=1e-6
     )
 
 
@@ -45,8 +45,8 @@ def test_reconstruction_compares_with_the_clean_image():
     return {'z': noisy} if name == 'encoder' else 0.5 * inputs[0]
 
   phase = phases.reconstruction(
-      lambda apply, batch, rng: apply('encoder', batch['image'], rng=rng),
-      lambda apply, code, rng: apply('decoder', code['z'], rng=rng),
+    lambda apply, batch, rng: apply('encoder', batch['image'], rng=rng),
+    lambda apply, code, rng: apply('decoder', code['z'], rng=rng),
   )
   loss, _ = run(phase, apply)
   error = 0.5 * np.asarray(noisy) - np.asarray(BATCH['image'])
@@ -70,16 +70,17 @@ def adversaries():
     return scale * sample.sum(axis=-1) + 0.5
 
   pair = phases.regularization(
-      {'y': 'discriminator_y', 'z': 'discriminator_z'},
-      lambda rng, batch: prior_sample,
-      lambda apply, batch, rng: posterior_sample,
+    {'y': 'discriminator_y', 'z': 'discriminator_z'},
+    lambda rng, batch: prior_sample,
+    lambda apply, batch, rng: posterior_sample,
   )
   logit = {
-      (kind, part): {'y': 2.0, 'z': -3.0}[part] * sample[part].sum(1) + 0.5
-      for kind, sample in (
-          ('prior', prior_sample), ('posterior', posterior_sample)
-      )
-      for part in 'yz'
+    (kind, part): {'y': 2.0, 'z': -3.0}[part] * sample[part].sum(1) + 0.5
+    for kind, sample in (
+      ('prior', prior_sample),
+      ('posterior', posterior_sample),
+    )
+    for part in 'yz'
   }
   return pair, apply, seen, logit, prior_sample, posterior_sample
 
@@ -88,19 +89,19 @@ def test_discriminators_minimize_the_cross_entropy(adversaries):
   (phase, _), apply, _, logit, _, _ = adversaries
   loss, metrics = run(phase, apply)
   expected = sum(
-      -log_sigmoid(logit['prior', part]).mean()
-      - log_sigmoid(-logit['posterior', part]).mean()
-      for part in 'yz'
+    -log_sigmoid(logit['prior', part]).mean()
+    - log_sigmoid(-logit['posterior', part]).mean()
+    for part in 'yz'
   )
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
   assert phase.trains == ('discriminator_y', 'discriminator_z')
   for part in 'yz':
     np.testing.assert_allclose(
-        metrics[f'{part}_prior_accuracy'], (logit['prior', part] > 0).mean()
+      metrics[f'{part}_prior_accuracy'], (logit['prior', part] > 0).mean()
     )
     np.testing.assert_allclose(
-        metrics[f'{part}_posterior_accuracy'],
-        (logit['posterior', part] < 0).mean(),
+      metrics[f'{part}_posterior_accuracy'],
+      (logit['posterior', part] < 0).mean(),
     )
 
 
@@ -108,13 +109,13 @@ def test_generator_minimizes_the_non_saturating_loss(adversaries):
   (_, phase), apply, seen, logit, _, _ = adversaries
   loss, metrics = run(phase, apply, y_weight=3.0, z_weight=0.5)
   part_loss = {
-      part: -log_sigmoid(logit['posterior', part]).mean() for part in 'yz'
+    part: -log_sigmoid(logit['posterior', part]).mean() for part in 'yz'
   }
   expected = 3.0 * part_loss['y'] + 0.5 * part_loss['z']
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
   for part in 'yz':
     np.testing.assert_allclose(
-        metrics[f'{part}_loss'], part_loss[part], rtol=1e-5
+      metrics[f'{part}_loss'], part_loss[part], rtol=1e-5
     )
   assert phase.trains == ('encoder',)
   assert phase.hyperparams.keys() == {'learning_rate', 'y_weight', 'z_weight'}
@@ -137,9 +138,9 @@ def test_prior_and_posterior_have_noise_of_their_own():
   used = {}
   sample = {'z': normal(8, 1)}
   (phase, _) = phases.regularization(
-      {'z': 'discriminator'},
-      lambda rng, batch: used.update(prior=rng) or sample,
-      lambda apply, batch, rng: used.update(posterior=rng) or sample,
+    {'z': 'discriminator'},
+    lambda rng, batch: used.update(prior=rng) or sample,
+    lambda apply, batch, rng: used.update(posterior=rng) or sample,
   )
   run(phase, lambda name, sample, rng: used.update(net=rng) or sample[:, 0])
   data = np.concatenate([jax.random.key_data(rng) for rng in used.values()])
@@ -186,17 +187,17 @@ def test_elbo_weights_the_divergence():
 
   phase = phases.elbo(terms)
   loss, metrics = run(
-      phase,
-      lambda name, update_stats=False: update_stats,
-      divergence_weight=0.3,
+    phase,
+    lambda name, update_stats=False: update_stats,
+    divergence_weight=0.3,
   )
   expected = 0.3 * divergence.mean() - likelihood.mean()
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
   np.testing.assert_allclose(
-      metrics['divergence'], divergence.mean(), rtol=1e-5
+    metrics['divergence'], divergence.mean(), rtol=1e-5
   )
   np.testing.assert_allclose(
-      metrics['log_likelihood'], likelihood.mean(), rtol=1e-5
+    metrics['log_likelihood'], likelihood.mean(), rtol=1e-5
   )
   assert phase.hyperparams['divergence_weight'] == 1 and stats == [True]
 

@@ -39,7 +39,7 @@ def test_gaussian_has_the_moments_of_the_head():
 
 def test_gaussian_passes_the_gradient():
   gradient = jax.grad(
-      lambda head: posteriors.gaussian(2).code(head, KEYS[:1]).sum()
+    lambda head: posteriors.gaussian(2).code(head, KEYS[:1]).sum()
   )(HEAD[:1])
   code = posteriors.gaussian(2).code(HEAD[:1], KEYS[:1])
   half_noise = (code - HEAD[:1, :2]) / 2
@@ -81,14 +81,12 @@ def test_universal_approximator_feeds_noise_to_the_encoder():
 def test_universal_approximator_averages_without_keys():
   encode = posteriors.encode(z=posteriors.universal_approximator(2, 3))
   first, second = (
-      np.asarray(encode(noisy_apply, HEAD, None)['z']) for _ in range(2)
+    np.asarray(encode(noisy_apply, HEAD, None)['z']) for _ in range(2)
   )
   np.testing.assert_array_equal(first, second)
   code = first - HEAD[:, :2]
   np.testing.assert_allclose(code.mean(0), 1, atol=0.05)
-  np.testing.assert_allclose(
-      code.var(0), 2 / posteriors.NUM_DRAWS, rtol=0.2
-  )
+  np.testing.assert_allclose(code.var(0), 2 / posteriors.NUM_DRAWS, rtol=0.2)
 
 
 @pytest.mark.parametrize('name', sorted(posteriors.POSTERIORS))

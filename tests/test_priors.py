@@ -17,14 +17,14 @@ KEYS = systems.keys(NUM_SAMPLES)
 
 
 @pytest.mark.parametrize(
-    'build',
-    [
-        *priors.PRIORS.values(),
-        *(
-            functools.partial(build, num_classes=systems.NUM_CLASSES)
-            for build in priors.LABEL_PRIORS.values()
-        ),
-    ],
+  'build',
+  [
+    *priors.PRIORS.values(),
+    *(
+      functools.partial(build, num_classes=systems.NUM_CLASSES)
+      for build in priors.LABEL_PRIORS.values()
+    ),
+  ],
 )
 def test_samples_follow_their_keys(build):
   prior = build(size=2)
@@ -34,7 +34,7 @@ def test_samples_follow_their_keys(build):
   assert sample.shape == (8, 2) and sample.dtype == np.float32
   reversed_batch = {key: value[::-1] for key, value in batch.items()}
   np.testing.assert_array_equal(
-      prior.sample(rng[::-1], reversed_batch), sample[::-1]
+    prior.sample(rng[::-1], reversed_batch), sample[::-1]
   )
 
 
@@ -45,28 +45,28 @@ def test_gaussian_has_its_std(std, size):
   np.testing.assert_allclose(sample.mean(0), 0, atol=0.1 * std)
   covariance = np.atleast_2d(np.cov(sample.T))
   np.testing.assert_allclose(
-      covariance, std**2 * np.eye(size), atol=0.1 * std**2
+    covariance, std**2 * np.eye(size), atol=0.1 * std**2
   )
 
 
 def test_gaussian_is_standard_by_default():
   np.testing.assert_array_equal(
-      priors.gaussian(3).sample(KEYS, {}),
-      priors.gaussian(3, 1.0).sample(KEYS, {}),
+    priors.gaussian(3).sample(KEYS, {}),
+    priors.gaussian(3, 1.0).sample(KEYS, {}),
   )
 
 
 @pytest.mark.parametrize(
-    'name, options',
-    [
-        ('gaussian', {'std': 0}),
-        ('gaussian', {'std': -1.5}),
-        ('gaussian_mixture', {'num_modes': 0}),
-        ('gaussian_mixture', {'radial_std': -0.1}),
-        ('gaussian_mixture', {'tangential_std': 0.0}),
-        ('swiss_roll', {'turns': 0}),
-        ('swiss_roll', {'radius': -2.0}),
-    ],
+  'name, options',
+  [
+    ('gaussian', {'std': 0}),
+    ('gaussian', {'std': -1.5}),
+    ('gaussian_mixture', {'num_modes': 0}),
+    ('gaussian_mixture', {'radial_std': -0.1}),
+    ('gaussian_mixture', {'tangential_std': 0.0}),
+    ('swiss_roll', {'turns': 0}),
+    ('swiss_roll', {'radius': -2.0}),
+  ],
 )
 def test_scales_must_be_positive(name, options):
   ((key, value),) = options.items()
@@ -77,14 +77,14 @@ def test_scales_must_be_positive(name, options):
 def test_modes_of_the_mixture():
   num_modes, radius, radial_std, tangential_std = 5, 4.0, 0.5, 0.1
   prior = priors.gaussian_mixture(
-      2, num_modes, radius, radial_std, tangential_std
+    2, num_modes, radius, radial_std, tangential_std
   )
   sample = np.asarray(prior.sample(KEYS, {}))
   # The modes are so far apart that an angle tells the mode.
   angle = np.arctan2(sample[:, 1], sample[:, 0])
   mode = np.round(angle * num_modes / (2 * np.pi)).astype(int) % num_modes
   np.testing.assert_allclose(
-      np.bincount(mode), NUM_SAMPLES / num_modes, rtol=0.15
+    np.bincount(mode), NUM_SAMPLES / num_modes, rtol=0.15
   )
   for k in range(num_modes):
     direction = 2 * np.pi * k / num_modes
@@ -92,7 +92,7 @@ def test_modes_of_the_mixture():
     local = sample[mode == k] @ np.array([[cos, -sin], [sin, cos]])
     np.testing.assert_allclose(local.mean(0), [radius, 0], atol=0.1)
     np.testing.assert_allclose(
-        local.std(0), [radial_std, tangential_std], rtol=0.12
+      local.std(0), [radial_std, tangential_std], rtol=0.12
     )
     assert abs(np.corrcoef(local.T)[0, 1]) < 0.15
 
@@ -146,7 +146,7 @@ def mixture_density(z, num_modes, radius, radial_std, tangential_std):
     rotation = np.array([[cos, -sin], [sin, cos]])
     variance = np.diag([radial_std**2, tangential_std**2])
     total += stats.multivariate_normal.pdf(
-        z, radius * rotation[:, 0], rotation @ variance @ rotation.T
+      z, radius * rotation[:, 0], rotation @ variance @ rotation.T
     )
   return total / num_modes
 
@@ -154,20 +154,20 @@ def mixture_density(z, num_modes, radius, radial_std, tangential_std):
 def test_densities():
   z = np.random.default_rng(0).normal(scale=2, size=(50, 2))
   np.testing.assert_allclose(
-      priors.gaussian(2, 2.5).density(z),
-      stats.norm.logpdf(z, 0, 2.5).sum(-1),
-      rtol=1e-4,
+    priors.gaussian(2, 2.5).density(z),
+    stats.norm.logpdf(z, 0, 2.5).sum(-1),
+    rtol=1e-4,
   )
   options = (7, 1.4, 0.5, 0.2)
   np.testing.assert_allclose(
-      priors.gaussian_mixture(2, *options).density(z),
-      np.log(mixture_density(z, *options)),
-      rtol=1e-3,
+    priors.gaussian_mixture(2, *options).density(z),
+    np.log(mixture_density(z, *options)),
+    rtol=1e-3,
   )
 
 
 @pytest.mark.parametrize(
-    'prior', [priors.gaussian(2, 1.5), priors.gaussian_mixture(2)]
+  'prior', [priors.gaussian(2, 1.5), priors.gaussian_mixture(2)]
 )
 def test_divergence_agrees_with_its_estimate(prior):
   """E log q - log p over samples of one q."""
@@ -183,8 +183,8 @@ def test_divergence_agrees_with_its_estimate(prior):
 def label_batch(num_classes):
   """All labels, of examples of which the latter half are unlabelled."""
   return {
-      'label': np.arange(NUM_SAMPLES) % num_classes,
-      'is_labelled': np.arange(NUM_SAMPLES) < NUM_SAMPLES // 2,
+    'label': np.arange(NUM_SAMPLES) % num_classes,
+    'is_labelled': np.arange(NUM_SAMPLES) < NUM_SAMPLES // 2,
   }
 
 
@@ -209,7 +209,7 @@ def test_unlabelled_examples_have_the_whole_prior():
   options = {'gaussian_mixture': {'num_modes': 5}, 'swiss_roll': {}}
   for name, given in options.items():
     np.testing.assert_allclose(
-        priors.LABEL_PRIORS[name](size=2, num_classes=5).sample(KEYS, batch),
-        priors.PRIORS[name](size=2, **given).sample(KEYS, {}),
-        atol=1e-5,
+      priors.LABEL_PRIORS[name](size=2, num_classes=5).sample(KEYS, batch),
+      priors.PRIORS[name](size=2, **given).sample(KEYS, {}),
+      atol=1e-5,
     )

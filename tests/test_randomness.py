@@ -12,13 +12,13 @@ def position_keys(*positions, seed=0):
 
 
 @pytest.mark.parametrize(
-    'draw',
-    [
-        lambda keys: randomness.normal(keys, (3,)),
-        lambda keys: randomness.uniform(keys, (3,)),
-        lambda keys: randomness.integers(keys, 1000),
-        lambda keys: jax.random.key_data(randomness.fold_in(keys, 7)),
-    ],
+  'draw',
+  [
+    lambda keys: randomness.normal(keys, (3,)),
+    lambda keys: randomness.uniform(keys, (3,)),
+    lambda keys: randomness.integers(keys, 1000),
+    lambda keys: jax.random.key_data(randomness.fold_in(keys, 7)),
+  ],
 )
 def test_noise_follows_the_position(draw):
   together = np.asarray(draw(position_keys(0, 1, 2, 3)))
@@ -32,13 +32,13 @@ def test_noise_follows_the_position(draw):
 def test_folding_tells_data_and_keys_apart():
   keys = position_keys(0, 1)
   data = [
-      jax.random.key_data(part)
-      for part in (
-          keys,
-          position_keys(0, 1, seed=1),
-          randomness.fold_in(keys, 0),
-          randomness.fold_in(keys, 1),
-      )
+    jax.random.key_data(part)
+    for part in (
+      keys,
+      position_keys(0, 1, seed=1),
+      randomness.fold_in(keys, 0),
+      randomness.fold_in(keys, 1),
+    )
   ]
   assert len(np.unique(np.concatenate(data), axis=0)) == 8
 
@@ -64,7 +64,7 @@ def test_integers_are_equally_likely():
 def test_per_example_passes_arguments_and_options():
   keys = position_keys(0, 1)
   sample = randomness.per_example(
-      jax.random.uniform, keys, (5,), minval=3.0, maxval=4.0
+    jax.random.uniform, keys, (5,), minval=3.0, maxval=4.0
   )
   assert sample.shape == (2, 5)
   assert 3 <= sample.min() and sample.max() < 4

@@ -76,18 +76,18 @@ def test_own_system_is_as_short_as_promised():
 
 
 METRICS = {
-    'classification error': 'classification_error',
-    'clustering error': 'clustering_error',
-    'energy distance': 'energy_distance',
-    'Parzen log-likelihood': 'parzen_log_likelihood',
-    'Gaussian fitted to codes': 'parzen_log_likelihood_fitted_gaussian',
-    'region of their label': 'region_share',
-    'linear probe': 'linear_probe_error',
+  'classification error': 'classification_error',
+  'clustering error': 'clustering_error',
+  'energy distance': 'energy_distance',
+  'Parzen log-likelihood': 'parzen_log_likelihood',
+  'Gaussian fitted to codes': 'parzen_log_likelihood_fitted_gaussian',
+  'region of their label': 'region_share',
+  'linear probe': 'linear_probe_error',
 }
 """What the README calls a number; the last of these before it counts."""
 
 NUMBER = re.compile(
-    r'\[([\d.]+)(?: ± ([\d.]+))?\]\(benchmarks/results/(\w+\.json)\) \((\d+)\)'
+  r'\[([\d.]+)(?: ± ([\d.]+))?\]\(benchmarks/results/(\w+\.json)\) \((\d+)\)'
 )
 
 
@@ -113,7 +113,7 @@ def test_pictures_are_there():
   pictures = re.findall(r'(?:\]\(|src=")(docs/[\w.]+)', README)
   assert len(pictures) > 5
   assert {ROOT / picture for picture in pictures} == {
-      *(ROOT / 'docs').iterdir()
+    *(ROOT / 'docs').iterdir()
   }
 
 

@@ -66,11 +66,11 @@ def make_model(name, **changes):
   generator = np.random.default_rng(0)
   state = experiment.abstract_state()
   params, batch_stats = jax.tree.map(
-      lambda x: np.float32(generator.normal(scale=0.5, size=x.shape[1:])),
-      (state.params, state.batch_stats),
+    lambda x: np.float32(generator.normal(scale=0.5, size=x.shape[1:])),
+    (state.params, state.batch_stats),
   )
   signature = saved_model.Signature(
-      'random', systems.IMAGE_SHAPE, systems.NUM_CLASSES, 44, 255.0
+    'random', systems.IMAGE_SHAPE, systems.NUM_CLASSES, 44, 255.0
   )
   variables = {'params': params, 'batch_stats': batch_stats}
   return saved_model.LoadedModel(experiment.objective, variables, signature)
@@ -89,7 +89,7 @@ def supervised():
 
 def make_images(*batch):
   return np.random.default_rng(1).integers(
-      0, 256, (*batch, *systems.IMAGE_SHAPE), np.uint8
+    0, 256, (*batch, *systems.IMAGE_SHAPE), np.uint8
   )
 
 
@@ -120,7 +120,7 @@ def test_numbers_are_those_of_the_evaluation(run, index):
 def test_first_seed_is_the_default(run, model):
   first = saved_model.load(str(run.workdir), SEEDS[0])
   np.testing.assert_array_equal(
-      first.classify(run.test.image), model.classify(run.test.image)
+    first.classify(run.test.image), model.classify(run.test.image)
   )
 
 
@@ -132,9 +132,7 @@ def test_needs_no_data(run, monkeypatch):
 
 def test_loading_changes_nothing_in_the_workdir(run):
   def snapshot():
-    return {
-        path: path.stat().st_mtime_ns for path in run.workdir.rglob('*')
-    }
+    return {path: path.stat().st_mtime_ns for path in run.workdir.rglob('*')}
 
   before = snapshot()
   saved_model.load(run.workdir)
@@ -154,10 +152,10 @@ def test_run_without_averages(tmp_path):
   expected = evaluator(state, split)
   classification, reconstruction = errors_of(model, split)
   np.testing.assert_allclose(
-      classification, expected['classification_error'], rtol=1e-6
+    classification, expected['classification_error'], rtol=1e-6
   )
   np.testing.assert_allclose(
-      reconstruction, expected['reconstruction_error'], rtol=1e-5
+    reconstruction, expected['reconstruction_error'], rtol=1e-5
   )
 
 
@@ -232,7 +230,7 @@ def test_reconstruction_is_encode_then_decode(model, run):
   np.testing.assert_array_equal(model.decode(**code), expected)
   other = model.decode(code, y=np.eye(10)[:5])
   np.testing.assert_array_equal(
-      other, model.decode(z=code['z'], y=np.eye(10)[:5])
+    other, model.decode(z=code['z'], y=np.eye(10)[:5])
   )
   assert np.abs(other - expected).max() > 1e-3
   single = model.decode({part: x[1] for part, x in code.items()})
@@ -286,7 +284,7 @@ def test_drawn_labels_are_even(supervised):
 def test_functions_under_transformations(model, run):
   image = run.test.image[:4]
   np.testing.assert_allclose(
-      jax.jit(model.classify)(image), model.classify(image), rtol=1e-5
+    jax.jit(model.classify)(image), model.classify(image), rtol=1e-5
   )
   by_one = jax.vmap(lambda x: model.reconstruct(x))(image)
   np.testing.assert_allclose(by_one, model.reconstruct(image), atol=1e-6)
@@ -299,21 +297,21 @@ def test_functions_under_transformations(model, run):
 
 
 @pytest.mark.parametrize(
-    ('image', 'message'),
-    [
-        (np.zeros((3, 4, 5, 1)), r'\(3, 4, 5, 1\); expected \(4, 4, 1\)'),
-        (np.zeros((4, 4, 3)), r'\(4, 4, 3\); expected .* or \(B, 4, 4, 1\)'),
-        (np.zeros((2, 3, 4, 4, 1)), r'\(2, 3, 4, 4, 1\)'),
-        (np.zeros((0, 4, 4, 1)), r'shape \(0, 4, 4, 1\)'),
-        (np.zeros(16), r'shape \(16,\)'),
-        (0.5, r'shape \(\)'),
-        (np.full((4, 4), 255.0), 'from 255 to 255; expected uint8, or floats'),
-        (np.full((4, 4), -0.5), 'from -0.5 to -0.5'),
-        (jnp.full((4, 4), 1.5), 'from 1.5 to 1.5'),
-        (np.full((4, 4), np.nan), 'from nan to nan'),
-        (np.zeros((4, 4), int), r'image is int64; expected uint8, or floats'),
-        (np.zeros((4, 4), bool), 'image is bool'),
-    ],
+  ('image', 'message'),
+  [
+    (np.zeros((3, 4, 5, 1)), r'\(3, 4, 5, 1\); expected \(4, 4, 1\)'),
+    (np.zeros((4, 4, 3)), r'\(4, 4, 3\); expected .* or \(B, 4, 4, 1\)'),
+    (np.zeros((2, 3, 4, 4, 1)), r'\(2, 3, 4, 4, 1\)'),
+    (np.zeros((0, 4, 4, 1)), r'shape \(0, 4, 4, 1\)'),
+    (np.zeros(16), r'shape \(16,\)'),
+    (0.5, r'shape \(\)'),
+    (np.full((4, 4), 255.0), 'from 255 to 255; expected uint8, or floats'),
+    (np.full((4, 4), -0.5), 'from -0.5 to -0.5'),
+    (jnp.full((4, 4), 1.5), 'from 1.5 to 1.5'),
+    (np.full((4, 4), np.nan), 'from nan to nan'),
+    (np.zeros((4, 4), int), r'image is int64; expected uint8, or floats'),
+    (np.zeros((4, 4), bool), 'image is bool'),
+  ],
 )
 def test_wrong_images(supervised, image, message):
   with pytest.raises(InputError, match=message):
@@ -321,14 +319,14 @@ def test_wrong_images(supervised, image, message):
 
 
 @pytest.mark.parametrize(
-    ('label', 'message'),
-    [
-        (None, r'is told the label; expected reconstruct\(image, label\)'),
-        (3, 'label is from 3 to 3; expected 0 to 2'),
-        ([0, -1], 'label is from -1 to 0'),
-        ([0, 1, 2], r'int64 of the shape \(3,\); expected .* \(2,\)'),
-        ([0.0, 1.0], 'label is float64'),
-    ],
+  ('label', 'message'),
+  [
+    (None, r'is told the label; expected reconstruct\(image, label\)'),
+    (3, 'label is from 3 to 3; expected 0 to 2'),
+    ([0, -1], 'label is from -1 to 0'),
+    ([0, 1, 2], r'int64 of the shape \(3,\); expected .* \(2,\)'),
+    ([0.0, 1.0], 'label is float64'),
+  ],
 )
 def test_wrong_labels(supervised, label, message):
   with pytest.raises(InputError, match=message):
@@ -348,21 +346,21 @@ def test_wrong_number_of_samples(model):
 
 
 @pytest.mark.parametrize(
-    ('code', 'message'),
-    [
-        ({'x': np.zeros((2, 3))}, "unknown part of the code 'x'; known: y, z"),
-        ({'z': np.zeros((2, 2))}, r'has z \(2, 2\); expected y \(B, 3\), z'),
-        ({}, r'has no parts; expected y \(B, 3\), z \(B, 2\)'),
-        ({'y': np.zeros((2, 3)), 'z': np.zeros((2, 3))}, r'z \(2, 3\); expec'),
-        ({'y': np.zeros((2, 3)), 'z': np.zeros((3, 2))}, r'z \(3, 2\); expec'),
-        ({'y': np.zeros(3), 'z': np.zeros((3, 2))}, 'all without it'),
-        ({'y': 0.0, 'z': 0.0}, r'has y \(\), z \(\)'),
-        (
-            {'y': np.zeros((1, 2, 3)), 'z': np.zeros((1, 2, 2))},
-            r'z \(1, 2, 2\); expec',
-        ),
-        (np.zeros((2, 5)), r'code is a ndarray; expected a dict of y \(B, 3\)'),
-    ],
+  ('code', 'message'),
+  [
+    ({'x': np.zeros((2, 3))}, "unknown part of the code 'x'; known: y, z"),
+    ({'z': np.zeros((2, 2))}, r'has z \(2, 2\); expected y \(B, 3\), z'),
+    ({}, r'has no parts; expected y \(B, 3\), z \(B, 2\)'),
+    ({'y': np.zeros((2, 3)), 'z': np.zeros((2, 3))}, r'z \(2, 3\); expec'),
+    ({'y': np.zeros((2, 3)), 'z': np.zeros((3, 2))}, r'z \(3, 2\); expec'),
+    ({'y': np.zeros(3), 'z': np.zeros((3, 2))}, 'all without it'),
+    ({'y': 0.0, 'z': 0.0}, r'has y \(\), z \(\)'),
+    (
+      {'y': np.zeros((1, 2, 3)), 'z': np.zeros((1, 2, 2))},
+      r'z \(1, 2, 2\); expec',
+    ),
+    (np.zeros((2, 5)), r'code is a ndarray; expected a dict of y \(B, 3\)'),
+  ],
 )
 def test_wrong_codes(supervised, code, message):
   with pytest.raises(InputError, match=message):
@@ -405,17 +403,20 @@ def exported(run):
   """The folder that the program's mode `export` writes."""
   path = run.workdir.parent / 'same_config.py'
   path.write_text(
-      'import json, pathlib\n'
-      'import ml_collections\n'
-      'def get_config():\n'
-      f'  text = pathlib.Path({str(run.workdir / "config.json")!r}).read_text()'
-      '\n  return ml_collections.ConfigDict(json.loads(text))\n'
+    'import json, pathlib\n'
+    'import ml_collections\n'
+    'def get_config():\n'
+    f'  text = pathlib.Path({str(run.workdir / "config.json")!r}).read_text()'
+    '\n  return ml_collections.ConfigDict(json.loads(text))\n'
   )
   flags = [f'--config={path}', f'--workdir={run.workdir}', '--mode=export']
   ended = subprocess.run(
-      [sys.executable, ROOT / 'train.py', *flags],
-      cwd=ROOT, env={**os.environ, 'HOME': str(run.workdir.parent)},
-      capture_output=True, text=True, check=False,
+    [sys.executable, ROOT / 'train.py', *flags],
+    cwd=ROOT,
+    env={**os.environ, 'HOME': str(run.workdir.parent)},
+    capture_output=True,
+    text=True,
+    check=False,
   )
   assert ended.returncode == 0, ended.stderr
   folder = run.workdir / 'export'
@@ -445,13 +446,16 @@ for size in (1, 7):
 
 def run_without_this_package(script, folder):
   return subprocess.run(
-      [sys.executable, '-I', '-W', 'error', '-c', script],
-      cwd=folder, capture_output=True, text=True, check=False,
+    [sys.executable, '-I', '-W', 'error', '-c', script],
+    cwd=folder,
+    capture_output=True,
+    text=True,
+    check=False,
   )
 
 
 def test_exported_functions_run_without_this_package(
-    run, model, exported, tmp_path
+  run, model, exported, tmp_path
 ):
   shutil.copytree(exported, tmp_path, dirs_exist_ok=True)
   images = {size: np.float32(run.test.image[:size] / 255) for size in (1, 7)}
@@ -463,11 +467,11 @@ def test_exported_functions_run_without_this_package(
   for size, image in images.items():
     code = model.encode(image)
     expected = {
-        'encodery': code['y'],
-        'encoderz': code['z'],
-        'decoder': model.decode(code),
-        'classifier': model.classify(image),
-        'representer': model.represent(image),
+      'encodery': code['y'],
+      'encoderz': code['z'],
+      'decoder': model.decode(code),
+      'classifier': model.classify(image),
+      'representer': model.represent(image),
     }
     found = dict(np.load(tmp_path / f'outputs_{size}.npz'))
     assert found.keys() == expected.keys()
@@ -482,15 +486,15 @@ def test_readme_of_the_export(exported):
   assert 'classifier.stablehlo: float32[b, 8, 8, 1] -> float32[b, 10]' in text
   snippet = textwrap.dedent(re.search(r'\n  import .*', text, re.S)[0])
   ended = run_without_this_package(
-      snippet + 'assert output["z"].shape == (5, 10)', exported
+    snippet + 'assert output["z"].shape == (5, 10)', exported
   )
   assert ended.returncode == 0, ended.stderr
 
 
 def test_export_of_other_systems(tmp_path, monkeypatch):
   for name, files in (
-      ('gan', {'decoder'}),
-      ('clustering_aae', {'encoder', 'decoder', 'clusterer', 'representer'}),
+    ('gan', {'decoder'}),
+    ('clustering_aae', {'encoder', 'decoder', 'clusterer', 'representer'}),
   ):
     model = make_model(name)
     monkeypatch.setattr(saved_model, 'load', lambda _, model=model: model)

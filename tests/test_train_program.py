@@ -15,9 +15,7 @@ from configs import default
 from tests import programs
 
 CONFIG = '--config=configs/digits_autoencoder.py'
-TINY = (
-    CONFIG, '--config.encoder.hidden=(8,)', '--config.decoder.hidden=(8,)'
-)
+TINY = (CONFIG, '--config.encoder.hidden=(8,)', '--config.decoder.hidden=(8,)')
 
 
 @pytest.fixture(scope='module')
@@ -46,8 +44,11 @@ def start(tmp_path, home):
 def usage():
   """What the program says of itself, run as a person runs it."""
   ended = subprocess.run(
-      [sys.executable, 'train.py', '--help'],
-      cwd=programs.ROOT, capture_output=True, text=True, check=True,
+    [sys.executable, 'train.py', '--help'],
+    cwd=programs.ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
   )
   assert not ended.stderr
   return ended.stdout
@@ -78,87 +79,87 @@ def test_help_lists_the_keys_with_their_defaults(usage):
 
 
 @pytest.mark.parametrize(
-    'arguments, message',
-    [
-        ([], 'expected --config=configs/NAME.py; see --help.'),
-        ([CONFIG, 'evaluate'], "unknown argument 'evaluate'; expected flags."),
-        (
-            [CONFIG, '--mode=trian'],
-            "unknown mode 'trian'; known: evaluate, export, train. Did you "
-            "mean 'train'?",
-        ),
-        (
-            [CONFIG, '--wrokdir=x'],
-            "Unknown command line flag 'wrokdir'. Did you mean: workdir ?",
-        ),
-        ([CONFIG, '--workdir'], 'Missing value for flag --workdir'),
-        (
-            ['--config=configs/digits_autoencodr.py'],
-            "unknown configuration file 'configs/digits_autoencodr.py'; "
-            'known: configs/digits_aae.py, .*configs/mnist_vae.py, .*Did you '
-            "mean 'configs/digits_autoencoder.py'?",
-        ),
-        (
-            ['--config', 'configs'],
-            "unknown configuration file 'configs'; known: configs/digits_aae",
-        ),
-        (
-            ['--config=configs/mnist_semi_supervised.py:papre'],
-            "ValueError: unknown variant 'papre'; known: fast, paper.",
-        ),
-        (
-            [CONFIG, '--config.epoch=3'],
-            "unknown key 'config.epoch'. Did you mean 'config.epochs'? See "
-            '--help for all.',
-        ),
-        (
-            [CONFIG, '--config.epochs=1', '--config.encoder.hiden', '(8,)'],
-            "unknown key 'config.encoder.hiden'. Did you mean "
-            "'config.encoder.hidden'? See --help for all.",
-        ),
-        (
-            ['--config.epochs=3', CONFIG],
-            'Found --config.epochs=3 in argv before a value for --config was '
-            'specified',
-        ),
-        (
-            [CONFIG, '--config.epochs=many'],
-            'flag --config.epochs=many: invalid literal for int.*',
-        ),
-        (
-            [CONFIG, '--config.encoder.batch_norm=maybe'],
-            'flag --config.encoder.batch_norm=maybe: .*boolean.*',
-        ),
-        (
-            [CONFIG, '--config.prior.std=wide'],
-            'flag --config.prior.std=wide: could not convert .*',
-        ),
-        (
-            [CONFIG, '--config.encoder=8'],
-            "flag --config.encoder=8: Failed to parse '8' as a ConfigDict.*",
-        ),
-        (
-            [CONFIG, '--config.encoder.hidden=large'],
-            'encoder.hidden is .*large.*; expected whole numbers above 0.*',
-        ),
-        (
-            [CONFIG, '--config.objective=autoencodr'],
-            "unknown objective 'autoencodr'; known: aae, .*Did you mean "
-            "'autoencoder'?",
-        ),
-        (
-            [CONFIG, '--mode=evaluate', '--workdir=absent'],
-            'absent holds no checkpoint; expected the workdir of a run.',
-        ),
-        (
-            [CONFIG, '--mode=export', '--workdir=absent'],
-            'there is no folder absent; expected the workdir of a run.',
-        ),
-        (
-            [CONFIG, '--workdir=/dev/null/run'],
-            'cannot write to workdir /dev/null/run: Not a directory',
-        ),
-    ],
+  'arguments, message',
+  [
+    ([], 'expected --config=configs/NAME.py; see --help.'),
+    ([CONFIG, 'evaluate'], "unknown argument 'evaluate'; expected flags."),
+    (
+      [CONFIG, '--mode=trian'],
+      "unknown mode 'trian'; known: evaluate, export, train. Did you "
+      "mean 'train'?",
+    ),
+    (
+      [CONFIG, '--wrokdir=x'],
+      "Unknown command line flag 'wrokdir'. Did you mean: workdir ?",
+    ),
+    ([CONFIG, '--workdir'], 'Missing value for flag --workdir'),
+    (
+      ['--config=configs/digits_autoencodr.py'],
+      "unknown configuration file 'configs/digits_autoencodr.py'; "
+      'known: configs/digits_aae.py, .*configs/mnist_vae.py, .*Did you '
+      "mean 'configs/digits_autoencoder.py'?",
+    ),
+    (
+      ['--config', 'configs'],
+      "unknown configuration file 'configs'; known: configs/digits_aae",
+    ),
+    (
+      ['--config=configs/mnist_semi_supervised.py:papre'],
+      "ValueError: unknown variant 'papre'; known: fast, paper.",
+    ),
+    (
+      [CONFIG, '--config.epoch=3'],
+      "unknown key 'config.epoch'. Did you mean 'config.epochs'? See "
+      '--help for all.',
+    ),
+    (
+      [CONFIG, '--config.epochs=1', '--config.encoder.hiden', '(8,)'],
+      "unknown key 'config.encoder.hiden'. Did you mean "
+      "'config.encoder.hidden'? See --help for all.",
+    ),
+    (
+      ['--config.epochs=3', CONFIG],
+      'Found --config.epochs=3 in argv before a value for --config was '
+      'specified',
+    ),
+    (
+      [CONFIG, '--config.epochs=many'],
+      'flag --config.epochs=many: invalid literal for int.*',
+    ),
+    (
+      [CONFIG, '--config.encoder.batch_norm=maybe'],
+      'flag --config.encoder.batch_norm=maybe: .*boolean.*',
+    ),
+    (
+      [CONFIG, '--config.prior.std=wide'],
+      'flag --config.prior.std=wide: could not convert .*',
+    ),
+    (
+      [CONFIG, '--config.encoder=8'],
+      "flag --config.encoder=8: Failed to parse '8' as a ConfigDict.*",
+    ),
+    (
+      [CONFIG, '--config.encoder.hidden=large'],
+      'encoder.hidden is .*large.*; expected whole numbers above 0.*',
+    ),
+    (
+      [CONFIG, '--config.objective=autoencodr'],
+      "unknown objective 'autoencodr'; known: aae, .*Did you mean "
+      "'autoencoder'?",
+    ),
+    (
+      [CONFIG, '--mode=evaluate', '--workdir=absent'],
+      'absent holds no checkpoint; expected the workdir of a run.',
+    ),
+    (
+      [CONFIG, '--mode=export', '--workdir=absent'],
+      'there is no folder absent; expected the workdir of a run.',
+    ),
+    (
+      [CONFIG, '--workdir=/dev/null/run'],
+      'cannot write to workdir /dev/null/run: Not a directory',
+    ),
+  ],
 )
 def test_what_a_user_can_mend_is_told_in_a_line(start, arguments, message):
   program = start(*arguments)
@@ -169,40 +170,38 @@ def test_what_a_user_can_mend_is_told_in_a_line(start, arguments, message):
 
 
 @pytest.mark.parametrize(
-    'arguments, workdir',
-    [
-        ([CONFIG], 'runs/digits_autoencoder'),
-        (
-            [CONFIG, '--config.seed=3', '--config.encoder.hidden=(8,)'],
-            'runs/digits_autoencoder,encoder.hidden=(8,),seed=3',
-        ),
-        (
-            [CONFIG, '--config.dataset.name=/my/images.npz'],
-            'runs/digits_autoencoder,dataset.name=_my_images.npz',
-        ),
-        (
-            ['--config', 'configs/mnist_semi_supervised.py:paper'],
-            'runs/mnist_semi_supervised-paper',
-        ),
-    ],
+  'arguments, workdir',
+  [
+    ([CONFIG], 'runs/digits_autoencoder'),
+    (
+      [CONFIG, '--config.seed=3', '--config.encoder.hidden=(8,)'],
+      'runs/digits_autoencoder,encoder.hidden=(8,),seed=3',
+    ),
+    (
+      [CONFIG, '--config.dataset.name=/my/images.npz'],
+      'runs/digits_autoencoder,dataset.name=_my_images.npz',
+    ),
+    (
+      ['--config', 'configs/mnist_semi_supervised.py:paper'],
+      'runs/mnist_semi_supervised-paper',
+    ),
+  ],
 )
 def test_workdir_is_named_after_what_was_asked(
-    tmp_path, home, arguments, workdir
+  tmp_path, home, arguments, workdir
 ):
   program = programs.call(tmp_path, home, 'default_workdir', *arguments)
   assert program.wait() == 0
   assert program.out == f'{workdir}\n'
 
 
-def test_sigint_before_the_training_is_no_error_of_the_program(
-    start, tmp_path
-):
+def test_sigint_before_the_training_is_no_error_of_the_program(start, tmp_path):
   config = tmp_path / 'config.py'
   config.write_text(
-      'import sys, time\n'
-      'def get_config():\n'
-      "  print('begun', file=sys.stderr, flush=True)\n"
-      '  time.sleep(100)\n'
+    'import sys, time\n'
+    'def get_config():\n'
+    "  print('begun', file=sys.stderr, flush=True)\n"
+    '  time.sleep(100)\n'
   )
   program = start(f'--config={config}')
   program.wait_for('begun')
@@ -241,7 +240,8 @@ def test_one_command_trains_and_another_evaluates(start, tmp_path):
   assert f'Results in {workdir}/results.json' in program.out
   lines = program.err.splitlines()
   assert [line.split(',')[:2] for line in lines] == [
-      ['step 14/28', ' epoch 1'], ['step 28/28', ' epoch 2']
+    ['step 14/28', ' epoch 1'],
+    ['step 28/28', ' epoch 2'],
   ]
   before = results_of(workdir)
 
@@ -257,8 +257,8 @@ def test_one_command_trains_and_another_evaluates(start, tmp_path):
   program = start(*TINY, '--config.epochs=3', f'--workdir={workdir}')
   assert program.wait() == 1
   assert program.err == (
-      f'train.py: {workdir} holds the run of another configuration (epochs is '
-      '3, in the workdir 2). Choose another --workdir.\n'
+    f'train.py: {workdir} holds the run of another configuration (epochs is '
+    '3, in the workdir 2). Choose another --workdir.\n'
   )
 
 
@@ -278,9 +278,9 @@ def test_signals_save_and_nothing_is_lost(start, tmp_path):
     assert program.wait() == 128 + sent
     assert time.monotonic() - before < 10
     [step] = re.findall(
-        rf'\nStopped by {sent.name}: saved step ([\d,]+); the same command '
-        'goes on from there.\n$',
-        program.err,
+      rf'\nStopped by {sent.name}: saved step ([\d,]+); the same command '
+      'goes on from there.\n$',
+      program.err,
     )
     assert (workdir / 'checkpoints' / step.replace(',', '')).is_dir()
     assert 'Traceback' not in program.err

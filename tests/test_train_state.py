@@ -18,7 +18,7 @@ NORMALIZED = {'encoder.batch_norm': True}
 def create(name, seed=0, average=False, **changes):
   objective = systems.build(name, **changes).objective
   initialize = jax.jit(
-      lambda rng, batch: train_state.create(objective, rng, batch, average)
+    lambda rng, batch: train_state.create(objective, rng, batch, average)
   )
   return objective, initialize(jax.random.key(seed), BATCH)
 
@@ -27,7 +27,7 @@ def create(name, seed=0, average=False, **changes):
 def test_state_has_the_parts_of_the_system(name):
   objective = systems.build(name).objective
   state = jax.eval_shape(
-      lambda: train_state.create(objective, jax.random.key(0), BATCH, False)
+    lambda: train_state.create(objective, jax.random.key(0), BATCH, False)
   )
   phases = {phase.name: phase for phase in objective.phases}
   assert state.params.keys() == objective.networks.keys()
@@ -42,7 +42,7 @@ def test_state_has_the_parts_of_the_system(name):
     trained = {network: state.params[network] for network in phase.trains}
     expected = jax.eval_shape(phase.optimizer.init, trained)
     chex.assert_trees_all_equal_shapes_and_dtypes(
-        state.opt_state[phase_name], expected
+      state.opt_state[phase_name], expected
     )
 
 
@@ -51,15 +51,15 @@ def test_state_begins_with_the_values_of_the_phases():
   assert state.step == 0 and state.rng == jax.random.key(0)
   for phase in objective.phases:
     assert state.hyperparams[phase.name] == pytest.approx(
-        dict(phase.hyperparams)
+      dict(phase.hyperparams)
     )
 
 
 def test_networks_have_weights_of_their_own():
   _, state = create('semi_supervised_aae', **NORMALIZED)
   first, second = (
-      state.params[f'discriminator_{part}']['trunk']['Dense_1']['kernel']
-      for part in 'yz'
+    state.params[f'discriminator_{part}']['trunk']['Dense_1']['kernel']
+    for part in 'yz'
   )
   assert not np.array_equal(first, second)
 
@@ -69,7 +69,7 @@ def test_a_network_begins_alike_in_every_system():
   _, aae = create('aae')
   for network in ('encoder', 'decoder'):
     chex.assert_trees_all_equal(
-        aae.params[network], autoencoder.params[network]
+      aae.params[network], autoencoder.params[network]
     )
 
 
@@ -77,8 +77,9 @@ def test_seeds_begin_differently():
   _, first = create('autoencoder')
   _, second = create('autoencoder', seed=1)
   for one, other in zip(
-      jax.tree.leaves(first.params), jax.tree.leaves(second.params),
-      strict=True,
+    jax.tree.leaves(first.params),
+    jax.tree.leaves(second.params),
+    strict=True,
   ):
     # Biases begin at zero.
     assert one.ndim == 1 or not np.array_equal(one, other)
@@ -94,7 +95,7 @@ def test_statistics_are_those_of_networks_that_normalize():
 def test_averages_begin_as_what_they_average():
   _, state = create('autoencoder', average=True, **NORMALIZED)
   chex.assert_trees_all_equal(
-      state.ema, {'params': state.params, 'batch_stats': state.batch_stats}
+    state.ema, {'params': state.params, 'batch_stats': state.batch_stats}
   )
 
 
@@ -105,8 +106,7 @@ def test_phase_keys_follow_the_global_position(num_devices):
   size = 8 // num_devices
   share = {name: part[:size] for name, part in BATCH.items()}
   parts = [
-      train_state.phase_keys(key, share, device)
-      for device in range(num_devices)
+    train_state.phase_keys(key, share, device) for device in range(num_devices)
   ]
   assert whole.keys() == {'image', 'labelled_image'}
   for name, keys in systems.plain(whole).items():

@@ -24,8 +24,13 @@ SEEDS = 2
 def semi_supervised(num_devices=2, num_seeds=SEEDS, seed=0):
   """The system with the most phases, and with all that is random."""
   return systems.system(
-      'semi_supervised_aae', num_devices, num_seeds=num_seeds, seed=seed,
-      optimizer=systems.SGD, ema_decay=0.9, **systems.NOISY,
+    'semi_supervised_aae',
+    num_devices,
+    num_seeds=num_seeds,
+    seed=seed,
+    optimizer=systems.SGD,
+    ema_decay=0.9,
+    **systems.NOISY,
   )
 
 
@@ -49,16 +54,16 @@ def test_a_phase_changes_what_it_trains_and_nothing_else(name):
         chex.assert_trees_all_equal(new, old)
         continue
       changed = [
-          not np.array_equal(one, other)
-          for one, other in zip(
-              jax.tree.leaves(new), jax.tree.leaves(old), strict=True
-          )
+        not np.array_equal(one, other)
+        for one, other in zip(
+          jax.tree.leaves(new), jax.tree.leaves(old), strict=True
+        )
       ]
       assert any(changed), f'{phase.name} trains {network}'
     for field in ('step', 'hyperparams', 'ema', 'rng'):
       chex.assert_trees_all_equal(
-          systems.plain(getattr(after, field)),
-          systems.plain(getattr(before, field)),
+        systems.plain(getattr(after, field)),
+        systems.plain(getattr(before, field)),
       )
 
 
@@ -83,12 +88,12 @@ def test_statistics_change_only_where_a_loss_asks(name):
   for _, before, after, _, asked in systems.updates(name):
     for network, old in before.batch_stats.items():
       is_same = all(
-          np.array_equal(one, other)
-          for one, other in zip(
-              jax.tree.leaves(after.batch_stats[network]),
-              jax.tree.leaves(old),
-              strict=True,
-          )
+        np.array_equal(one, other)
+        for one, other in zip(
+          jax.tree.leaves(after.batch_stats[network]),
+          jax.tree.leaves(old),
+          strict=True,
+        )
       )
       assert is_same == (network not in asked)
 
@@ -117,8 +122,9 @@ class Number(nn.Module):
 def simple_step(*phases, **options):
   """A compiled step of one device, and the state before it."""
   objective = Objective(
-      {name: Number() for phase in phases for name in phase.trains},
-      phases, Model(),
+    {name: Number() for phase in phases for name in phase.trains},
+    phases,
+    Model(),
   )
   batch = {'image': jnp.zeros((2, 1, 1, 1))}
   average = bool(options.get('ema_decay'))
@@ -127,7 +133,8 @@ def simple_step(*phases, **options):
   mapped = jax.vmap(step, None, axis_name=AXIS, axis_size=1)
   compiled = jax.jit(mapped)
   return (
-      lambda state: jax.tree.map(lambda x: x[0], compiled(state, batch)), state
+    lambda state: jax.tree.map(lambda x: x[0], compiled(state, batch)),
+    state,
   )
 
 
@@ -149,8 +156,8 @@ def test_phases_see_the_newest_parameters():
     return apply('second', batch['image']), {'first': value}
 
   phases = (
-      ascent('first', sgd, learning_rate=0.5),
-      Phase('second', ('second',), loss_fn, {'learning_rate': 1.0}, sgd),
+    ascent('first', sgd, learning_rate=0.5),
+    Phase('second', ('second',), loss_fn, {'learning_rate': 1.0}, sgd),
   )
   step, state = simple_step(*phases)
   state, metrics = step(state)
@@ -161,7 +168,7 @@ def test_phases_see_the_newest_parameters():
 
 def test_losses_get_step_rates_and_weights():
   step, state = simple_step(
-      ascent('number', optimizers.sgd(), learning_rate=0.5, weight=3.0)
+    ascent('number', optimizers.sgd(), learning_rate=0.5, weight=3.0)
   )
   for number in range(3):
     assert state.step == number
@@ -193,13 +200,13 @@ def test_learning_rate_scales_the_update(optimizer):
 
 
 @pytest.mark.parametrize(
-    'schedule, factors',
-    [
-        (optimizers.constant(4, 2), [1, 1, 1, 1]),
-        (optimizers.linear(4, 2), [1, 1, 1, 0.5]),
-        (optimizers.cosine(4, 2), 0.5 + 0.5 * np.cos(np.pi * np.arange(4) / 4)),
-        (optimizers.steps(4, 2, epochs=(1,)), [1, 1, 0.1, 0.1]),
-    ],
+  'schedule, factors',
+  [
+    (optimizers.constant(4, 2), [1, 1, 1, 1]),
+    (optimizers.linear(4, 2), [1, 1, 1, 0.5]),
+    (optimizers.cosine(4, 2), 0.5 + 0.5 * np.cos(np.pi * np.arange(4) / 4)),
+    (optimizers.steps(4, 2, epochs=(1,)), [1, 1, 0.1, 0.1]),
+  ],
 )
 def test_schedules_are_inside_the_step(schedule, factors):
   """Public code steps the schedule where it has no effect."""
@@ -213,7 +220,7 @@ def test_schedules_are_inside_the_step(schedule, factors):
 @pytest.mark.parametrize('decay', [0.3, 0.999])
 def test_averages_warm_up(decay):
   step, state = simple_step(
-      ascent('number', optimizers.sgd(), learning_rate=1.0), ema_decay=decay
+    ascent('number', optimizers.sgd(), learning_rate=1.0), ema_decay=decay
   )
   expected = 0.0
   for number in range(1, 4):
@@ -226,7 +233,7 @@ def test_averages_warm_up(decay):
 
 def test_no_averages_without_a_decay():
   step, state = simple_step(
-      ascent('number', optimizers.sgd(), learning_rate=1.0)
+    ascent('number', optimizers.sgd(), learning_rate=1.0)
   )
   assert step(state)[0].ema == {}
 
@@ -236,12 +243,11 @@ def test_statistics_are_averaged_with_the_weights():
   after = systems.plain(semi_supervised().train(1)[0])
   for key in ('params', 'batch_stats'):
     expected = jax.tree.map(
-        lambda old, new: 2 / 11 * old + 9 / 11 * new,
-        getattr(before, key), getattr(after, key),
+      lambda old, new: 2 / 11 * old + 9 / 11 * new,
+      getattr(before, key),
+      getattr(after, key),
     )
-    chex.assert_trees_all_close(
-        after.ema[key], expected, rtol=1e-5, atol=1e-7
-    )
+    chex.assert_trees_all_close(after.ema[key], expected, rtol=1e-5, atol=1e-7)
 
 
 # Many steps, seeds and devices.
@@ -282,12 +288,12 @@ def test_seeds_and_devices_change_nothing_but_rounding(num_devices):
   steps = 4
   together, metrics, _ = semi_supervised().train(steps)
   expected = train_step.map_seeds(
-      lambda x: x[1:], together, train_state.SEED_AXES
+    lambda x: x[1:], together, train_state.SEED_AXES
   )
   system = semi_supervised(num_devices, num_seeds=1, seed=1)
   state, alone, _ = system.train(steps)
   chex.assert_trees_all_close(
-      systems.plain(state), systems.plain(expected), rtol=1e-3, atol=1e-5
+    systems.plain(state), systems.plain(expected), rtol=1e-3, atol=1e-5
   )
   for key, value in alone.items():
     np.testing.assert_allclose(value, metrics[key][1:], rtol=1e-3, atol=1e-5)
@@ -324,8 +330,8 @@ def test_rates_are_those_of_a_seed():
   system = semi_supervised()
   state = system.init()
   still = {
-      phase: {k: v.at[1].set(0.0) for k, v in values.items()}
-      for phase, values in state.hyperparams.items()
+    phase: {k: v.at[1].set(0.0) for k, v in values.items()}
+    for phase, values in state.hyperparams.items()
   }
   sharding = train_step.replicated(system.experiment.devices)
   still = jax.device_put(still, sharding)
@@ -335,7 +341,7 @@ def test_rates_are_those_of_a_seed():
   kernel = lambda params: params['decoder']['trunk']['Dense_0']['kernel']
   assert not np.array_equal(kernel(after)[0], kernel(before)[0])
   chex.assert_trees_all_equal(
-      *(jax.tree.map(lambda x: x[1], part) for part in (after, before))
+    *(jax.tree.map(lambda x: x[1], part) for part in (after, before))
   )
 
 
@@ -368,8 +374,11 @@ def test_every_example_counts_once_an_epoch(num_devices, num_seeds):
 
   # A step raises the number of each example of the batch by one.
   phase = Phase(
-      'counting', ('counts',), loss_fn, {'learning_rate': float(batch_size)},
-      optimizers.sgd(),
+    'counting',
+    ('counts',),
+    loss_fn,
+    {'learning_rate': float(batch_size)},
+    optimizers.sgd(),
   )
   objective = Objective({'counts': Number((num_examples,))}, (phase,), Model())
   devices = jax.local_devices()[:num_devices]
@@ -377,20 +386,21 @@ def test_every_example_counts_once_an_epoch(num_devices, num_seeds):
   index = np.arange(num_examples, dtype=np.uint8)
   feed = feeding.Feed(num_examples, batch_size, 0, num_devices)
   data = jax.device_put(
-      feeding.Data(
-          index.reshape(-1, 1, 1, 1), index.astype(np.int32),
-          np.zeros((num_seeds, num_examples), bool),
-          np.zeros((num_seeds, 0), np.int32),
-      ),
-      sharding,
+    feeding.Data(
+      index.reshape(-1, 1, 1, 1),
+      index.astype(np.int32),
+      np.zeros((num_seeds, num_examples), bool),
+      np.zeros((num_seeds, 0), np.int32),
+    ),
+    sharding,
   )
   create = lambda key: train_state.create(
-      objective, key, feeding.example_batch(feed, (1, 1, 1)), average=False
+    objective, key, feeding.example_batch(feed, (1, 1, 1)), average=False
   )
   keys = jax.random.split(jax.random.key(0), num_seeds)
   state = jax.vmap(create, out_axes=train_state.SEED_AXES)(keys)
   run = train_step.parallelize(
-      train_step.make_train_step(objective), feed, num_seeds, devices
+    train_step.make_train_step(objective), feed, num_seeds, devices
   )
   state = jax.device_put(state, sharding)
   seen = []

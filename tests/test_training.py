@@ -21,7 +21,7 @@ SEEDS = range(4, 6)
 TOTAL_STEPS = 20  # Four epochs of 44 images in batches of 8.
 ANALYSIS = {'energy_distance': np.array([0.25, 0.75])}
 DATASET = dataclasses.replace(
-    systems.DATASET, validation=systems.make_split(9, 3)
+  systems.DATASET, validation=systems.make_split(9, 3)
 )
 
 
@@ -48,19 +48,19 @@ class Compiled:
       self._built[key] = built, built.run(), built.init()
     built, run, initial = self._built[key]
     return Replica(
-        **vars(built) | {'config': config, 'dataset': self.dataset},
-        compiled=lambda state, data, num_steps: run(
-            self.before_call(state, num_steps), data, num_steps
-        ),
-        initial=initial,
+      **vars(built) | {'config': config, 'dataset': self.dataset},
+      compiled=lambda state, data, num_steps: run(
+        self.before_call(state, num_steps), data, num_steps
+      ),
+      initial=initial,
     )
 
   def _build(self, config):
     built = _BUILD(config)
     return dataclasses.replace(
-        built,
-        devices=built.devices[:1],
-        feed=dataclasses.replace(built.feed, num_devices=1),
+      built,
+      devices=built.devices[:1],
+      feed=dataclasses.replace(built.feed, num_devices=1),
     )
 
   def evaluator(self, objective, labels):
@@ -85,7 +85,7 @@ class Replica(experiment.Experiment):
 
   def init(self):
     return jax.tree.map(
-        lambda x: jax.device_put(x, x.sharding, may_alias=False), self.initial
+      lambda x: jax.device_put(x, x.sharding, may_alias=False), self.initial
     )
 
 
@@ -94,9 +94,7 @@ def compiled():
   """Takes the place of what costs most of the time of a tiny run."""
   patch = pytest.MonkeyPatch()
   compiled = Compiled()
-  patch.setattr(
-      experiment.datasets, 'load', lambda **_: compiled.dataset
-  )
+  patch.setattr(experiment.datasets, 'load', lambda **_: compiled.dataset)
   patch.setattr(training.experiments, 'build', compiled.build)
   evaluators = types.SimpleNamespace(Evaluator=compiled.evaluator)
   patch.setattr(training, 'evaluation', evaluators)
@@ -116,18 +114,18 @@ def undisturbed(compiled):
 def make_config(**changes):
   """Two seeds of all that a run can have."""
   return systems.make_config(
-      'semi_supervised_aae',
-      **{
-          **systems.NOISY,
-          'encoder.noise': 0.3,
-          'num_seeds': len(SEEDS),
-          'seed': SEEDS.start,
-          'ema_decay': 0.9,
-          'schedule.name': 'linear',
-          'evaluate_every_epochs': 2,
-          'dataset.num_validation': 9,
-          **changes,
-      },
+    'semi_supervised_aae',
+    **{
+      **systems.NOISY,
+      'encoder.noise': 0.3,
+      'num_seeds': len(SEEDS),
+      'seed': SEEDS.start,
+      'ema_decay': 0.9,
+      'schedule.name': 'linear',
+      'evaluate_every_epochs': 2,
+      'dataset.num_validation': 9,
+      **changes,
+    },
   )
 
 
@@ -163,9 +161,9 @@ class Run:
   def files(self):
     """Content and time of change of every file."""
     return {
-        path: (path.read_bytes(), os.stat(path).st_mtime_ns)
-        for path in self.workdir.rglob('*')
-        if path.is_file()
+      path: (path.read_bytes(), os.stat(path).st_mtime_ns)
+      for path in self.workdir.rglob('*')
+      if path.is_file()
     }
 
 
@@ -192,7 +190,10 @@ def test_results(finished):
   assert results['step'] == results['total_steps'] == TOTAL_STEPS
   assert results['seeds'] == list(SEEDS)
   assert results['dataset'] == {
-      'name': 'random', 'train': 44, 'validation': 9, 'test': 13
+    'name': 'random',
+    'train': 44,
+    'validation': 9,
+    'test': 13,
   }
   assert results['training_seconds'] > 0
   assert re.fullmatch('[0-9a-f]{40}(-dirty)?', results['commit'])
@@ -204,10 +205,10 @@ def test_results(finished):
 def test_metrics_of_seeds(finished):
   metrics = finished.results['metrics']
   names = [
-      f'{split}/{measure}{weights}'
-      for split in ('validation', 'test')
-      for measure in ('classification_error', 'reconstruction_error')
-      for weights in ('', '_raw')
+    f'{split}/{measure}{weights}'
+    for split in ('validation', 'test')
+    for measure in ('classification_error', 'reconstruction_error')
+    for weights in ('', '_raw')
   ]
   assert set(metrics) == {*names, 'test/energy_distance'}
   for summary in metrics.values():
@@ -225,8 +226,13 @@ def test_metrics_of_one_seed_have_no_spread(finished_single):
 
 def test_parameters_are_those_of_one_seed(finished):
   assert finished.results['parameters']['encoder'] == (
-      16 * 8 + 8 * 8 + 2 * 2 * 8  # Normalized, and so without a bias.
-      + 8 * 3 + 3 + 8 * 2 + 2
+    16 * 8
+    + 8 * 8
+    + 2 * 2 * 8  # Normalized, and so without a bias.
+    + 8 * 3
+    + 3
+    + 8 * 2
+    + 2
   )
 
 
@@ -236,10 +242,13 @@ def test_rows(finished):
   assert [row['epoch'] for row in rows] == [1, 2, 3, 4]
   for row in rows:
     assert {
-        f'{phase}/loss'
-        for phase in (
-            'reconstruction', 'discriminator', 'generator', 'classification'
-        )
+      f'{phase}/loss'
+      for phase in (
+        'reconstruction',
+        'discriminator',
+        'generator',
+        'classification',
+      )
     } <= set(row)
     is_evaluated = row['epoch'] % 2 == 0
     assert ('validation/classification_error' in row) == is_evaluated
@@ -254,7 +263,7 @@ def test_last_row_and_results_agree(finished):
 def test_test_split_has_no_say(finished, compiled, tmp_path):
   """Seen only after the last step, and by nothing but the evaluation."""
   compiled.dataset = dataclasses.replace(
-      DATASET, test=systems.make_split(17, 99)
+    DATASET, test=systems.make_split(17, 99)
   )
   seen, steps = [], []
 
@@ -284,7 +293,7 @@ def test_finished_run_is_left_alone(finished, capsys):
   train(finished.config, finished.workdir)
   assert finished.files == before
   assert capsys.readouterr().out == (
-      f'{finished.workdir} holds the finished run: there is nothing to do.\n'
+    f'{finished.workdir} holds the finished run: there is nothing to do.\n'
   )
 
 
@@ -294,39 +303,41 @@ def without_classification(config):
 
 
 @pytest.mark.parametrize(
-    'change, messages',
-    [
-        (
-            lambda config: config.update(epochs=5),
-            ['epochs is 5, in the workdir 4'],
-        ),
-        (
-            lambda config: config.update(seed=0),
-            ['seed is 0, in the workdir 4'],
-        ),
-        (
-            lambda config: config.encoder.update(hidden=(8, 9)),
-            ['encoder.hidden is [8, 9], in the workdir [8, 8]'],
-        ),
-        (
-            lambda config: config.prior.update(radius=2.5),
-            ['prior.radius is 2.5, in the workdir None'],
-        ),
-        (
-            without_classification,
-            [
-                'num_labels is absent, in the workdir 6',
-                'objective is autoencoder, in the workdir semi_supervised_aae',
-            ],
-        ),
-    ],
+  'change, messages',
+  [
+    (
+      lambda config: config.update(epochs=5),
+      ['epochs is 5, in the workdir 4'],
+    ),
+    (
+      lambda config: config.update(seed=0),
+      ['seed is 0, in the workdir 4'],
+    ),
+    (
+      lambda config: config.encoder.update(hidden=(8, 9)),
+      ['encoder.hidden is [8, 9], in the workdir [8, 8]'],
+    ),
+    (
+      lambda config: config.prior.update(radius=2.5),
+      ['prior.radius is 2.5, in the workdir None'],
+    ),
+    (
+      without_classification,
+      [
+        'num_labels is absent, in the workdir 6',
+        'objective is autoencoder, in the workdir semi_supervised_aae',
+      ],
+    ),
+  ],
 )
 def test_run_of_another_config_is_refused(finished, change, messages):
   config = finished.config.copy_and_resolve_references()
   change(config)
   before = finished.files
   for entry in (
-      training.train_and_evaluate, training.evaluate, training.export
+    training.train_and_evaluate,
+    training.evaluate,
+    training.export,
   ):
     with pytest.raises(InputError) as raised:
       entry(config, finished.workdir)
@@ -338,7 +349,8 @@ def test_run_of_another_config_is_refused(finished, change, messages):
 
 def test_neutral_keys_may_differ(finished, capsys):
   config = finished.config.copy_and_resolve_references()
-  config.update_from_flattened_dict({
+  config.update_from_flattened_dict(
+    {
       'checkpoint_every_seconds': 7.0,
       'checkpoints_to_keep': 7,
       'dataset.data_dir': 'elsewhere',
@@ -346,7 +358,8 @@ def test_neutral_keys_may_differ(finished, capsys):
       'evaluate_every_epochs': 7,
       'on_divergence': 'continue',
       'steps_per_call': 7,
-  })
+    }
+  )
   train(config, finished.workdir)
   assert 'nothing to do' in capsys.readouterr().out
 
@@ -357,9 +370,9 @@ def test_evaluation_gives_the_same_numbers(finished):
   training.evaluate(finished.config, finished.workdir)
   assert finished.results['metrics'] == before['metrics']
   changed = {
-      path.name
-      for path, content in finished.files.items()
-      if content != files[path]
+    path.name
+    for path, content in finished.files.items()
+    if content != files[path]
   }
   assert changed == {'results.json'}
 
@@ -412,15 +425,13 @@ def assert_same_run(one, other):
 
 @pytest.mark.parametrize('steps_per_call', [1, 3, -1])
 def test_steps_per_call_change_nothing(
-    steps_per_call, finished, compiled, tmp_path
+  steps_per_call, finished, compiled, tmp_path
 ):
   config = make_config(steps_per_call=steps_per_call)
   assert_same_run(train(config, tmp_path / 'run'), finished)
 
 
-@pytest.mark.parametrize(
-    'numbers', [(0,), (2, 1), (4, 4, 1), (7,)], ids=str
-)
+@pytest.mark.parametrize('numbers', [(0,), (2, 1), (4, 4, 1), (7,)], ids=str)
 def test_interrupted_run_is_the_same(numbers, finished, compiled, tmp_path):
   """Calls of at most 3 steps end after steps 1, 2, 5, 8, 10, 13, 15, ..."""
   config = make_config(steps_per_call=3, checkpoint_every_seconds=0.0)
@@ -455,9 +466,7 @@ def test_run_that_ended_before_its_results(finished_single, compiled, tmp_path):
   assert_same_run(train(run.config, run.workdir), finished_single)
 
 
-def test_unfinished_run_may_be_evaluated(
-    finished_single, compiled, tmp_path
-):
+def test_unfinished_run_may_be_evaluated(finished_single, compiled, tmp_path):
   config = make_single_config(steps_per_call=3, checkpoint_every_seconds=0.0)
   stop_before_call(compiled, 4)
   with pytest.raises(Stop):
@@ -470,7 +479,7 @@ def test_unfinished_run_may_be_evaluated(
 
 
 def test_rows_are_written_before_the_checkpoint(
-    compiled, tmp_path, monkeypatch
+  compiled, tmp_path, monkeypatch
 ):
   """Otherwise a run that is killed in between would lack the rows."""
   seen = []
@@ -483,8 +492,8 @@ def test_rows_are_written_before_the_checkpoint(
 
   monkeypatch.setattr(Checkpoints, 'save', save)
   train(
-      make_single_config(steps_per_call=3, checkpoint_every_seconds=0.0),
-      tmp_path / 'run',
+    make_single_config(steps_per_call=3, checkpoint_every_seconds=0.0),
+    tmp_path / 'run',
   )
   assert seen[2] == (5, 1)
   assert all(rows == step // 5 for step, rows in seen)
@@ -492,11 +501,11 @@ def test_rows_are_written_before_the_checkpoint(
 
 def test_checkpoints_are_kept_as_asked(compiled, tmp_path):
   config = make_single_config(
-      steps_per_call=3, checkpoint_every_seconds=0.0, checkpoints_to_keep=3
+    steps_per_call=3, checkpoint_every_seconds=0.0, checkpoints_to_keep=3
   )
   run = train(config, tmp_path / 'run')
   steps = {
-      int(path.name) for path in (run.workdir / 'checkpoints').glob('[0-9]*')
+    int(path.name) for path in (run.workdir / 'checkpoints').glob('[0-9]*')
   }
   assert steps == {15, 18, 20}
 
@@ -518,11 +527,11 @@ def test_loss_that_is_not_finite_stops_the_run(finished, compiled, tmp_path):
   config = make_config(steps_per_call=3, checkpoint_every_seconds=0.0)
   compiled.before_call = poison(seed=1, step=8)
   with pytest.raises(
-      errors.DivergenceError,
-      match=(
-          '^classification/loss of seed 5 is not finite at step 8; the last '
-          'checkpoint is from before'
-      ),
+    errors.DivergenceError,
+    match=(
+      '^classification/loss of seed 5 is not finite at step 8; the last '
+      'checkpoint is from before'
+    ),
   ):
     train(config, tmp_path / 'run')
   run = Run(config, tmp_path / 'run')
@@ -557,7 +566,7 @@ def test_no_sound_seed_is_left(compiled, tmp_path):
 def test_workdir_that_cannot_be_written(compiled, tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(
-      InputError, match='^cannot write to workdir .*/file/run: Not a directory'
+    InputError, match='^cannot write to workdir .*/file/run: Not a directory'
   ):
     train(make_single_config(), tmp_path / 'file' / 'run')
 
@@ -565,27 +574,29 @@ def test_workdir_that_cannot_be_written(compiled, tmp_path):
 def test_plan_is_told(compiled, tmp_path):
   experiment = compiled.build(make_config())
   lines = dict(
-      line.split(maxsplit=1)
-      for line in training.describe(experiment, tmp_path).splitlines()
+    line.split(maxsplit=1)
+    for line in training.describe(experiment, tmp_path).splitlines()
   )
   assert lines == {
-      'System': (
-          'semi_supervised_aae: reconstruction, discriminator, generator, '
-          'classification'
-      ),
-      'Data': (
-          'random, 4 x 4 x 1: 44 images to train on, 6 of them labelled; '
-          '9 for validation, 13 for the test'
-      ),
-      'Parameters': lines['Parameters'],
-      'Devices': '1 x cpu',
-      'Seeds': '4, 5',
-      'Steps': '20: 4 epochs of 5, batch size 8',
-      'Workdir': str(tmp_path),
+    'System': (
+      'semi_supervised_aae: reconstruction, discriminator, generator, '
+      'classification'
+    ),
+    'Data': (
+      'random, 4 x 4 x 1: 44 images to train on, 6 of them labelled; '
+      '9 for validation, 13 for the test'
+    ),
+    'Parameters': lines['Parameters'],
+    'Devices': '1 x cpu',
+    'Seeds': '4, 5',
+    'Steps': '20: 4 epochs of 5, batch size 8',
+    'Workdir': str(tmp_path),
   }
   assert set(lines['Parameters'].split(', ')) == {
-      'encoder 269', 'decoder 280', 'discriminator_y 113',
-      'discriminator_z 105',
+    'encoder 269',
+    'decoder 280',
+    'discriminator_y 113',
+    'discriminator_z 105',
   }
 
 

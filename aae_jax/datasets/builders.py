@@ -46,7 +46,8 @@ class ContentConfig(tfds.core.BuilderConfig):
 
   verified: bool
   contents: Mapping[str, bytes] | None = dataclasses.field(
-      default=None, repr=False)
+    default=None, repr=False
+  )
 
 
 class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -58,25 +59,30 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _info(self) -> tfds.core.DatasetInfo:
     image = tfds.features.Tensor(
-        shape=self.IMAGE_SHAPE,
-        dtype=np.uint8,
-        # Twice as fast to write and to read as a list of integers.
-        encoding=tfds.features.Encoding.BYTES)
+      shape=self.IMAGE_SHAPE,
+      dtype=np.uint8,
+      # Twice as fast to write and to read as a list of integers.
+      encoding=tfds.features.Encoding.BYTES,
+    )
     return tfds.core.DatasetInfo(
-        builder=self,
-        description=type(self).__doc__,
-        homepage=self.HOMEPAGE,
-        features=tfds.features.FeaturesDict({
-            'image': image,
-            'label': tfds.features.ClassLabel(num_classes=10),
-        }),
-        disable_shuffling=True)
+      builder=self,
+      description=type(self).__doc__,
+      homepage=self.HOMEPAGE,
+      features=tfds.features.FeaturesDict(
+        {
+          'image': image,
+          'label': tfds.features.ClassLabel(num_classes=10),
+        }
+      ),
+      disable_shuffling=True,
+    )
 
   def _generate_examples(
-      self, image: np.ndarray, label: np.ndarray
+    self, image: np.ndarray, label: np.ndarray
   ) -> Iterator[tuple[int, dict[str, Any]]]:
     for index, (one_image, one_label) in enumerate(
-        zip(image, label, strict=True)):
+      zip(image, label, strict=True)
+    ):
       yield index, {'image': one_image, 'label': int(one_label)}
 
 
@@ -89,14 +95,15 @@ class Digits(ImageBuilder, skip_registration=True):
 
   def _split_generators(self, dl_manager):
     import sklearn.datasets  # A second to import, for preparing alone.
+
     del dl_manager
     digits = sklearn.datasets.load_digits()
     image = np.round(digits.images[..., np.newaxis] * (255 / 16))
     image = image.astype(np.uint8)
     train, test = slice(self.NUM_TRAIN), slice(self.NUM_TRAIN, None)
     return {
-        'train': self._generate_examples(image[train], digits.target[train]),
-        'test': self._generate_examples(image[test], digits.target[test]),
+      'train': self._generate_examples(image[train], digits.target[train]),
+      'test': self._generate_examples(image[test], digits.target[test]),
     }
 
 
@@ -118,7 +125,7 @@ class FilesBuilder(ImageBuilder, skip_registration=True):
 
   @classmethod
   def parse(
-      cls, contents: Mapping[str, bytes]
+    cls, contents: Mapping[str, bytes]
   ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Reads what files hold.
 
@@ -135,7 +142,7 @@ class FilesBuilder(ImageBuilder, skip_registration=True):
 
   @classmethod
   def choose_content(
-      cls, folder: epath.Path | None, allow_unverified: bool
+    cls, folder: epath.Path | None, allow_unverified: bool
   ) -> ContentConfig:
     """Chooses the content to prepare, and checks it.
 
@@ -156,22 +163,23 @@ class FilesBuilder(ImageBuilder, skip_registration=True):
       return ContentConfig(name=_content_name(digests), verified=True)
     contents = cls._read_folder(folder)
     digests = {
-        name: hashlib.sha256(data).hexdigest()
-        for name, data in contents.items()
+      name: hashlib.sha256(data).hexdigest() for name, data in contents.items()
     }
     unverified = [
-        name for name in cls.FILES if digests[name] != published[name].sha256]
+      name for name in cls.FILES if digests[name] != published[name].sha256
+    ]
     if unverified and not allow_unverified:
       name = unverified[0]
       raise InputError(
-          f'{folder / name} is not the published file of {cls.name}: expected '
-          f'{published[name].size} bytes, unpacked, of sha256 '
-          f'{published[name].sha256[:12]}..., found {len(contents[name])} of '
-          f'{digests[name][:12]}... To use it all the same, set '
-          'allow_unverified=True')
+        f'{folder / name} is not the published file of {cls.name}: expected '
+        f'{published[name].size} bytes, unpacked, of sha256 '
+        f'{published[name].sha256[:12]}..., found {len(contents[name])} of '
+        f'{digests[name][:12]}... To use it all the same, set '
+        'allow_unverified=True'
+      )
     return ContentConfig(
-        name=_content_name(digests), verified=not unverified,
-        contents=contents)
+      name=_content_name(digests), verified=not unverified, contents=contents
+    )
 
   @classmethod
   def _read_folder(cls, folder: epath.Path) -> dict[str, bytes]:
@@ -182,11 +190,12 @@ class FilesBuilder(ImageBuilder, skip_registration=True):
     missing = [name for name, path in paths.items() if path is None]
     if missing:
       raise InputError(
-          f'{folder} lacks {", ".join(missing)}: {cls.name} needs '
-          f'{", ".join(cls.FILES)}')
+        f'{folder} lacks {", ".join(missing)}: {cls.name} needs '
+        f'{", ".join(cls.FILES)}'
+      )
     return {
-        name: cls.unpack(str(path), path.read_bytes())
-        for name, path in paths.items()
+      name: cls.unpack(str(path), path.read_bytes())
+      for name, path in paths.items()
     }
 
   @property
@@ -197,15 +206,15 @@ class FilesBuilder(ImageBuilder, skip_registration=True):
   def _split_generators(self, dl_manager):
     contents = self.builder_config.contents or self._download(dl_manager)
     return {
-        split: self._generate_examples(image, label)
-        for split, (image, label) in self.parse(contents).items()
+      split: self._generate_examples(image, label)
+      for split, (image, label) in self.parse(contents).items()
     }
 
   def _download(self, dl_manager) -> dict[str, bytes]:
     urls = {info.filename: url for url, info in self.url_infos.items()}
     return {
-        name: self.unpack(name, path.read_bytes())
-        for name, path in dl_manager.download(urls).items()
+      name: self.unpack(name, path.read_bytes())
+      for name, path in dl_manager.download(urls).items()
     }
 
 
@@ -215,26 +224,39 @@ class Mnist(FilesBuilder, skip_registration=True):
   IMAGE_SHAPE = (28, 28, 1)
   HOMEPAGE = 'http://yann.lecun.com/exdb/mnist/'
   FILES = (
-      'train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz',
-      't10k-images-idx3-ubyte.gz', 't10k-labels-idx1-ubyte.gz')
+    'train-images-idx3-ubyte.gz',
+    'train-labels-idx1-ubyte.gz',
+    't10k-images-idx3-ubyte.gz',
+    't10k-labels-idx1-ubyte.gz',
+  )
 
   @classmethod
   def published(cls) -> Mapping[str, PublishedFile]:
     """Returns those of the IDX files: unlike gzip wrappers are about."""
-    return dict(zip(cls.FILES, (
-        PublishedFile(
-            47_040_016, 'ba891046e6505d7aadcbbe25680a0738'
-            'ad16aec93bde7f9b65e87a2fc25776db'),
-        PublishedFile(
-            60_008, '65a50cbbf4e906d70832878ad85ccda5'
-            '333a97f0f4c3dd2ef09a8a9eef7101c5'),
-        PublishedFile(
-            7_840_016, '0fa7898d509279e482958e8ce81c8e77'
-            'db3f2f8254e26661ceb7762c4d494ce7'),
-        PublishedFile(
-            10_008, 'ff7bcfd416de33731a308c3f266cc351'
-            '222c34898ecbeaf847f06e48f7ec33f2'),
-    ), strict=True))
+    return dict(
+      zip(
+        cls.FILES,
+        (
+          PublishedFile(
+            47_040_016,
+            'ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db',
+          ),
+          PublishedFile(
+            60_008,
+            '65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5',
+          ),
+          PublishedFile(
+            7_840_016,
+            '0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7',
+          ),
+          PublishedFile(
+            10_008,
+            'ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2',
+          ),
+        ),
+        strict=True,
+      )
+    )
 
   @classmethod
   def unpack(cls, name: str, data: bytes) -> bytes:
@@ -248,7 +270,7 @@ class Mnist(FilesBuilder, skip_registration=True):
 
   @classmethod
   def parse(
-      cls, contents: Mapping[str, bytes]
+    cls, contents: Mapping[str, bytes]
   ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Reads IDX files; see the base class."""
     splits = {}
@@ -272,13 +294,13 @@ class SvhnCropped(FilesBuilder, skip_registration=True):
   def published(cls) -> Mapping[str, PublishedFile]:
     """Returns what tfds has on record."""
     return {
-        info.filename: PublishedFile(int(info.size), info.checksum)
-        for info in _published_urls(cls).values()
+      info.filename: PublishedFile(int(info.size), info.checksum)
+      for info in _published_urls(cls).values()
     }
 
   @classmethod
   def parse(
-      cls, contents: Mapping[str, bytes]
+    cls, contents: Mapping[str, bytes]
   ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Reads MATLAB files; see the base class."""
     splits = {}
@@ -290,7 +312,8 @@ class SvhnCropped(FilesBuilder, skip_registration=True):
 
 
 BUILDERS: dict[str, type[ImageBuilder]] = {
-    builder.name: builder for builder in (Digits, Mnist, SvhnCropped)}
+  builder.name: builder for builder in (Digits, Mnist, SvhnCropped)
+}
 
 
 def parse_idx(name: str, data: bytes, num_dimensions: int) -> np.ndarray:
@@ -315,15 +338,18 @@ def parse_idx(name: str, data: bytes, num_dimensions: int) -> np.ndarray:
   header_size = 4 * (1 + num_dimensions)
   if data[:4] != magic or len(data) < header_size:
     raise InputError(
-        f'{name} is not an IDX file of unsigned bytes in {num_dimensions} '
-        f'dimensions: expected it to begin with {magic.hex()}, found '
-        f'{data[:4].hex()}')
+      f'{name} is not an IDX file of unsigned bytes in {num_dimensions} '
+      f'dimensions: expected it to begin with {magic.hex()}, found '
+      f'{data[:4].hex()}'
+    )
   shape = tuple(
-      int(size) for size in np.frombuffer(data, '>u4', num_dimensions, 4))
+    int(size) for size in np.frombuffer(data, '>u4', num_dimensions, 4)
+  )
   if len(data) != header_size + math.prod(shape):
     raise InputError(
-        f'{name} should have {header_size + math.prod(shape)} bytes for the '
-        f'shape {shape} in its header, found {len(data)}')
+      f'{name} should have {header_size + math.prod(shape)} bytes for the '
+      f'shape {shape} in its header, found {len(data)}'
+    )
   return np.frombuffer(data, np.uint8, offset=header_size).reshape(shape)
 
 
@@ -352,19 +378,20 @@ def parse_svhn(name: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
   unknown = label[~np.isin(label, np.arange(1, 11))]
   if unknown.size:
     raise InputError(
-        f'{name} has the label {unknown[0]}: expected 1 to 10, 10 for the '
-        'digit 0')
+      f'{name} has the label {unknown[0]}: expected 1 to 10, 10 for the digit 0'
+    )
   return np.moveaxis(arrays['X'], -1, 0), label % 10
 
 
 def _check_examples(
-    name: str, image: np.ndarray, label: np.ndarray, shape: tuple[int, ...]
+  name: str, image: np.ndarray, label: np.ndarray, shape: tuple[int, ...]
 ) -> None:
   """Raises InputError unless image and label are as `parse` promises."""
   if image.dtype != np.uint8 or image.shape[1:] != shape or not len(image):
     raise InputError(
-        f'{name}: expected uint8 images of shape {shape}, found {image.dtype} '
-        f'{image.shape}')
+      f'{name}: expected uint8 images of shape {shape}, found {image.dtype} '
+      f'{image.shape}'
+    )
   if len(image) != len(label):
     raise InputError(f'{name}: {len(image)} images, but {len(label)} labels')
   if label.max() > 9:
@@ -380,7 +407,7 @@ def _content_name(digests: Mapping[str, str]) -> str:
 def _published_urls(builder_class: type[FilesBuilder]) -> dict[str, Any]:
   """Returns {address: checksum} from tfds's own builder of the data set."""
   return {
-      url: info
-      for url, info in tfds.builder_cls(builder_class.name).url_infos.items()
-      if info.filename in builder_class.FILES
+    url: info
+    for url, info in tfds.builder_cls(builder_class.name).url_infos.items()
+    if info.filename in builder_class.FILES
   }

@@ -70,10 +70,12 @@ class Dataset:
     num_images = self.train.num_images
     if not 0 <= num_validation < num_images:
       raise InputError(
-          f'num_validation={num_validation} must be from 0 to '
-          f'{num_images - 1}: {self.name} has {num_images} training images')
+        f'num_validation={num_validation} must be from 0 to '
+        f'{num_images - 1}: {self.name} has {num_images} training images'
+      )
     num_train = num_images - num_validation
     return dataclasses.replace(
-        self,
-        train=self.train.part(0, num_train),
-        validation=self.train.part(num_train, num_images))
+      self,
+      train=self.train.part(0, num_train),
+      validation=self.train.part(num_train, num_images),
+    )

@@ -59,7 +59,7 @@ class Feed:
   num_devices: int
 
   SEED_AXES: ClassVar[Data] = Data(
-      image=None, label=None, is_labelled=0, labelled=0
+    image=None, label=None, is_labelled=0, labelled=0
   )
 
   @property
@@ -71,15 +71,13 @@ class Feed:
     """The order of an epoch: a function of key and epoch alone."""
     key = jax.random.fold_in(jax.random.fold_in(rng, 2), epoch)
     unlabelled = jax.random.permutation(
-        jax.random.fold_in(key, 0), self.num_examples
+      jax.random.fold_in(key, 0), self.num_examples
     )
-    labelled = jax.random.permutation(
-        jax.random.fold_in(key, 1), data.labelled
-    )
+    labelled = jax.random.permutation(jax.random.fold_in(key, 1), data.labelled)
     return Order(unlabelled, labelled)
 
   def batch(
-      self, data: Data, order: Order, step: Array, device: Array
+    self, data: Data, order: Order, step: Array, device: Array
   ) -> Batch:
     """A device's share of the batch of a step."""
     step = step % self.steps_per_epoch
@@ -87,9 +85,9 @@ class Feed:
     start = step * self.batch_size + device * size
     index = lax.dynamic_slice(order.unlabelled, (start,), (size,))
     batch = {
-        'image': scale(data.image[index]),
-        'label': data.label[index],
-        'is_labelled': data.is_labelled[index],
+      'image': scale(data.image[index]),
+      'label': data.label[index],
+      'is_labelled': data.is_labelled[index],
     }
     if self.labelled_batch_size:
       size = self.labelled_batch_size // self.num_devices
@@ -110,9 +108,9 @@ def example_batch(feed: Feed, image_shape: tuple[int, int, int]) -> Batch:
   """A batch of zeros, of the shapes and types of the real ones."""
   size = feed.batch_size
   batch = {
-      'image': jnp.zeros((size, *image_shape)),
-      'label': jnp.zeros(size, jnp.int32),
-      'is_labelled': jnp.zeros(size, bool),
+    'image': jnp.zeros((size, *image_shape)),
+    'label': jnp.zeros(size, jnp.int32),
+    'is_labelled': jnp.zeros(size, bool),
   }
   if feed.labelled_batch_size:
     size = feed.labelled_batch_size

@@ -7,10 +7,10 @@ from aae_jax.errors import InputError
 
 
 def draw_labelled(
-    rng: jax.Array,
-    label: np.ndarray | None,
-    num_labels: int,
-    num_classes: int | None,
+  rng: jax.Array,
+  label: np.ndarray | None,
+  num_labels: int,
+  num_classes: int | None,
 ) -> np.ndarray:
   """Draws as many images of each class, without replacement.
 
@@ -29,36 +29,41 @@ def draw_labelled(
     InputError: if there are no labels, or not that many to draw.
   """
   if label is None or not num_classes:
-    raise InputError(
-        f'num_labels={num_labels}, but the data set has no labels')
+    raise InputError(f'num_labels={num_labels}, but the data set has no labels')
   if num_labels == -1:
     return np.arange(len(label), dtype=np.int32)
   per_class = _images_per_class(label, num_labels, num_classes)
   permutation = np.asarray(jax.random.permutation(rng, len(label)))
   permuted_label = label[permutation]
-  return np.concatenate([
+  return np.concatenate(
+    [
       permutation[permuted_label == index][:per_class]
       for index in range(num_classes)
-  ]).astype(np.int32)
+    ]
+  ).astype(np.int32)
 
 
 def _images_per_class(
-    label: np.ndarray, num_labels: int, num_classes: int) -> int:
+  label: np.ndarray, num_labels: int, num_classes: int
+) -> int:
   """Returns how many images of each class to draw, or says what is wrong."""
   counts = np.bincount(label, minlength=num_classes)
   most = num_classes * counts.min()
   allowed = (
-      f'a multiple of the {num_classes} classes from {num_classes} to {most}, '
-      f'or -1 for all {len(label)}' if most else
-      f'-1 for all {len(label)}: class {counts.argmin()} has no image')
+    f'a multiple of the {num_classes} classes from {num_classes} to {most}, '
+    f'or -1 for all {len(label)}'
+    if most
+    else f'-1 for all {len(label)}: class {counts.argmin()} has no image'
+  )
   if num_labels <= 0 or num_labels > len(label):
     problem = f'is not from 1 to the {len(label)} labelled images'
   elif num_labels % num_classes:
     problem = 'cannot be shared out equally'
   elif num_labels > most:
     problem = (
-        f'needs {num_labels // num_classes} images of each class, and class '
-        f'{counts.argmin()} has {counts.min()}')
+      f'needs {num_labels // num_classes} images of each class, and class '
+      f'{counts.argmin()} has {counts.min()}'
+    )
   else:
     return num_labels // num_classes
   raise InputError(f'num_labels={num_labels} {problem}; it must be {allowed}')

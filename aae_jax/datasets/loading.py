@@ -18,12 +18,12 @@ from aae_jax.errors import InputError
 
 
 def load(
-    name: str,
-    *,
-    data_dir: epath.PathLike,
-    manual_dir: epath.PathLike | None = None,
-    num_validation: int = 0,
-    allow_unverified: bool = False,
+  name: str,
+  *,
+  data_dir: epath.PathLike,
+  manual_dir: epath.PathLike | None = None,
+  num_validation: int = 0,
+  allow_unverified: bool = False,
 ) -> Dataset:
   """Loads a data set to memory; prepares it first, once, if need be.
 
@@ -60,7 +60,8 @@ def load(
 
 
 def _find_folder(
-    name: str, manual_dir: epath.PathLike | None) -> epath.Path | None:
+  name: str, manual_dir: epath.PathLike | None
+) -> epath.Path | None:
   """Returns the folder that holds the original files, if there is one."""
   if manual_dir:
     folder = epath.Path(manual_dir).expanduser()
@@ -77,27 +78,30 @@ def _find_folder(
 
 
 def _load_built_in(
-    name: str,
-    data_dir: epath.Path,
-    folder: epath.Path | None,
-    allow_unverified: bool,
+  name: str,
+  data_dir: epath.Path,
+  folder: epath.Path | None,
+  allow_unverified: bool,
 ) -> Dataset:
   builder_class = BUILDERS[name]
   if not issubclass(builder_class, FilesBuilder):
     return prepare_and_read(name, builder_class, data_dir)
   config = builder_class.choose_content(folder, allow_unverified)
   dataset = prepare_and_read(
-      name, functools.partial(builder_class, config=config), data_dir, folder)
+    name, functools.partial(builder_class, config=config), data_dir, folder
+  )
   if config.verified:
     return dataset
   return dataclasses.replace(
-      dataset,
-      name=f'{name} (unverified: {dataset.train.num_images} train, '
-      f'{dataset.test.num_images} test, content {config.name})')
+    dataset,
+    name=f'{name} (unverified: {dataset.train.num_images} train, '
+    f'{dataset.test.num_images} test, content {config.name})',
+  )
 
 
 def _load_stock(
-    name: str, data_dir: epath.Path, folder: epath.Path | None) -> Dataset:
+  name: str, data_dir: epath.Path, folder: epath.Path | None
+) -> Dataset:
   """Loads a data set by tfds's own builder, which needs TensorFlow."""
   known = tfds.list_builders(with_community_datasets=False)
   own = ', '.join(BUILDERS)
@@ -105,12 +109,15 @@ def _load_stock(
     close = difflib.get_close_matches(name.lower(), {*BUILDERS, *known})
     hint = f'Did you mean {" or ".join(close)}? ' if close else ''
     raise InputError(
-        f'there is no data set {name!r}. {hint}Known are {own}; with '
-        'TensorFlow those of tfds; and the path of an .npz file or a folder of '
-        'PNGs, which begins with / ./ ../ or ~')
+      f'there is no data set {name!r}. {hint}Known are {own}; with '
+      'TensorFlow those of tfds; and the path of an .npz file or a folder of '
+      'PNGs, which begins with / ./ ../ or ~'
+    )
   if importlib.util.find_spec('tensorflow') is None:
     raise InputError(
-        f'{name} needs TensorFlow: pip install aae_jax[tensorflow]. Without it '
-        f'there are {own}, and .npz files and folders of PNGs')
+      f'{name} needs TensorFlow: pip install aae_jax[tensorflow]. Without it '
+      f'there are {own}, and .npz files and folders of PNGs'
+    )
   return prepare_and_read(
-      name, functools.partial(tfds.builder, name), data_dir, folder)
+    name, functools.partial(tfds.builder, name), data_dir, folder
+  )

@@ -22,8 +22,10 @@ def is_path(name: str) -> bool:
     name: as the user gave it.
   """
   return (
-      name.endswith('.npz') or name.startswith(('/', './', '../', '~'))
-      or '://' in name)
+    name.endswith('.npz')
+    or name.startswith(('/', './', '../', '~'))
+    or '://' in name
+  )
 
 
 def read(name: str) -> Dataset:
@@ -45,11 +47,18 @@ def read(name: str) -> Dataset:
     train, test = read_npz(path)
   else:
     raise InputError(f'{name}: there is no such .npz file or folder of PNGs')
-  num_classes = None if train.label is None else _count_classes(
-      path, train.label, test.label)
+  num_classes = (
+    None
+    if train.label is None
+    else _count_classes(path, train.label, test.label)
+  )
   return Dataset(
-      name=name, train=train, validation=train.part(0, 0), test=test,
-      num_classes=num_classes)
+    name=name,
+    train=train,
+    validation=train.part(0, 0),
+    test=test,
+    num_classes=num_classes,
+  )
 
 
 def read_npz(path: epath.Path) -> tuple[Split, Split]:
@@ -78,14 +87,15 @@ def read_npz(path: epath.Path) -> tuple[Split, Split]:
     return train, train.part(0, 0)
   test_image = _to_uint8(path, 'test_image', arrays['test_image'])
   test_label = _to_label(
-      path, 'test_label', arrays.get('test_label'), len(test_image))
+    path, 'test_label', arrays.get('test_label'), len(test_image)
+  )
   if test_image.shape[1:] != image.shape[1:]:
     raise InputError(
-        f'{path}: test_image has images of shape {test_image.shape[1:]}, image '
-        f'has {image.shape[1:]}')
+      f'{path}: test_image has images of shape {test_image.shape[1:]}, image '
+      f'has {image.shape[1:]}'
+    )
   if (label is None) != (test_label is None):
-    raise InputError(
-        f'{path} must have both label and test_label, or neither')
+    raise InputError(f'{path} must have both label and test_label, or neither')
   return train, Split(test_image, test_label)
 
 
@@ -105,12 +115,15 @@ def read_folder(path: epath.Path) -> tuple[Split, Split]:
   """
   files = _list_images(path)
   folders = sorted(
-      child for child in path.iterdir()
-      if child.is_dir() and not child.name.startswith('.'))
+    child
+    for child in path.iterdir()
+    if child.is_dir() and not child.name.startswith('.')
+  )
   if files and folders:
     raise InputError(
-        f'{path} holds both PNGs and folders: put each PNG into the folder of '
-        'its class, or take the folders away')
+      f'{path} holds both PNGs and folders: put each PNG into the folder of '
+      'its class, or take the folders away'
+    )
   classes = [_list_images(folder) for folder in folders]
   for folder, images in zip(folders, classes, strict=True):
     if not images:
@@ -118,7 +131,8 @@ def read_folder(path: epath.Path) -> tuple[Split, Split]:
   if not (files or classes):
     raise InputError(f'{path} holds no PNG and no folders of PNGs')
   label = np.repeat(
-      np.arange(len(classes), dtype=np.int32), [len(c) for c in classes])
+    np.arange(len(classes), dtype=np.int32), [len(c) for c in classes]
+  )
   image = _read_images(files + [file for images in classes for file in images])
   train = Split(image, label if classes else None)
   return train, train.part(0, 0)
@@ -136,8 +150,9 @@ def _load_arrays(path: epath.Path) -> dict[str, np.ndarray]:
     raise InputError(f'{path} is not a whole .npz file: {error}') from None
   if unknown or 'image' not in found:
     raise InputError(
-        f'{path} has the arrays {sorted([*found, *unknown])}: expected image, '
-        'and optionally label, test_image and test_label, and no others')
+      f'{path} has the arrays {sorted([*found, *unknown])}: expected image, '
+      'and optionally label, test_image and test_label, and no others'
+    )
   return found
 
 
@@ -145,26 +160,28 @@ def _to_uint8(path: epath.Path, name: str, image: np.ndarray) -> np.ndarray:
   """Checks images and returns them as uint8 [N, H, W, C]."""
   if image.ndim not in (3, 4) or not image.size:
     raise InputError(
-        f'{path}: {name} must be [N, H, W] or [N, H, W, C], none of them 0, '
-        f'found {image.shape}')
+      f'{path}: {name} must be [N, H, W] or [N, H, W, C], none of them 0, '
+      f'found {image.shape}'
+    )
   if image.ndim == 3:
     image = image[..., np.newaxis]
   if image.dtype == np.uint8:
     return image
   if not np.issubdtype(image.dtype, np.floating):
     raise InputError(
-        f'{path}: {name} must be uint8 or floats from 0 to 1, found '
-        f'{image.dtype}')
+      f'{path}: {name} must be uint8 or floats from 0 to 1, found {image.dtype}'
+    )
   low, high = image.min(), image.max()
   if not (low >= 0 and high <= 1):  # Also false for NaN.
     raise InputError(
-        f'{path}: {name} must be from 0 to 1 where it is of floats, found '
-        f'{low} to {high}')
+      f'{path}: {name} must be from 0 to 1 where it is of floats, found '
+      f'{low} to {high}'
+    )
   return np.round(image * 255).astype(np.uint8)
 
 
 def _to_label(
-    path: epath.Path, name: str, label: np.ndarray | None, num_images: int
+  path: epath.Path, name: str, label: np.ndarray | None, num_images: int
 ) -> np.ndarray | None:
   """Checks labels and returns them as int32 [N]."""
   if label is None:
@@ -173,23 +190,27 @@ def _to_label(
     raise InputError(f'{path}: {name} must be integers, found {label.dtype}')
   if label.shape != (num_images,):
     raise InputError(
-        f'{path}: {name} must have the shape ({num_images},), one for each '
-        f'image, found {label.shape}')
+      f'{path}: {name} must have the shape ({num_images},), one for each '
+      f'image, found {label.shape}'
+    )
   return label.astype(np.int32)
 
 
 def _count_classes(
-    path: epath.Path, label: np.ndarray, test_label: np.ndarray) -> int:
+  path: epath.Path, label: np.ndarray, test_label: np.ndarray
+) -> int:
   """Returns how many classes there are, numbered from 0 without a gap."""
   classes = np.unique(label)
   if not np.array_equal(classes, np.arange(len(classes))):
     raise InputError(
-        f'{path}: the labels must number the classes 0, 1, 2, ... without a '
-        f'gap, found {_shorten(classes)}')
+      f'{path}: the labels must number the classes 0, 1, 2, ... without a '
+      f'gap, found {_shorten(classes)}'
+    )
   unknown = np.setdiff1d(test_label, classes)
   if unknown.size:
     raise InputError(
-        f'{path}: test_label has {_shorten(unknown)}, which label has not')
+      f'{path}: test_label has {_shorten(unknown)}, which label has not'
+    )
   return len(classes)
 
 
@@ -200,8 +221,10 @@ def _shorten(values: np.ndarray) -> str:
 
 def _list_images(folder: epath.Path) -> list[epath.Path]:
   return sorted(
-      path for path in folder.iterdir()
-      if path.suffix.lower() == '.png' and not path.name.startswith('.'))
+    path
+    for path in folder.iterdir()
+    if path.suffix.lower() == '.png' and not path.name.startswith('.')
+  )
 
 
 def _read_images(paths: Sequence[epath.Path]) -> np.ndarray:
@@ -212,8 +235,9 @@ def _read_images(paths: Sequence[epath.Path]) -> np.ndarray:
     image = _read_image(path)
     if image.shape != first.shape:
       raise InputError(
-          f'{path} has the shape {image.shape}, but {paths[0]} has '
-          f'{first.shape}: all images must have one')
+        f'{path} has the shape {image.shape}, but {paths[0]} has '
+        f'{first.shape}: all images must have one'
+      )
     images[index] = image
   return images
 
@@ -228,6 +252,7 @@ def _read_image(path: epath.Path) -> np.ndarray:
     raise InputError(f'{path} is not a whole PNG: {error}') from None
   if mode not in _MODES:
     raise InputError(
-        f'{path} must be grey or RGB, 8 bits, without transparency: found '
-        f'the mode {mode}')
+      f'{path} must be grey or RGB, 8 bits, without transparency: found '
+      f'the mode {mode}'
+    )
   return pixels.reshape(*pixels.shape[:2], -1)

@@ -20,18 +20,18 @@ Builder = tfds.core.DatasetBuilder
 _CONNECT_SECONDS = 5
 _PROBE_SECONDS = 8
 _PREPARING_ERRORS = (
-    OSError,
-    RuntimeError,  # What array_record makes of a full disk.
-    tfds.download.DownloadError,
-    tfds.download.download_manager.NonMatchingChecksumError,
+  OSError,
+  RuntimeError,  # What array_record makes of a full disk.
+  tfds.download.DownloadError,
+  tfds.download.download_manager.NonMatchingChecksumError,
 )
 
 
 def prepare_and_read(
-    name: str,
-    make_builder: Callable[..., Builder],
-    data_dir: epath.Path,
-    manual_dir: epath.Path | None = None,
+  name: str,
+  make_builder: Callable[..., Builder],
+  data_dir: epath.Path,
+  manual_dir: epath.Path | None = None,
 ) -> Dataset:
   """Loads a data set that a tfds builder makes, preparing it if need be.
 
@@ -74,30 +74,34 @@ def _quiet_tfds() -> Iterator[None]:
 
 
 def _open(
-    name: str, make_builder: Callable[..., Builder], data_dir: epath.Path
+  name: str, make_builder: Callable[..., Builder], data_dir: epath.Path
 ) -> Builder:
   try:
     with _quiet_tfds():
       return make_builder(data_dir=data_dir)
   except Exception as error:  # A description that is damaged, or a bad name.
     raise InputError(
-        f'{name}: tfds cannot open it ({_first_line(error)}). If it was '
-        f'prepared, delete {data_dir / name} and run again') from error
+      f'{name}: tfds cannot open it ({_first_line(error)}). If it was '
+      f'prepared, delete {data_dir / name} and run again'
+    ) from error
 
 
 def _check_features(name: str, features: tfds.features.FeaturesDict) -> None:
   if 'image' not in features:
     raise InputError(
-        f'{name} has no feature `image`, only {", ".join(sorted(features))}')
+      f'{name} has no feature `image`, only {", ".join(sorted(features))}'
+    )
   image = features['image']
   if None in image.shape or len(image.shape) != 3 or image.np_dtype != np.uint8:
     raise InputError(
-        f'{name}: expected uint8 images of one shape (H, W, C), found '
-        f'{np.dtype(image.np_dtype)} of {image.shape}')
+      f'{name}: expected uint8 images of one shape (H, W, C), found '
+      f'{np.dtype(image.np_dtype)} of {image.shape}'
+    )
 
 
 def _prepare(
-    name: str, builder: Builder, manual_dir: epath.Path | None) -> None:
+  name: str, builder: Builder, manual_dir: epath.Path | None
+) -> None:
   if builder.url_infos and manual_dir is None:
     _check_network(name, builder.url_infos)
   folder = builder.data_path
@@ -105,13 +109,14 @@ def _prepare(
   try:
     with _quiet_tfds():
       builder.download_and_prepare(
-          download_config=tfds.download.DownloadConfig(manual_dir=manual_dir),
-          file_format='array_record')
+        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir),
+        file_format='array_record',
+      )
   except _PREPARING_ERRORS as error:
     if folder.exists():  # Another process was faster.
       return
     raise OSError(
-        f'{name} cannot be prepared in {folder}: {_first_line(error)}'
+      f'{name} cannot be prepared in {folder}: {_first_line(error)}'
     ) from error
 
 
@@ -124,9 +129,10 @@ def _check_network(name: str, url_infos: Mapping[str, Any]) -> None:
   if not _is_reachable(url):
     files = [info.filename or url for url, info in url_infos.items()]
     raise OSError(
-        f'{name} is not prepared yet, and {urllib.parse.urlsplit(url).netloc} '
-        f'cannot be reached. Put {", ".join(files)} into a folder, and give '
-        f'that as manual_dir or put it at $AAE_DATA_DIR/{name}')
+      f'{name} is not prepared yet, and {urllib.parse.urlsplit(url).netloc} '
+      f'cannot be reached. Put {", ".join(files)} into a folder, and give '
+      f'that as manual_dir or put it at $AAE_DATA_DIR/{name}'
+    )
 
 
 def _is_reachable(url: str) -> bool:
@@ -135,7 +141,8 @@ def _is_reachable(url: str) -> bool:
   def ask():
     with contextlib.suppress(OSError):
       answer = requests.head(
-          url, timeout=_CONNECT_SECONDS, allow_redirects=True)
+        url, timeout=_CONNECT_SECONDS, allow_redirects=True
+      )
       answers.append(answer.status_code < 500)
 
   # In a thread, since name resolution has no time limit of its own.
@@ -150,11 +157,12 @@ def _read(name: str, builder: Builder) -> Dataset:
   has_test = 'test' in builder.info.splits
   test = _read_split(name, builder, 'test') if has_test else train.part(0, 0)
   return Dataset(
-      name=name,
-      train=train,
-      validation=train.part(0, 0),
-      test=test,
-      num_classes=_count_classes(builder))
+    name=name,
+    train=train,
+    validation=train.part(0, 0),
+    test=test,
+    num_classes=_count_classes(builder),
+  )
 
 
 def _count_classes(builder: Builder) -> int | None:
@@ -171,14 +179,15 @@ def _read_split(name: str, builder: Builder, split: str) -> Split:
     examples = source.__getitems__(list(range(len(source))))
   except Exception as error:  # Damaged bytes fail in many ways.
     raise InputError(
-        f'{name}: the prepared data in {builder.data_path} cannot be read '
-        f'({_first_line(error)}). Delete that folder and run again'
+      f'{name}: the prepared data in {builder.data_path} cannot be read '
+      f'({_first_line(error)}). Delete that folder and run again'
     ) from error
   image = np.stack([example['image'] for example in examples])
   if _count_classes(builder) is None:
     return Split(image, None)
   return Split(
-      image, np.array([example['label'] for example in examples], np.int32))
+    image, np.array([example['label'] for example in examples], np.int32)
+  )
 
 
 def _first_line(error: Exception) -> str:
