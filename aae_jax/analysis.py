@@ -30,7 +30,7 @@ from aae_jax import randomness, train_step
 from aae_jax.datasets import feeding
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.experiment import Experiment
-from aae_jax.objectives import Model
+from aae_jax.systems import Model
 from aae_jax.train_state import TrainState
 
 BATCH_SIZE = 100
@@ -88,16 +88,16 @@ def analyze(experiment: Experiment, state: TrainState) -> dict[str, np.ndarray]:
     state.ema or {'params': state.params, 'batch_stats': state.batch_stats}
   )
   measurements = _measurements(
-    experiment.objective.model, experiment.dataset.num_classes is not None
+    experiment.system.model, experiment.dataset.num_classes is not None
   )
-  compiled = _compile(experiment.objective)
+  compiled = _compile(experiment.system)
   found = {}
   for seed, key in enumerate(experiment.keys()):
     own_weights = jax.tree.map(lambda x, seed=seed: x[seed], weights)
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(own_weights)):
       continue
     trained = _Trained(
-      experiment.objective.model,
+      experiment.system.model,
       experiment.dataset,
       compiled,
       jax.device_put(own_weights),
@@ -336,12 +336,12 @@ class _Trained:
     return {name: mean, f'{name}_standard_error': standard_error}
 
 
-def _compile(objective):
+def _compile(system):
   """The functions of a model as `(weights, key, positions, rows)`, compiled.
 
   `rows` are arrays [B, ...], and each row draws with its position's own key.
   """
-  model, scale = objective.model, feeding.scale
+  model, scale = system.model, feeding.scale
   functions = {
     'code': lambda apply, keys, image: model.encode(apply, scale(image), None),
     'draw': lambda apply, keys, image: model.encode(apply, scale(image), keys),
@@ -360,7 +360,7 @@ def _compile(objective):
   def compiled(function):
     @jax.jit
     def run(weights, key, positions, rows):
-      apply, _ = train_step.bind(objective.networks, **weights, train=False)
+      apply, _ = train_step.bind(system.networks, **weights, train=False)
       return function(apply, randomness.position_keys(key, positions), rows)
 
     return run

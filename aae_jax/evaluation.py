@@ -10,7 +10,7 @@ import numpy as np
 from aae_jax import losses, randomness, train_step
 from aae_jax.datasets import feeding
 from aae_jax.datasets.dataset import Split
-from aae_jax.objectives import Model, Objective
+from aae_jax.systems import Model, System
 from aae_jax.train_state import TrainState
 from aae_jax.types import Apply, Array, Keys
 
@@ -96,21 +96,21 @@ def measures(model: Model, labels: bool) -> Mapping[str, Measure]:
 class Evaluator:
   """Measures the states of a system; compiled once."""
 
-  def __init__(self, objective: Objective, labels: bool):
+  def __init__(self, system: System, labels: bool):
     """Args: the system, and whether the data has labels."""
-    self._objective = objective
-    self._measures = measures(objective.model, labels)
+    self._system = system
+    self._measures = measures(system.model, labels)
     self._sums = jax.jit(jax.vmap(self._sum, (0, 0, None, None, None, None)))
 
   def _sum(self, params, batch_stats, image, label, positions, mask):
     apply, _ = train_step.bind(
-      self._objective.networks, params, batch_stats, train=False
+      self._system.networks, params, batch_stats, train=False
     )
     # The noise of an image is the same at every evaluation.
     keys = randomness.position_keys(jax.random.key(0), positions)
     example = feeding.scale(image), label, keys
     return {
-      name: jnp.sum(measure(self._objective.model, apply, *example) * mask)
+      name: jnp.sum(measure(self._system.model, apply, *example) * mask)
       for name, measure in self._measures.items()
     }
 

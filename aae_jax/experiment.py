@@ -21,10 +21,10 @@ from aae_jax import (
   datasets,
   errors,
   networks,
-  objectives,
   optimizers,
   posteriors,
   priors,
+  systems,
   train_state,
   train_step,
 )
@@ -49,7 +49,7 @@ class Experiment:
   Attributes:
     config: what it was made of.
     dataset: in memory.
-    objective: the system, with optimizers.
+    system: networks, phases with optimizers, model.
     feed: batches of the training split.
     devices: that share every batch.
     labelled: int32 [S, n], the training examples whose labels each seed uses.
@@ -57,7 +57,7 @@ class Experiment:
 
   config: ml_collections.ConfigDict
   dataset: datasets.Dataset
-  objective: objectives.Objective
+  system: systems.System
   feed: feeding.Feed
   devices: tuple[jax.Device, ...]
   labelled: np.ndarray
@@ -102,13 +102,13 @@ class Experiment:
   def _create(self, keys):
     batch = feeding.example_batch(self.feed, self.dataset.image_shape)
     create = lambda key: train_state.create(
-      self.objective, key, batch, average=self.config.ema_decay > 0
+      self.system, key, batch, average=self.config.ema_decay > 0
     )
     return jax.vmap(create, out_axes=train_state.SEED_AXES)(keys)
 
   def run(self) -> Callable[..., Any]:
     """The compiled call of many steps, see `train_step.parallelize`."""
-    step = train_step.make_train_step(self.objective, self.config.ema_decay)
+    step = train_step.make_train_step(self.system, self.config.ema_decay)
     return train_step.parallelize(
       step, self.feed, len(self.seeds), self.devices
     )
@@ -121,28 +121,28 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     InputError: names the first key that is wrong, and what was expected.
   """
   _check_numbers(config)
-  find('objective', objectives.OBJECTIVES, config.objective)
+  find('system', systems.SYSTEMS, config.system)
   dataset = datasets.load(**config.dataset)
   devices = tuple(jax.local_devices())
   feed = _build_feed(config, dataset, len(devices))
-  objective = build_objective(
+  system = build_system(
     config, dataset.image_shape, dataset.num_classes, feed.steps_per_epoch
   )
-  _check_clusters(config, objective, dataset)
+  _check_clusters(config, system, dataset)
   labelled = _draw_labelled(config, dataset)
-  return Experiment(config, dataset, objective, feed, devices, labelled)
+  return Experiment(config, dataset, system, feed, devices, labelled)
 
 
-def build_objective(
+def build_system(
   config: ml_collections.ConfigDict,
   image_shape: tuple[int, int, int],
   num_classes: int | None,
   steps_per_epoch: int,
-) -> objectives.Objective:
+) -> systems.System:
   """Builds the system alone, which takes no data.
 
   Args:
-    config: whose `objective` is a known one.
+    config: whose `system` is a known one.
     image_shape: [H, W, C].
     num_classes: of the data, or None without labels.
     steps_per_epoch: for schedules.
@@ -150,11 +150,11 @@ def build_objective(
   Raises:
     InputError: names the first key that is wrong, and what was expected.
   """
-  builder = find('objective', objectives.OBJECTIVES, config.objective)
-  objective = builder(_build_parts(config, image_shape, num_classes))
-  _check_presence(config, objective)
-  _check_unused(config, objective.model)
-  return _with_optimizers(config, objective, steps_per_epoch)
+  builder = find('system', systems.SYSTEMS, config.system)
+  system = builder(_build_parts(config, image_shape, num_classes))
+  _check_presence(config, system)
+  _check_unused(config, system.model)
+  return _with_optimizers(config, system, steps_per_epoch)
 
 
 def build_part(
@@ -265,7 +265,7 @@ def _build_feed(config, dataset, num_devices):
 
 
 def _build_parts(config, image_shape, num_classes):
-  return objectives.Parts(
+  return systems.Parts(
     encoder=lambda heads: _network(
       networks.Encoder, 'encoder', config, networks.TRUNKS, heads=heads
     ),
@@ -298,7 +298,7 @@ def _prior(config, registry, dense=False, **given):
   name = config.prior.name
   if name in priors.PRIORS and name not in registry:
     raise errors.InputError(
-      f'objective {config.objective!r} needs a prior with a place for each '
+      f'system {config.system!r} needs a prior with a place for each '
       f'label; prior {name!r} has none. Known: {", ".join(registry)}.'
     )
   prior = build_part(
@@ -306,7 +306,7 @@ def _prior(config, registry, dense=False, **given):
   )
   if dense and not prior.density:
     raise errors.InputError(
-      f'objective {config.objective!r} needs the density of its prior; '
+      f'system {config.system!r} needs the density of its prior; '
       f'prior {name!r} can only be sampled.'
     )
   return prior
@@ -323,8 +323,7 @@ def _classes(num_classes):
 def _needed(config, key):
   if key not in config:
     raise errors.InputError(
-      f'objective {config.objective!r} needs {key}; expected it in the '
-      'configuration.'
+      f'system {config.system!r} needs {key}; expected it in the configuration.'
     )
   return config[key]
 
@@ -376,19 +375,19 @@ def _are_sizes(values):
   return all(isinstance(size, int) and size > 0 for size in values)
 
 
-def _check_presence(config, objective):
+def _check_presence(config, system):
   """A configuration has what few systems need exactly if its system does."""
   wants = {
-    'num_labels': objective.draws_labels,
-    'labelled_batch_size': objective.labelled_batch,
-    'num_clusters': objective.model.cluster is not None,
+    'num_labels': system.draws_labels,
+    'labelled_batch_size': system.labelled_batch,
+    'num_clusters': system.model.cluster is not None,
   }
   for key, wanted in wants.items():
     if wanted:
       _needed(config, key)
     elif key in config:
       raise errors.InputError(
-        f'{key} is {config[key]}, but objective {config.objective!r} has no '
+        f'{key} is {config[key]}, but system {config.system!r} has no '
         'use for it; expected a configuration without it.'
       )
 
@@ -405,14 +404,14 @@ def _check_unused(config, model):
     for key, value in config[section].items():
       if not used and value != unchanged.get(key):
         raise errors.InputError(
-          f'{section}.{key} is {value}, but objective {config.objective!r} '
+          f'{section}.{key} is {value}, but system {config.system!r} '
           f'has no use for it; expected {unchanged.get(key)}.'
         )
 
 
-def _check_clusters(config, objective, dataset):
+def _check_clusters(config, system, dataset):
   num_images = dataset.train.num_images
-  if objective.model.cluster and config.num_clusters > num_images:
+  if system.model.cluster and config.num_clusters > num_images:
     raise errors.InputError(
       f'num_clusters is {config.num_clusters}; expected at most the '
       f'{num_images} training images of {dataset.name}.'
@@ -448,9 +447,9 @@ def _given(options):
   return {key: value for key, value in options.items() if value is not None}
 
 
-def _with_optimizers(config, objective, steps_per_epoch):
+def _with_optimizers(config, system, steps_per_epoch):
   """Gives every phase the optimizer and the weights of the configuration."""
-  names = [phase.name for phase in objective.phases]
+  names = [phase.name for phase in system.phases]
   for section in ('optimizer', 'weights'):
     for name, options in config[section].items():
       if _given(options) and name not in names:
@@ -463,8 +462,8 @@ def _with_optimizers(config, objective, steps_per_epoch):
     steps_per_epoch=steps_per_epoch,
   )
   configured = functools.partial(_with_optimizer, config, schedule)
-  phases = tuple(configured(phase) for phase in objective.phases)
-  return dataclasses.replace(objective, phases=phases)
+  phases = tuple(configured(phase) for phase in system.phases)
+  return dataclasses.replace(system, phases=phases)
 
 
 def _with_optimizer(config, schedule, phase):

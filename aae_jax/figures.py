@@ -32,7 +32,7 @@ from aae_jax import train_step
 from aae_jax.datasets import feeding
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.experiment import Experiment
-from aae_jax.objectives import Model
+from aae_jax.systems import Model
 from aae_jax.train_state import TrainState
 
 DPI = 150
@@ -464,7 +464,7 @@ def _first_seed(experiment: Experiment, state: TrainState) -> _Trained:
     'batch_stats': state.batch_stats,
   }
   weights = jax.tree.map(lambda x: jnp.asarray(x[0]), jax.device_get(weights))
-  networks = experiment.objective.networks
+  networks = experiment.system.networks
 
   def compiled(function):
     @jax.jit
@@ -478,7 +478,7 @@ def _first_seed(experiment: Experiment, state: TrainState) -> _Trained:
   first = f' (first of {len(seeds)})' if len(seeds) > 1 else ''
   averaged = ', averaged weights' if state.ema else ''
   return _Trained(
-    experiment.objective.model,
+    experiment.system.model,
     compiled,
     *held_out(experiment.dataset),
     experiment.dataset.num_classes,
@@ -488,7 +488,7 @@ def _first_seed(experiment: Experiment, state: TrainState) -> _Trained:
 
 
 def _run_name(experiment):
-  return f'{experiment.config.objective} on {experiment.dataset.name}'
+  return f'{experiment.config.system} on {experiment.dataset.name}'
 
 
 def _reconstructions(trained):
@@ -694,7 +694,7 @@ def _curves(experiment, workdir):
   )
   return draw_curves(
     [json.loads(row) for row in rows],
-    [phase.name for phase in experiment.objective.phases],
+    [phase.name for phase in experiment.system.phases],
     note=f'{_run_name(experiment)}, {seeds}',
   )
 

@@ -21,7 +21,7 @@ from aae_jax import experiment as experiments
 from aae_jax.checkpoints import Checkpoints
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.datasets.feeding import Feed
-from aae_jax.objectives import Objective
+from aae_jax.systems import System
 from aae_jax.train_state import TrainState
 from aae_jax.types import Apply, Array, Batch, Code, Key, Keys
 
@@ -34,7 +34,7 @@ _NEEDS = {
   'represent': ('encode', 'represent'),
   'sample': ('sample',),
 }
-"""What a function of a loaded model needs of the `objectives.Model`."""
+"""What a function of a loaded model needs of the `systems.Model`."""
 
 _EXPORTED = {
   'encode': 'encoder',
@@ -116,7 +116,7 @@ def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
   variables = jax.tree.map(
     lambda x: jnp.asarray(np.asarray(x)[index]), variables
   )
-  return LoadedModel(experiment.objective, variables, signature)
+  return LoadedModel(experiment.system, variables, signature)
 
 
 class LoadedModel:
@@ -142,13 +142,13 @@ class LoadedModel:
 
   def __init__(
     self,
-    objective: Objective,
+    system: System,
     variables: Mapping[str, Any],
     signature: Signature,
   ):
     """Takes a system, its trained `params` and `batch_stats`, and the data's
     signature."""
-    model = objective.model
+    model = system.model
     self.functions = tuple(
       name
       for name, needs in _NEEDS.items()
@@ -159,7 +159,7 @@ class LoadedModel:
     self.code_sizes = dict(model.code_sizes)
     self._variables = variables
     self.scale = signature.scale
-    self._pure = _PureFunctions(objective, signature)
+    self._pure = _PureFunctions(system, signature)
     self._compiled = {
       name: jax.jit(getattr(self._pure, name)) for name in self.functions
     }
@@ -353,35 +353,35 @@ class LoadedModel:
 class _PureFunctions:
   """Functions of a system's variables and of batches, without any check."""
 
-  objective: Objective
+  system: System
   signature: Signature
 
   def encode(self, variables: Any, image: Array) -> Code:
-    model, apply = self.objective.model, self._apply(variables)
+    model, apply = self.system.model, self._apply(variables)
     return dict(model.encode(apply, self._scaled(image), None))
 
   def decode(self, variables: Any, code: Code) -> Array:
-    return self.objective.model.decode(self._apply(variables), code)
+    return self.system.model.decode(self._apply(variables), code)
 
   def reconstruct(
     self, variables: Any, image: Array, label: Array | None
   ) -> Array:
     code = self.encode(variables, image)
-    for part, size in self.objective.model.code_sizes.items():
+    for part, size in self.system.model.code_sizes.items():
       if part not in code:
         code[part] = jax.nn.one_hot(label, size)
     return self.decode(variables, code)
 
   def classify(self, variables: Any, image: Array) -> Array:
-    model, apply = self.objective.model, self._apply(variables)
+    model, apply = self.system.model, self._apply(variables)
     return model.classify(apply, self._scaled(image))
 
   def cluster(self, variables: Any, image: Array) -> Array:
-    model, apply = self.objective.model, self._apply(variables)
+    model, apply = self.system.model, self._apply(variables)
     return model.cluster(apply, self._scaled(image))
 
   def represent(self, variables: Any, image: Array) -> Array:
-    model, apply = self.objective.model, self._apply(variables)
+    model, apply = self.system.model, self._apply(variables)
     return model.represent(apply, self.encode(variables, image))
 
   def sample(
@@ -398,11 +398,11 @@ class _PureFunctions:
     return self.sample_batch(variables, keys, batch)
 
   def sample_batch(self, variables: Any, keys: Keys, batch: Batch) -> Array:
-    return self.objective.model.sample(self._apply(variables), keys, batch)
+    return self.system.model.sample(self._apply(variables), keys, batch)
 
   def _apply(self, variables: Any) -> Apply:
     return train_step.bind(
-      self.objective.networks,
+      self.system.networks,
       variables['params'],
       variables['batch_stats'],
       train=False,
@@ -538,7 +538,7 @@ def _without_data(
     config.get('labelled_batch_size', 0),
     num_devices=1,
   )
-  objective = experiments.build_objective(
+  system = experiments.build_system(
     config,
     signature.image_shape,
     signature.num_classes,
@@ -547,7 +547,7 @@ def _without_data(
   return experiments.Experiment(
     config=config,
     dataset=Dataset(signature.dataset, none, none, none, signature.num_classes),
-    objective=objective,
+    system=system,
     feed=feed,
     devices=tuple(jax.local_devices()[:1]),
     labelled=np.zeros((config.num_seeds, 0), np.int32),

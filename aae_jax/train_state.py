@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from aae_jax import randomness
-from aae_jax.objectives import Objective
+from aae_jax.systems import System
 from aae_jax.types import Array, Batch, Key, Rngs
 
 
@@ -47,16 +47,14 @@ SEED_AXES = TrainState(
 """For `vmap` over seeds, which share `step`."""
 
 
-def create(
-  objective: Objective, rng: Key, batch: Batch, average: bool
-) -> TrainState:
+def create(system: System, rng: Key, batch: Batch, average: bool) -> TrainState:
   """Initializes a system.
 
   The losses themselves run once, on `batch`, and each network is initialized
   at its first call: so nobody has to state what its inputs are.
 
   Args:
-    objective: the system.
+    system: whose losses run.
     rng: the key of the seed.
     batch: of any size and content, of the shapes and types of the data's.
     average: whether to keep averages of parameters and statistics.
@@ -66,7 +64,7 @@ def create(
   def apply(name, *inputs, rng=None, update_stats=False):
     del update_stats
     key = jax.random.fold_in(init_rng, zlib.crc32(name.encode()) >> 1)
-    output, variables[name] = objective.networks[name].init_with_output(
+    output, variables[name] = system.networks[name].init_with_output(
       key, *inputs, rng=rng, train=True
     )
     return output
@@ -74,10 +72,10 @@ def create(
   init_rng = jax.random.fold_in(rng, 0)
   hyperparams = {
     phase.name: {k: jnp.float32(v) for k, v in phase.hyperparams.items()}
-    for phase in objective.phases
+    for phase in system.phases
   }
   step = jnp.zeros((), jnp.int32)
-  for phase in objective.phases:
+  for phase in system.phases:
     hyper = {'step': step, **hyperparams[phase.name]}
     phase.loss_fn(apply, batch, phase_keys(rng, batch), hyper)
   params = {name: v['params'] for name, v in variables.items()}
@@ -94,7 +92,7 @@ def create(
       phase.name: phase.optimizer.init(
         {name: params[name] for name in phase.trains}
       )
-      for phase in objective.phases
+      for phase in system.phases
     },
     hyperparams=hyperparams,
     ema=({'params': params, 'batch_stats': batch_stats} if average else {}),

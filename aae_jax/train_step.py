@@ -72,12 +72,12 @@ def apply_phase(
 
 
 def make_train_step(
-  objective: Any, ema_decay: float = 0.0
+  system: Any, ema_decay: float = 0.0
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
   """The step of one seed on one device's share of a batch.
 
   Args:
-    objective: the system.
+    system: the system.
     ema_decay: of the averages that evaluation uses, warmed up as
       (1 + step) / (10 + step); 0 for a state without averages.
   """
@@ -85,12 +85,12 @@ def make_train_step(
   def train_step(state, batch):
     metrics = {}
     step_key = jax.random.fold_in(jax.random.fold_in(state.rng, 1), state.step)
-    for index, phase in enumerate(objective.phases):
+    for index, phase in enumerate(system.phases):
       rngs = phase_keys(
         jax.random.fold_in(step_key, index), batch, lax.axis_index(AXIS)
       )
       state, phase_metrics = apply_phase(
-        objective.networks, phase, state, batch, rngs
+        system.networks, phase, state, batch, rngs
       )
       metrics.update(phase_metrics)
     state = state.replace(step=state.step + 1)

@@ -147,8 +147,8 @@ def describe(experiment: Experiment, workdir: epath.Path) -> str:
   devices = experiment.devices
   return '\n'.join(
     [
-      f'System     {config.objective}: '
-      + ', '.join(phase.name for phase in experiment.objective.phases),
+      f'System     {config.system}: '
+      + ', '.join(phase.name for phase in experiment.system.phases),
       f'Data       {dataset.name}, {" x ".join(map(str, dataset.image_shape))}:'
       f' {dataset.train.num_images:,} images to train on{labels};'
       f' {dataset.validation.num_images:,} for validation,'
@@ -180,7 +180,7 @@ def _train(experiment, workdir, checkpoints, state, interruption):
   config, feed = experiment.config, experiment.feed
   run, data = experiment.run(), experiment.data()
   evaluator = evaluation.Evaluator(
-    experiment.objective, experiment.dataset.num_classes is not None
+    experiment.system, experiment.dataset.num_classes is not None
   )
   step = int(state.step)
   calls = Calls(config.steps_per_call, feed.steps_per_epoch)
@@ -315,7 +315,7 @@ def _finish(experiment, workdir, state, seconds):
   """Evaluates, writes results and figures, and says the numbers in lines."""
   dataset = experiment.dataset
   evaluator = evaluation.Evaluator(
-    experiment.objective, dataset.num_classes is not None
+    experiment.system, dataset.num_classes is not None
   )
   found = {}
   for name in ('validation', 'test'):

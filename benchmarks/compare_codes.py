@@ -99,7 +99,7 @@ def _load_held_out(options: str) -> tuple[Split, str]:
 def _name(results):
   """The system, and its prior if it has one."""
   config = results['config']
-  names = [config['objective']]
+  names = [config['system']]
   if 'test/energy_distance' in results['metrics']:
     names.append(config['prior']['name'])
   return ', '.join(

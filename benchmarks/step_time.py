@@ -118,7 +118,7 @@ def matrix_products(built: experiment.Experiment) -> list[core.JaxprEqn]:
   """The matrix products of a step, those without use left out, in order."""
   state = _alone(built.abstract_state())
   batch = feeding.example_batch(built.feed, built.dataset.image_shape)
-  step = train_step.make_train_step(built.objective, built.config.ema_decay)
+  step = train_step.make_train_step(built.system, built.config.ema_decay)
   jaxpr = jax.make_jaxpr(step, axis_env=[(AXIS, 1)])(state, batch).jaxpr
   jaxpr, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
   return list(_find_products(jaxpr))
@@ -212,7 +212,7 @@ class Updates:
   ) -> dict[str, Any]:
     """Updates what each phase trains, as `train_step.apply_phase` does."""
     params, opt_state = dict(carry['params']), dict(carry['opt_state'])
-    for phase in self._built.objective.phases:
+    for phase in self._built.system.phases:
       trained = {name: params[name] for name in phase.trains}
       gradients = jax.tree.map(
         lambda x: scalar * x, {name: directions[name] for name in trained}

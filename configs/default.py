@@ -102,8 +102,8 @@ def get_config():
   """An autoencoder on digits."""
   return ml_collections.ConfigDict(
     {
-      # The system, a key of aae_jax.objectives.OBJECTIVES.
-      'objective': 'autoencoder',
+      # The system, a key of aae_jax.systems.SYSTEMS.
+      'system': 'autoencoder',
       'dataset': {
         # digits, mnist, svhn_cropped, another tfds name, or a path.
         'name': 'digits',

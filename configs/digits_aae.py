@@ -12,7 +12,7 @@ from configs import default
 def get_config():
   """The AAE of the section 2 of the paper, made small."""
   config = default.get_config()
-  config.objective = 'aae'
+  config.system = 'aae'
   default.hidden(config, 256, 256)
   config.encoder.batch_norm = True
   default.phases(config, 'reconstruction', 'discriminator', 'generator')

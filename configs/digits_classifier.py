@@ -11,7 +11,7 @@ from configs import default
 def get_config():
   """What the semi-supervised AAE is compared with."""
   config = default.get_config()
-  config.objective = 'classifier'
+  config.system = 'classifier'
   config.num_labels = 100
   config.labelled_batch_size = 100
   config.encoder.hidden = (256, 256)

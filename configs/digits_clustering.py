@@ -6,7 +6,7 @@ from configs import default
 def get_config():
   """Validation images name the clusters, for the error."""
   config = default.get_config()
-  config.objective = 'clustering_aae'
+  config.system = 'clustering_aae'
   config.latent_size = 5
   config.num_clusters = 16
   config.dataset.num_validation = 137

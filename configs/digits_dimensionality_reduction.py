@@ -6,7 +6,7 @@ from configs import default
 def get_config():
   """The representation is a learned cluster head plus style."""
   config = default.get_config()
-  config.objective = 'dimensionality_reduction_aae'
+  config.system = 'dimensionality_reduction_aae'
   config.num_labels = 100
   config.labelled_batch_size = 100
   default.hidden(config, 256, 256)

@@ -6,7 +6,7 @@ from configs import default
 def get_config():
   """Nothing but the images; validation images name the clusters."""
   config = default.get_config()
-  config.objective = 'dimensionality_reduction_clustering_aae'
+  config.system = 'dimensionality_reduction_clustering_aae'
   config.dataset.num_validation = 137
   config.num_clusters = 16
   default.hidden(config, 256, 256)

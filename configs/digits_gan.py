@@ -6,7 +6,7 @@ from configs import default
 def get_config():
   """A decoder of Gaussian noise, and a discriminator of images."""
   config = default.get_config()
-  config.objective = 'gan'
+  config.system = 'gan'
   config.latent_size = 10
   default.hidden(config, 256, 256)
   config.discriminator.activation = 'leaky_relu'

@@ -6,7 +6,7 @@ from configs import default
 def get_config():
   """All images are labelled; --config.num_labels=500 for fewer."""
   config = default.get_config()
-  config.objective = 'label_regularized_aae'
+  config.system = 'label_regularized_aae'
   config.prior.name = 'gaussian_mixture'
   config.num_labels = -1
   default.hidden(config, 256, 256)

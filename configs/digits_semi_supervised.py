@@ -13,7 +13,7 @@ from configs import default
 def get_config():
   """The classification phase learns from 100 labels."""
   config = default.get_config()
-  config.objective = 'semi_supervised_aae'
+  config.system = 'semi_supervised_aae'
   config.latent_size = 10
   config.num_labels = 100
   config.labelled_batch_size = 100

@@ -14,7 +14,7 @@ from configs import default
 def get_config(variant='fast'):
   """--config.prior.name=gaussian_mixture or swiss_roll for the others."""
   config = default.get_config()
-  config.objective = 'aae'
+  config.system = 'aae'
   config.dataset.name = 'mnist'
   default.hidden(config, 400, 400)
   config.encoder.batch_norm = True

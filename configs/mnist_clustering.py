@@ -15,7 +15,7 @@ from configs import default
 def get_config(variant='fast'):
   """--config.num_clusters=16 for the other number of the paper."""
   config = default.get_config()
-  config.objective = 'clustering_aae'
+  config.system = 'clustering_aae'
   config.dataset.name = 'mnist'
   config.dataset.num_validation = 5000
   config.latent_size = 5

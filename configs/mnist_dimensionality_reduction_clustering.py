@@ -14,7 +14,7 @@ from configs import default
 def get_config(variant='fast'):
   """Nothing but the images; figure 10 of the paper."""
   config = default.get_config()
-  config.objective = 'dimensionality_reduction_clustering_aae'
+  config.system = 'dimensionality_reduction_clustering_aae'
   config.dataset.name = 'mnist'
   config.dataset.num_validation = 5000
   config.num_clusters = 20

@@ -12,7 +12,7 @@ from configs import default
 def get_config():
   """A decoder of Gaussian noise, and a discriminator of images."""
   config = default.get_config()
-  config.objective = 'gan'
+  config.system = 'gan'
   config.dataset.name = 'mnist'
   config.latent_size = 20
   default.hidden(config, 400, 400)

@@ -17,7 +17,7 @@ from configs import default
 def get_config(variant='fast'):
   """The discriminator is told the label of every image."""
   config = default.get_config()
-  config.objective = 'label_regularized_aae'
+  config.system = 'label_regularized_aae'
   config.dataset.name = 'mnist'
   config.prior.name = 'gaussian_mixture'
   config.num_labels = -1

@@ -15,7 +15,7 @@ from configs import default
 def get_config(variant='fast'):
   """The classification phase learns from 100 labels."""
   config = default.get_config()
-  config.objective = 'semi_supervised_aae'
+  config.system = 'semi_supervised_aae'
   config.dataset.name = 'mnist'
   config.latent_size = 10
   config.num_labels = 100

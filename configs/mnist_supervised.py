@@ -15,7 +15,7 @@ from configs import default
 def get_config(variant='fast'):
   """The decoder is told the label of every image."""
   config = default.get_config()
-  config.objective = 'supervised_aae'
+  config.system = 'supervised_aae'
   config.dataset.name = 'mnist'
   config.latent_size = 15
   default.hidden(config, 400, 400)

@@ -14,7 +14,7 @@ from configs import default
 def get_config():
   """--config.prior.name=gaussian_mixture estimates the divergence."""
   config = default.get_config()
-  config.objective = 'vae'
+  config.system = 'vae'
   config.dataset.name = 'mnist'
   default.hidden(config, 400, 400)
   default.phases(config, 'elbo')

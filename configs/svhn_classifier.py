@@ -15,7 +15,7 @@ from configs import default
 def get_config():
   """What the semi-supervised AAE is compared with."""
   config = default.get_config()
-  config.objective = 'classifier'
+  config.system = 'classifier'
   config.dataset.name = 'svhn_cropped'
   config.num_labels = 1000
   config.labelled_batch_size = 100

@@ -19,7 +19,7 @@ from configs import default
 def get_config():
   """A convolutional encoder and decoder, with batch normalization."""
   config = default.get_config()
-  config.objective = 'semi_supervised_aae'
+  config.system = 'semi_supervised_aae'
   config.dataset.name = 'svhn_cropped'
   config.latent_size = 20
   config.num_labels = 1000

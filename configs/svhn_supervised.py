@@ -17,7 +17,7 @@ from configs import default
 def get_config():
   """The decoder is told the label of every image."""
   config = default.get_config()
-  config.objective = 'supervised_aae'
+  config.system = 'supervised_aae'
   config.dataset.name = 'svhn_cropped'
   config.latent_size = 15
   # Beside a style this small the decoder learns first what the label tells it.

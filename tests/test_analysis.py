@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
-import systems
+import tiny
 
-from aae_jax import analysis, objectives, randomness
+from aae_jax import analysis, randomness, systems
 from aae_jax.datasets.dataset import Dataset, Split
 
 
@@ -209,13 +209,13 @@ def analyze(
   dataset, shifts=(0.0,), ema=None, code_sizes=(('z', 1),), **functions
 ):
   """The numbers of seeds whose encoders add `shifts`."""
-  model = objectives.Model(dict(code_sizes), **functions)
-  objective = objectives.Objective({'encoder': Shift()}, (), model)
+  model = systems.Model(dict(code_sizes), **functions)
+  system = systems.System({'encoder': Shift()}, (), model)
   experiment = types.SimpleNamespace(
-    objective=objective,
+    system=system,
     dataset=dataset,
     seeds=range(len(shifts)),
-    keys=lambda: systems.keys(len(shifts)),
+    keys=lambda: tiny.keys(len(shifts)),
   )
   weights = lambda values: {
     'params': {'encoder': jnp.asarray(values, jnp.float32)},
@@ -557,8 +557,8 @@ NUMBERS = {
 
 
 def analyze_system(name, num_seeds, **changes):
-  built = systems.build(name, num_seeds=num_seeds, **changes)
-  state = systems.random_state(built.objective)
+  built = tiny.build(name, num_seeds=num_seeds, **changes)
+  state = tiny.random_state(built.system)
   # The first seed of one is the last one of two.
   first = built.seeds[0]
   seeds = lambda tree: jax.tree.map(
@@ -585,7 +585,7 @@ def test_numbers_follow_from_the_model(name, monkeypatch):
 
 
 def test_every_system_was_looked_at():
-  assert NUMBERS.keys() >= set(systems.NAMES) - {'classifier'}
+  assert NUMBERS.keys() >= set(tiny.NAMES) - {'classifier'}
 
 
 @pytest.mark.parametrize('batch_size', [100, 7])

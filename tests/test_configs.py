@@ -86,7 +86,7 @@ def test_name_says_data_and_system(name):
   data, system = name.split('_', 1)
   dataset, _, num_images = DATASETS[data]
   assert config.dataset.name == dataset
-  assert config.objective in (system, f'{system}_aae')
+  assert config.system in (system, f'{system}_aae')
   left = num_images - config.dataset.num_validation
   assert left >= max(config.batch_size, config.get('num_labels', 0))
 
@@ -99,7 +99,7 @@ def test_step_fits_the_state(variant):
   name = variant[0]
   devices = len(jax.local_devices())
   built = build(make_config(*variant), name, devices)
-  step = train_step.make_train_step(built.objective, built.config.ema_decay)
+  step = train_step.make_train_step(built.system, built.config.ema_decay)
   state = built.abstract_state()
   one_seed = train_step.map_seeds(
     lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
@@ -127,7 +127,7 @@ def test_step_fits_the_state(variant):
   )
   describe = lambda x: (x.shape, x.dtype)
   assert jax.tree.map(describe, after) == jax.tree.map(describe, one_seed)
-  for phase in built.objective.phases:
+  for phase in built.system.phases:
     assert metrics[f'{phase.name}/loss'].shape == ()
 
 

@@ -7,12 +7,12 @@ from flax import linen as nn
 import jax
 import numpy as np
 import pytest
-import systems
+import tiny
 
 from aae_jax import errors, networks, train_state, train_step
 from aae_jax.types import AXIS
 
-RNG = systems.keys(8)
+RNG = tiny.keys(8)
 SHAPES = pytest.mark.parametrize(
   'shape',
   [(8, 8, 1), (28, 28, 1), (32, 32, 3), (4, 4, 1), (5, 9, 2)],
@@ -225,27 +225,27 @@ def test_systems_take_convolutions(name):
   """Traced, not compiled: what its networks get and give fits together."""
   # Only the adversary of the GAN judges images.
   sections = ['encoder', 'decoder'] + ['discriminator'] * (name == 'gan')
-  objective = systems.build(name, **convolutional(*sections)).objective
-  step = train_step.make_train_step(objective)
+  system = tiny.build(name, **convolutional(*sections)).system
+  step = train_step.make_train_step(system)
 
   def metrics(batch):
-    state = train_state.create(objective, jax.random.key(0), batch, False)
+    state = train_state.create(system, jax.random.key(0), batch, False)
     return step(state, batch)[1]
 
   one = jax.vmap(metrics, None, axis_name=AXIS, axis_size=1)
-  traced = jax.eval_shape(one, systems.make_batch())
+  traced = jax.eval_shape(one, tiny.make_batch())
   assert {key.split('/')[0] for key in traced} == {
-    phase.name for phase in objective.phases
+    phase.name for phase in system.phases
   }
 
 
 def test_classifier_never_sees_an_unlabelled_image():
   """Not even through the statistics of batch normalization."""
-  objective = systems.build(
-    'classifier', **systems.NOISY, **convolutional('encoder')
-  ).objective
-  state = systems.random_state(objective)
-  step = train_step.make_train_step(objective)
+  system = tiny.build(
+    'classifier', **tiny.NOISY, **convolutional('encoder')
+  ).system
+  state = tiny.random_state(system)
+  step = train_step.make_train_step(system)
   one = jax.jit(
     jax.vmap(
       lambda batch: step(state, batch)[0].replace(rng=()),
@@ -254,7 +254,7 @@ def test_classifier_never_sees_an_unlabelled_image():
       axis_size=1,
     )
   )
-  batch = systems.make_batch()
+  batch = tiny.make_batch()
   before, after = state.replace(rng=()), one(batch)
   for part in ('params', 'batch_stats'):
     changed = jax.tree.map(
@@ -268,10 +268,10 @@ def test_classifier_never_sees_an_unlabelled_image():
 
 
 def test_classifier_gives_probabilities_of_its_logits():
-  objective = systems.build('classifier').objective
+  system = tiny.build('classifier').system
   logits = normal(8, 3)
   apply = lambda name, image, rng: {'y': logits}
-  found = objective.model.classify(apply, None)
+  found = system.model.classify(apply, None)
   expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
   np.testing.assert_allclose(found, expected, rtol=1e-5)
 
@@ -309,12 +309,12 @@ def test_classifier_gives_probabilities_of_its_logits():
 )
 def test_what_a_network_does_not_take_is_refused(changes, message):
   with pytest.raises(errors.InputError) as error:
-    systems.build('aae', **changes)
+    tiny.build('aae', **changes)
   assert str(error.value) == message
 
 
 def test_a_code_is_no_image():
-  experiment = systems.build('aae', **convolutional('discriminator'))
+  experiment = tiny.build('aae', **convolutional('discriminator'))
   with pytest.raises(errors.InputError) as error:
     experiment.abstract_state()
   assert str(error.value) == (

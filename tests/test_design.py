@@ -17,7 +17,7 @@ TABLE = (
   'networks',
   'posteriors',
   'phases',
-  'objectives',
+  'systems',
   'optimizers',
   'train_state',
   'train_step',
@@ -76,8 +76,8 @@ def test_imports_point_up_the_table(path):
 
 def test_the_train_step_knows_no_system():
   imported = set(imports_of(TREES[pathlib.Path('train_step.py')]))
-  assert 'aae_jax.objectives' not in imported
-  assert not any(name.startswith('aae_jax.objectives.') for name in imported)
+  assert 'aae_jax.systems' not in imported
+  assert not any(name.startswith('aae_jax.systems.') for name in imported)
 
 
 @FILES

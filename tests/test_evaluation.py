@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import systems
+import tiny
 
-from aae_jax import evaluation, objectives, randomness, train_step
+from aae_jax import evaluation, randomness, systems, train_step
 from aae_jax.datasets.dataset import Split
 
-SPLIT = systems.make_split(13, 5)
+SPLIT = tiny.make_split(13, 5)
 
 
 class Linear:
@@ -23,10 +23,10 @@ class Linear:
     return x @ variables['params'], {}
 
 
-def make_objective(**functions):
+def make_system(**functions):
   networks = {'encoder': Linear(), 'decoder': Linear()}
-  model = objectives.Model({'z': 5}, **functions)
-  return objectives.Objective(networks, (), model)
+  model = systems.Model({'z': 5}, **functions)
+  return systems.System(networks, (), model)
 
 
 def classify(apply, image):
@@ -68,7 +68,7 @@ def expected(params, split=SPLIT):
   }
 
 
-OBJECTIVE = make_objective(encode=encode, decode=decode, classify=classify)
+SYSTEM = make_system(encode=encode, decode=decode, classify=classify)
 
 
 def assert_close(found, wanted):
@@ -81,16 +81,16 @@ def assert_close(found, wanted):
 def test_means_are_over_the_whole_split(batch_size, monkeypatch):
   """What fills the last batch does not count, and no image is left out."""
   monkeypatch.setattr(evaluation, 'BATCH_SIZE', batch_size)
-  found = evaluation.Evaluator(OBJECTIVE, labels=True)(make_state(), SPLIT)
+  found = evaluation.Evaluator(SYSTEM, labels=True)(make_state(), SPLIT)
   assert_close(found, expected(make_state().params))
   assert len(set(found['classification_error'])) == 2
 
 
 def test_measures_are_of_the_split_at_hand():
   """Public code reports the accuracy on the training data."""
-  evaluator = evaluation.Evaluator(OBJECTIVE, labels=True)
+  evaluator = evaluation.Evaluator(SYSTEM, labels=True)
   for seed, size in ((6, 30), (7, 13)):
-    split = systems.make_split(size, seed)
+    split = tiny.make_split(size, seed)
     found = evaluator(make_state(), split)
     assert_close(found, expected(make_state().params, split))
 
@@ -98,7 +98,7 @@ def test_measures_are_of_the_split_at_hand():
 def test_averages_are_what_counts_where_there_are_any():
   ema = {'params': make_params(1), 'batch_stats': {}}
   state = make_state(ema)
-  found = evaluation.Evaluator(OBJECTIVE, labels=True)(state, SPLIT)
+  found = evaluation.Evaluator(SYSTEM, labels=True)(state, SPLIT)
   newest = expected(state.params)
   wanted = expected(ema['params']) | {
     f'{name}_raw': value for name, value in newest.items()
@@ -107,13 +107,11 @@ def test_averages_are_what_counts_where_there_are_any():
 
 
 def test_averages_go_with_averaged_statistics():
-  built = systems.build(
-    'autoencoder', num_seeds=2, **{'encoder.batch_norm': True}
-  )
-  state = systems.random_state(built.objective)
+  built = tiny.build('autoencoder', num_seeds=2, **{'encoder.batch_norm': True})
+  state = tiny.random_state(built.system)
   seeds = lambda tree: jax.tree.map(lambda x: jnp.stack([x, 2 * x]), tree)
   params, stats = seeds(state.params), seeds(state.batch_stats)
-  evaluator = evaluation.Evaluator(built.objective, labels=True)
+  evaluator = evaluation.Evaluator(built.system, labels=True)
 
   def measure(**arrays):
     return evaluator(types.SimpleNamespace(**arrays), SPLIT)
@@ -144,7 +142,7 @@ def test_averages_go_with_averaged_statistics():
 )
 def test_measures_follow_from_the_model(functions, labels, names):
   split = SPLIT if labels else Split(SPLIT.image, None)
-  evaluator = evaluation.Evaluator(make_objective(**functions), labels)
+  evaluator = evaluation.Evaluator(make_system(**functions), labels)
   assert evaluator(make_state(), split).keys() == names
 
 
@@ -152,10 +150,10 @@ def test_a_code_without_y_is_completed_by_the_label():
   def decode_label(apply, code):
     return decode(apply, {'z': jnp.pad(code['y'], ((0, 0), (0, 2)))})
 
-  model = objectives.Model({'y': 3, 'z': 5}, encode, decode_label)
-  objective = make_objective()
+  model = systems.Model({'y': 3, 'z': 5}, encode, decode_label)
+  system = make_system()
   evaluator = evaluation.Evaluator(
-    objectives.Objective(objective.networks, (), model), labels=True
+    systems.System(system.networks, (), model), labels=True
   )
   found = evaluator(make_state(), SPLIT)
   image = make_state().params['decoder'][:, SPLIT.label]
@@ -163,22 +161,22 @@ def test_a_code_without_y_is_completed_by_the_label():
   assert_close(found, {'reconstruction_error': error.mean(axis=1)})
 
 
-@pytest.mark.parametrize('name', systems.NAMES)
+@pytest.mark.parametrize('name', tiny.NAMES)
 def test_every_system_can_be_measured(name):
-  objective = systems.build(name).objective
-  state = systems.random_state(objective)
+  system = tiny.build(name).system
+  state = tiny.random_state(system)
   apply, _ = train_step.bind(
-    objective.networks, state.params, state.batch_stats, train=False
+    system.networks, state.params, state.batch_stats, train=False
   )
-  batch = systems.make_batch()
-  for measure in evaluation.measures(objective.model, labels=True).values():
+  batch = tiny.make_batch()
+  for measure in evaluation.measures(system.model, labels=True).values():
     found = jax.eval_shape(
       lambda image, label, keys, measure=measure: measure(
-        objective.model, apply, image, label, keys
+        system.model, apply, image, label, keys
       ),
       batch['image'],
       batch['label'],
-      systems.keys(8),
+      tiny.keys(8),
     )
     assert found.shape == (8,)
 
@@ -196,7 +194,7 @@ def test_terms_of_the_bound_have_the_noise_of_the_image(
 ):
   """The same at every evaluation, however images are put into batches."""
   monkeypatch.setattr(evaluation, 'BATCH_SIZE', batch_size)
-  evaluator = evaluation.Evaluator(make_objective(bound=draw_bound), False)
+  evaluator = evaluation.Evaluator(make_system(bound=draw_bound), False)
   found = evaluator(make_state(), SPLIT)
   keys = randomness.position_keys(jax.random.key(0), jnp.arange(13))
   noise = np.mean(randomness.normal(keys, ()))
@@ -217,7 +215,7 @@ def test_region_share_is_of_codes_in_the_region_of_their_label():
     return jnp.where(in_region, label, label + 1) + 0 * z[:, 0].astype(int)
 
   evaluator = evaluation.Evaluator(
-    make_objective(encode=encode, region=region), True
+    make_system(encode=encode, region=region), True
   )
   found = evaluator(make_state(), SPLIT)
   assert_close(found, {'region_share': np.full(2, 400 / 13)})

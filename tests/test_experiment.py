@@ -11,20 +11,20 @@ import pytest
 
 from aae_jax import experiment
 from aae_jax.errors import InputError
-from tests import systems
+from tests import tiny
 
 DEVICES = len(jax.local_devices())
 
 
 def build(name, **changes):
   """As a run builds it, for all devices."""
-  config = systems.make_config(name, **changes)
+  config = tiny.make_config(name, **changes)
   return build_config(config)
 
 
 def build_config(config):
   with mock.patch.object(
-    experiment.datasets, 'load', return_value=systems.DATASET
+    experiment.datasets, 'load', return_value=tiny.DATASET
   ):
     return experiment.build(config)
 
@@ -155,13 +155,13 @@ def build_config(config):
     (
       'vae',
       {'prior.name': 'swiss_roll'},
-      "objective 'vae' needs the density of its prior; prior "
+      "system 'vae' needs the density of its prior; prior "
       "'swiss_roll' can only be sampled.",
     ),
     (
       'label_regularized_aae',
       {'prior.name': 'gaussian'},
-      "objective 'label_regularized_aae' needs a prior with a place "
+      "system 'label_regularized_aae' needs a prior with a place "
       "for each label; prior 'gaussian' has none. Known: "
       'gaussian_mixture, swiss_roll.',
     ),
@@ -298,18 +298,18 @@ def test_bad_values(name, changes, message):
 
 
 def test_unknown_objective():
-  config = systems.make_config('aae')
-  config.objective = 'semisupervised_aae'
+  config = tiny.make_config('aae')
+  config.system = 'semisupervised_aae'
   with pytest.raises(
     InputError,
-    match="^unknown objective 'semisupervised_aae'; known: .*"
+    match="^unknown system 'semisupervised_aae'; known: .*"
     "Did you mean 'semi_supervised_aae'",
   ):
     build_config(config)
 
 
 def test_unknown_phase():
-  config = systems.make_config('aae')
+  config = tiny.make_config('aae')
   config.optimizer.clasification = config.optimizer.generator
   with pytest.raises(
     InputError,
@@ -320,7 +320,7 @@ def test_unknown_phase():
 
 
 def test_unknown_data_set(tmp_path):
-  config = systems.make_config('aae')
+  config = tiny.make_config('aae')
   config.dataset.name = 'minst'
   config.dataset.data_dir = str(tmp_path)
   with pytest.raises(InputError, match="'minst'.*mnist"):
@@ -328,7 +328,7 @@ def test_unknown_data_set(tmp_path):
 
 
 def test_absent_manual_dir(tmp_path):
-  config = systems.make_config('aae')
+  config = tiny.make_config('aae')
   config.dataset.name = 'mnist'
   config.dataset.data_dir = str(tmp_path)
   config.dataset.manual_dir = str(tmp_path / 'absent')
@@ -336,18 +336,18 @@ def test_absent_manual_dir(tmp_path):
     experiment.build(config)
 
 
-@pytest.mark.parametrize('name', systems.NAMES)
+@pytest.mark.parametrize('name', tiny.NAMES)
 @pytest.mark.parametrize(
   'key', ['num_labels', 'labelled_batch_size', 'num_clusters']
 )
 def test_few_systems_have_a_key_and_need_it(name, key):
-  config = systems.make_config(name)
+  config = tiny.make_config(name)
   if key in config:
     del config[key]
     message = f'needs {key}; expected it in the configuration'
   else:
     config[key] = 2 * DEVICES
-    message = f'^{key} is {2 * DEVICES}, but objective .* has no use for it'
+    message = f'^{key} is {2 * DEVICES}, but system .* has no use for it'
   with pytest.raises(InputError, match=message):
     build_config(config)
 
@@ -365,22 +365,22 @@ def test_sections_without_a_use(key, value, names):
   for name in names:
     with pytest.raises(
       InputError,
-      match=f"^{key} is {value}, but objective '{name}' has no use for it",
+      match=f"^{key} is {value}, but system '{name}' has no use for it",
     ):
       build(name, **{key: value})
 
 
 def test_data_without_labels():
-  image, _ = systems.DATASET.train
+  image, _ = tiny.DATASET.train
   dataset = dataclasses.replace(
-    systems.DATASET,
-    train=systems.DATASET.train._replace(label=None),
+    tiny.DATASET,
+    train=tiny.DATASET.train._replace(label=None),
     num_classes=None,
   )
   with mock.patch.object(experiment.datasets, 'load', return_value=dataset):
     with pytest.raises(InputError, match='data set has none'):
-      experiment.build(systems.make_config('semi_supervised_aae'))
-    data = experiment.build(systems.make_config('aae')).data()
+      experiment.build(tiny.make_config('semi_supervised_aae'))
+    data = experiment.build(tiny.make_config('aae')).data()
   np.testing.assert_array_equal(data.image, image)
   assert not data.is_labelled.any()
 
@@ -427,8 +427,8 @@ def test_std_of_the_prior_reaches_the_samples():
   def spread(std):
     model = build(
       'aae', latent_size=50, **{'prior.name': 'gaussian', 'prior.std': std}
-    ).objective.model
-    return np.std(model.prior(systems.keys(200), systems.make_batch())['z'])
+    ).system.model
+    return np.std(model.prior(tiny.keys(200), tiny.make_batch())['z'])
 
   np.testing.assert_allclose(spread(5.0), 5.0, rtol=0.05)
   np.testing.assert_allclose(spread(0.2), 0.2, rtol=0.05)
@@ -443,14 +443,14 @@ def test_noise_of_the_posterior_reaches_the_encoder():
     },
   )
   kernels = built.abstract_state().params['encoder']['trunk']['Dense_0']
-  pixels = np.prod(systems.IMAGE_SHAPE)
+  pixels = np.prod(tiny.IMAGE_SHAPE)
   assert kernels['kernel'].shape == (1, pixels + 7, 8)
 
 
-@pytest.mark.parametrize('name', systems.NAMES)
+@pytest.mark.parametrize('name', tiny.NAMES)
 def test_every_weight_is_a_key(name):
-  for phase in build(name).objective.phases:
-    keys = systems.make_config(name).weights.get(phase.name, {})
+  for phase in build(name).system.phases:
+    keys = tiny.make_config(name).weights.get(phase.name, {})
     assert set(phase.hyperparams) <= {'learning_rate', *keys}
 
 
@@ -460,7 +460,7 @@ def test_rates_and_weights_reach_the_phases():
     optimizer={'learning_rate': 0.25},
     weights={'generator': {'y_weight': 3.0}},
   )
-  for phase in built.objective.phases:
+  for phase in built.system.phases:
     weights = {'y_weight': 3.0, 'z_weight': 1.0}
     assert phase.hyperparams == {
       'learning_rate': 0.25,
@@ -482,13 +482,13 @@ def test_steps():
 
 def test_labelled_draw_is_balanced_and_from_the_training_split():
   built = build('semi_supervised_aae', num_seeds=3)
-  label = systems.DATASET.train.label
+  label = tiny.DATASET.train.label
   for draw in built.labelled:
-    assert len(set(draw.tolist())) == 2 * systems.NUM_CLASSES
+    assert len(set(draw.tolist())) == 2 * tiny.NUM_CLASSES
     np.testing.assert_array_equal(np.bincount(label[draw]), [2, 2, 2])
   assert len({tuple(sorted(draw)) for draw in built.labelled.tolist()}) == 3
   data = built.data()
-  np.testing.assert_array_equal(data.image, systems.DATASET.train.image)
+  np.testing.assert_array_equal(data.image, tiny.DATASET.train.image)
   np.testing.assert_array_equal(data.label, label)
   for draw, is_labelled in zip(data.labelled, data.is_labelled, strict=True):
     np.testing.assert_array_equal(np.flatnonzero(is_labelled), np.sort(draw))
@@ -517,8 +517,8 @@ def test_seed_is_the_same_alone_and_among_others(together):
   second = jax.tree.map(lambda x: x[1:2], ensemble.replace(step=None))
   jax.tree.map(
     np.testing.assert_array_equal,
-    systems.plain(second),
-    systems.plain(single.replace(step=None)),
+    tiny.plain(second),
+    tiny.plain(single.replace(step=None)),
   )
   for epoch in range(2):
     orders = [

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import systems
+import tiny
 
 from aae_jax.datasets import feeding
 
@@ -158,9 +158,9 @@ def test_example_batch_is_like_a_real_one(labelled_batch_size):
 
 def test_labelled_examples_are_training_images_and_balanced():
   """Public code takes some from the test split, and not as many a class."""
-  built = systems.build('semi_supervised_aae', num_seeds=3)
-  data = systems.plain(built.data())
-  train = systems.DATASET.train
+  built = tiny.build('semi_supervised_aae', num_seeds=3)
+  data = tiny.plain(built.data())
+  train = tiny.DATASET.train
   np.testing.assert_array_equal(data.image, train.image)
   np.testing.assert_array_equal(data.label, train.label)
   assert data.labelled.shape == (3, 6)

@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image
 import pytest
 from scipy import stats
-import systems
+import tiny
 
 from aae_jax import figures, train_state
 from aae_jax.datasets.dataset import Dataset, Split
-from aae_jax.objectives import Model
+from aae_jax.systems import Model
 
 IMAGE_SHAPE = (4, 4, 1)
 NUM_CLASSES = 3
@@ -114,9 +114,9 @@ def make_experiment(model, num_seeds=1, labels=True, sizes=(40, 0, 30)):
   """What figures see of an experiment."""
   splits = [make_split(size, labels) for size in sizes]
   return types.SimpleNamespace(
-    config=types.SimpleNamespace(objective='some_system'),
+    config=types.SimpleNamespace(system='some_system'),
     dataset=Dataset('random', *splits, NUM_CLASSES if labels else None),
-    objective=types.SimpleNamespace(
+    system=types.SimpleNamespace(
       model=model,
       networks={'decoder': Shade()},
       phases=[types.SimpleNamespace(name='reconstruction')],
@@ -247,14 +247,12 @@ def untrained(experiment):
   )
 
 
-@pytest.mark.parametrize('name', systems.NAMES)
+@pytest.mark.parametrize('name', tiny.NAMES)
 def test_every_system_has_its_figures(name, drawn, workdir):
-  experiment = systems.build(name)
-  metrics = {
-    f'{phase.name}/loss': [1.0] for phase in experiment.objective.phases
-  }
+  experiment = tiny.build(name)
+  metrics = {f'{phase.name}/loss': [1.0] for phase in experiment.system.phases}
   write_rows(workdir, metrics)
-  model = experiment.objective.model
+  model = experiment.system.model
   written = drawn(experiment, workdir, untrained(experiment))
   assert 'curves.png' in written
   assert ('reconstructions.png' in written) == bool(model.encode)

@@ -23,7 +23,7 @@ from aae_jax import (
   figures,
   training,
 )
-from aae_jax.objectives import OBJECTIVES
+from aae_jax.systems import SYSTEMS
 from benchmarks import compare_codes, gallery
 
 RUNS = {run.name: run for part in gallery.EXHIBITS for run in part.runs}
@@ -73,7 +73,7 @@ def test_run_is_one_of_its_configuration(name, data):
   config = make_config(run, data)
   assert config.dataset.name == data
   assert config.epochs < original.epochs or data == 'digits'
-  model = experiment.build_objective(
+  model = experiment.build_system(
     config, IMAGE_SHAPES[data], 10, steps_per_epoch=1
   ).model
   measured = evaluation.measures(model, labels=True)
@@ -85,8 +85,8 @@ def test_run_is_one_of_its_configuration(name, data):
 
 
 def test_every_system_is_shown():
-  shown = {make_config(run, 'mnist').objective for run in RUNS.values()}
-  assert shown == OBJECTIVES.keys() - {'classifier'}
+  shown = {make_config(run, 'mnist').system for run in RUNS.values()}
+  assert shown == SYSTEMS.keys() - {'classifier'}
 
 
 def test_names_are_unique_and_begin_with_no_data_set():

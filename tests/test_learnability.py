@@ -40,19 +40,19 @@ class Trained:
   def measure(self) -> dict[str, np.ndarray]:
     """The means over the test images, [S]."""
     labels = self.experiment.dataset.num_classes is not None
-    evaluator = evaluation.Evaluator(self.experiment.objective, labels)
+    evaluator = evaluation.Evaluator(self.experiment.system, labels)
     return evaluator(self.after, self.experiment.dataset.test)
 
   def compile(self, function: Any) -> Any:
     """Makes `state -> function(model, apply, test images)`, [S, ...]."""
-    objective = self.experiment.objective
+    system = self.experiment.system
     image = feeding.scale(jnp.asarray(self.experiment.dataset.test.image))
 
     def of_seed(params, batch_stats):
       apply, _ = train_step.bind(
-        objective.networks, params, batch_stats, train=False
+        system.networks, params, batch_stats, train=False
       )
-      return function(objective.model, apply, image)
+      return function(system.model, apply, image)
 
     compiled = jax.jit(jax.vmap(of_seed))
     return lambda state: jax.device_get(
@@ -79,7 +79,7 @@ class Trained:
       'label': jnp.zeros(1000, jnp.int32),
       'is_labelled': jnp.zeros(1000, bool),
     }
-    sample = jax.jit(self.experiment.objective.model.prior)
+    sample = jax.jit(self.experiment.system.model.prior)
     keys = jax.random.split(jax.random.key(2), 1000)
     return np.asarray(sample(keys, batch)['z'])
 
@@ -90,7 +90,7 @@ class Trained:
 
 def train(
   folder: Any,
-  objective: str,
+  system: str,
   arrays: dict[str, np.ndarray],
   epochs: int,
   phases: tuple[str, ...] = ADVERSARIAL,
@@ -102,7 +102,7 @@ def train(
 
   Args:
     folder: for the file.
-    objective: the name of the system.
+    system: the name of the system.
     arrays: of the file; the test images are the training images' without any.
     epochs: in one call.
     phases: all get Adam with the rate of `changes['rates']`, or 0.001.
@@ -113,7 +113,7 @@ def train(
   config = default.get_config()
   path = folder / 'images.npz'
   np.savez(path, **{'test_image': arrays['image'], **arrays})
-  config.objective = objective
+  config.system = system
   config.dataset.name = str(path)
   config.encoder.hidden = config.decoder.hidden = hidden
   config.discriminator.hidden = (32, 32)
@@ -570,14 +570,14 @@ def test_heads_of_clusters_are_pushed_apart(tmp_path):
   )
 
 
-def train_near_heads(folder, objective, phases, new_keys):
+def train_near_heads(folder, system, phases, new_keys):
   """Trains with heads that begin almost equal, and end at the threshold.
 
   That of the control is zero.
   """
   trained = train(
     folder,
-    objective,
+    system,
     blobs(std=0.08),
     85,
     phases=(*ADVERSARIAL, 'separation', *phases),

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import systems
+import tiny
 
 from aae_jax import networks
 from aae_jax.types import AXIS
 
-IMAGE = np.asarray(systems.make_batch()['image'])
-RNG = systems.keys(8)
+IMAGE = np.asarray(tiny.make_batch()['image'])
+RNG = tiny.keys(8)
 
 
 def initialize(module, inputs=IMAGE):
@@ -116,7 +116,7 @@ def test_heads_take_the_initializer():
 def test_input_noise_is_on_the_image_only_while_training():
   module, variables = identity_encoder(input_noise=0.3)
   image = np.broadcast_to(IMAGE[:1], (500, 4, 4, 1))
-  rng = systems.keys(500)
+  rng = tiny.keys(500)
   seen, _ = run(module, variables, image, rng=rng)
   noise = np.asarray(seen['z']) - image.reshape(500, 16)
   np.testing.assert_allclose(noise.mean(), 0, atol=0.01)
@@ -149,7 +149,7 @@ def test_places_of_a_network_have_noise_of_their_own():
   variables = {
     'params': {'trunk': {'Dense_0': layer, 'Dense_1': layer}, 'z': head}
   }
-  rng = systems.keys(200)
+  rng = tiny.keys(200)
   image = np.zeros((200, 4, 4, 1))
   noise = np.asarray(run(module, variables, image, rng=rng)[0]['z']) - 200
   # The same noise thrice would have a standard deviation of 3.
@@ -236,7 +236,7 @@ def test_evaluation_takes_running_statistics():
 def test_dropout_is_on_the_image_only_while_training():
   module, variables = identity_encoder(input_dropout=0.2)
   image = np.ones((500, 4, 4, 1), np.float32)
-  rng = systems.keys(500)
+  rng = tiny.keys(500)
   seen = np.asarray(run(module, variables, image, rng=rng)[0]['z'])
   np.testing.assert_allclose(np.mean(seen == 0), 0.2, atol=0.02)
   np.testing.assert_allclose(seen[seen != 0], 1.25, rtol=1e-6)

@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
-import systems
+import tiny
 
 from aae_jax import phases
 
-BATCH = systems.make_batch()
-RNGS = {'image': systems.keys(8), 'labelled_image': systems.keys(8, 1)}
+BATCH = tiny.make_batch()
+RNGS = {'image': tiny.keys(8), 'labelled_image': tiny.keys(8, 1)}
 GENERATOR = np.random.default_rng(0)
 
 

@@ -3,12 +3,12 @@
 import jax
 import numpy as np
 import pytest
-import systems
+import tiny
 
 from aae_jax import networks, posteriors
 
 HEAD = np.random.default_rng(0).normal(size=(4000, 4)).astype('float32')
-KEYS = systems.keys(4000)
+KEYS = tiny.keys(4000)
 
 
 def test_deterministic_is_the_head():
@@ -74,7 +74,7 @@ def test_universal_approximator_feeds_noise_to_the_encoder():
   # The square of a standard normal: chi-squared.
   np.testing.assert_allclose(code.mean(0), 1, atol=0.1)
   np.testing.assert_allclose(code.var(0), 2, atol=0.3)
-  other = encode(noisy_apply, HEAD, systems.keys(4000, 1))['z']
+  other = encode(noisy_apply, HEAD, tiny.keys(4000, 1))['z']
   assert np.abs(other - HEAD[:, :2] - code).mean() > 0.5
 
 

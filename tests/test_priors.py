@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 from scipy import stats
-import systems
+import tiny
 
 from aae_jax import priors
 from aae_jax.errors import InputError
 
 NUM_SAMPLES = 4000
-KEYS = systems.keys(NUM_SAMPLES)
+KEYS = tiny.keys(NUM_SAMPLES)
 
 
 @pytest.mark.parametrize(
@@ -21,15 +21,15 @@ KEYS = systems.keys(NUM_SAMPLES)
   [
     *priors.PRIORS.values(),
     *(
-      functools.partial(build, num_classes=systems.NUM_CLASSES)
+      functools.partial(build, num_classes=tiny.NUM_CLASSES)
       for build in priors.LABEL_PRIORS.values()
     ),
   ],
 )
 def test_samples_follow_their_keys(build):
   prior = build(size=2)
-  batch = systems.make_batch()
-  rng = systems.keys(8)
+  batch = tiny.make_batch()
+  rng = tiny.keys(8)
   sample = prior.sample(rng, batch)
   assert sample.shape == (8, 2) and sample.dtype == np.float32
   reversed_batch = {key: value[::-1] for key, value in batch.items()}

@@ -60,7 +60,7 @@ def test_own_system_trains_on_own_images(names, folder, monkeypatch):
   monkeypatch.chdir(folder)
   monkeypatch.syspath_prepend(str(folder))
   config = digits_autoencoder.get_config()
-  config.objective = 'my_system:moment_matching'
+  config.system = 'my_system:moment_matching'
   config.dataset.name = './images.npz'
   config.epochs = 1
   config.encoder.hidden = config.decoder.hidden = (8, 8)
@@ -121,5 +121,5 @@ def test_every_configuration_that_is_named_exists():
   named = re.findall(r'`((?:configs/)?\w+\.py)(?::\w+)?`', README)
   named += re.findall(r'--config=(configs/\w+\.py)', README)
   files = {path.name for path in (ROOT / 'configs').iterdir()}
-  known = files | {'train_step.py', 'objectives.py', 'phases.py'}
+  known = files | {'train_step.py', 'systems.py', 'phases.py'}
   assert {pathlib.Path(name).name for name in named} <= known

@@ -20,7 +20,7 @@ from aae_jax import datasets, evaluation, saved_model, training
 from aae_jax.checkpoints import Checkpoints
 from aae_jax.errors import InputError
 from configs import digits_semi_supervised
-from tests import systems
+from tests import tiny
 
 SEEDS = range(5, 7)
 ROOT = pathlib.Path(__file__).parent.parent
@@ -62,7 +62,7 @@ def model(run):
 
 def make_model(name, **changes):
   """A system that nothing has trained."""
-  experiment = systems.build(name, **changes)
+  experiment = tiny.build(name, **changes)
   generator = np.random.default_rng(0)
   state = experiment.abstract_state()
   params, batch_stats = jax.tree.map(
@@ -70,13 +70,13 @@ def make_model(name, **changes):
     (state.params, state.batch_stats),
   )
   signature = saved_model.Signature(
-    'random', systems.IMAGE_SHAPE, systems.NUM_CLASSES, 44, 255.0
+    'random', tiny.IMAGE_SHAPE, tiny.NUM_CLASSES, 44, 255.0
   )
   variables = {'params': params, 'batch_stats': batch_stats}
-  return saved_model.LoadedModel(experiment.objective, variables, signature)
+  return saved_model.LoadedModel(experiment.system, variables, signature)
 
 
-@pytest.fixture(scope='module', params=systems.NAMES)
+@pytest.fixture(scope='module', params=tiny.NAMES)
 def each_model(request):
   return make_model(request.param)
 
@@ -89,7 +89,7 @@ def supervised():
 
 def make_images(*batch):
   return np.random.default_rng(1).integers(
-    0, 256, (*batch, *systems.IMAGE_SHAPE), np.uint8
+    0, 256, (*batch, *tiny.IMAGE_SHAPE), np.uint8
   )
 
 
@@ -140,7 +140,7 @@ def test_loading_changes_nothing_in_the_workdir(run):
 
 
 def test_run_without_averages(tmp_path):
-  experiment = systems.build('semi_supervised_aae', seed=3)
+  experiment = tiny.build('semi_supervised_aae', seed=3)
   state = experiment.init()
   (tmp_path / 'config.json').write_text(experiment.config.to_json())
   saved_model.write_signature(tmp_path, experiment.dataset)
@@ -148,7 +148,7 @@ def test_run_without_averages(tmp_path):
     checkpoints.save(0, state)
   model = aae_jax.load(tmp_path, seed=3)
   split = experiment.dataset.test
-  evaluator = evaluation.Evaluator(experiment.objective, labels=True)
+  evaluator = evaluation.Evaluator(experiment.system, labels=True)
   expected = evaluator(state, split)
   classification, reconstruction = errors_of(model, split)
   np.testing.assert_allclose(
@@ -175,7 +175,7 @@ def test_each_system_has_the_functions_of_its_model(each_model):
       outputs[name] = getattr(each_model, name)(image)
   assert outputs
   for name in set(outputs) & {'decode', 'reconstruct', 'sample'}:
-    assert outputs[name].shape == (3, *systems.IMAGE_SHAPE)
+    assert outputs[name].shape == (3, *tiny.IMAGE_SHAPE)
   for name in set(outputs) & {'classify', 'cluster'}:
     np.testing.assert_allclose(np.sum(outputs[name], -1), 1, rtol=1e-5)
   for part, x in outputs.get('encode', {}).items():

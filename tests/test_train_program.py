@@ -143,9 +143,8 @@ def test_help_lists_the_keys_with_their_defaults(usage):
       'encoder.hidden is .*large.*; expected whole numbers above 0.*',
     ),
     (
-      [CONFIG, '--config.objective=autoencodr'],
-      "unknown objective 'autoencodr'; known: aae, .*Did you mean "
-      "'autoencoder'?",
+      [CONFIG, '--config.system=autoencodr'],
+      "unknown system 'autoencodr'; known: aae, .*Did you mean 'autoencoder'?",
     ),
     (
       [CONFIG, '--mode=evaluate', '--workdir=absent'],

@@ -6,31 +6,31 @@ import chex
 import jax
 import numpy as np
 import pytest
-import systems
+import tiny
 
 from aae_jax import train_state
 
-BATCH = systems.make_batch()
+BATCH = tiny.make_batch()
 NORMALIZED = {'encoder.batch_norm': True}
 
 
 @functools.cache
 def create(name, seed=0, average=False, **changes):
-  objective = systems.build(name, **changes).objective
+  system = tiny.build(name, **changes).system
   initialize = jax.jit(
-    lambda rng, batch: train_state.create(objective, rng, batch, average)
+    lambda rng, batch: train_state.create(system, rng, batch, average)
   )
-  return objective, initialize(jax.random.key(seed), BATCH)
+  return system, initialize(jax.random.key(seed), BATCH)
 
 
-@pytest.mark.parametrize('name', systems.NAMES)
+@pytest.mark.parametrize('name', tiny.NAMES)
 def test_state_has_the_parts_of_the_system(name):
-  objective = systems.build(name).objective
+  system = tiny.build(name).system
   state = jax.eval_shape(
-    lambda: train_state.create(objective, jax.random.key(0), BATCH, False)
+    lambda: train_state.create(system, jax.random.key(0), BATCH, False)
   )
-  phases = {phase.name: phase for phase in objective.phases}
-  assert state.params.keys() == objective.networks.keys()
+  phases = {phase.name: phase for phase in system.phases}
+  assert state.params.keys() == system.networks.keys()
   assert state.opt_state.keys() == state.hyperparams.keys() == phases.keys()
   assert state.step.shape == () and state.step.dtype == np.int32
   assert state.batch_stats == {} and state.ema == {}
@@ -47,9 +47,9 @@ def test_state_has_the_parts_of_the_system(name):
 
 
 def test_state_begins_with_the_values_of_the_phases():
-  objective, state = create('semi_supervised_aae', **NORMALIZED)
+  system, state = create('semi_supervised_aae', **NORMALIZED)
   assert state.step == 0 and state.rng == jax.random.key(0)
-  for phase in objective.phases:
+  for phase in system.phases:
     assert state.hyperparams[phase.name] == pytest.approx(
       dict(phase.hyperparams)
     )
@@ -109,10 +109,10 @@ def test_phase_keys_follow_the_global_position(num_devices):
     train_state.phase_keys(key, share, device) for device in range(num_devices)
   ]
   assert whole.keys() == {'image', 'labelled_image'}
-  for name, keys in systems.plain(whole).items():
-    shares = [systems.plain(part)[name] for part in parts]
+  for name, keys in tiny.plain(whole).items():
+    shares = [tiny.plain(part)[name] for part in parts]
     np.testing.assert_array_equal(np.concatenate(shares), keys)
-  data = np.concatenate(list(systems.plain(whole).values()))
+  data = np.concatenate(list(tiny.plain(whole).values()))
   assert len(np.unique(data, axis=0)) == 16
 
 

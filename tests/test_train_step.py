@@ -9,28 +9,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import systems
+import tiny
 
 from aae_jax import optimizers, train_state, train_step
 from aae_jax.datasets import feeding
-from aae_jax.objectives import Model, Objective
 from aae_jax.phases import Phase
+from aae_jax.systems import Model, System
 from aae_jax.types import AXIS
 
-NAMES = pytest.mark.parametrize('name', systems.NAMES)
+NAMES = pytest.mark.parametrize('name', tiny.NAMES)
 SEEDS = 2
 
 
 def semi_supervised(num_devices=2, num_seeds=SEEDS, seed=0):
   """The system with the most phases, and with all that is random."""
-  return systems.system(
+  return tiny.system(
     'semi_supervised_aae',
     num_devices,
     num_seeds=num_seeds,
     seed=seed,
-    optimizer=systems.SGD,
+    optimizer=tiny.SGD,
     ema_decay=0.9,
-    **systems.NOISY,
+    **tiny.NOISY,
   )
 
 
@@ -46,7 +46,7 @@ def seven_steps():
 
 @NAMES
 def test_a_phase_changes_what_it_trains_and_nothing_else(name):
-  for phase, before, after, _, _ in systems.updates(name):
+  for phase, before, after, _, _ in tiny.updates(name):
     chex.assert_trees_all_equal_shapes_and_dtypes(after, before)
     for network in before.params:
       old, new = before.params[network], after.params[network]
@@ -62,15 +62,15 @@ def test_a_phase_changes_what_it_trains_and_nothing_else(name):
       assert any(changed), f'{phase.name} trains {network}'
     for field in ('step', 'hyperparams', 'ema', 'rng'):
       chex.assert_trees_all_equal(
-        systems.plain(getattr(after, field)),
-        systems.plain(getattr(before, field)),
+        tiny.plain(getattr(after, field)),
+        tiny.plain(getattr(before, field)),
       )
 
 
 @NAMES
 def test_optimizer_state_belongs_to_its_phase(name):
   """Public code shares one between phases."""
-  for phase, before, after, _, _ in systems.updates(name):
+  for phase, before, after, _, _ in tiny.updates(name):
     for key, new in after.opt_state.items():
       if key == phase.name:
         with pytest.raises(AssertionError):
@@ -82,10 +82,10 @@ def test_optimizer_state_belongs_to_its_phase(name):
 @NAMES
 def test_statistics_change_only_where_a_loss_asks(name):
   """That is one phase: the reconstruction, in an adversarial autoencoder."""
-  asking = [each.phase.name for each in systems.updates(name) if each.asked]
-  first = 'generator' if name == 'gan' else systems.updates(name)[0].phase.name
+  asking = [each.phase.name for each in tiny.updates(name) if each.asked]
+  first = 'generator' if name == 'gan' else tiny.updates(name)[0].phase.name
   assert asking == [first]
-  for _, before, after, _, asked in systems.updates(name):
+  for _, before, after, _, asked in tiny.updates(name):
     for network, old in before.batch_stats.items():
       is_same = all(
         np.array_equal(one, other)
@@ -100,7 +100,7 @@ def test_statistics_change_only_where_a_loss_asks(name):
 
 @NAMES
 def test_metrics_are_named_by_their_phase(name):
-  for phase, _, _, metrics, _ in systems.updates(name):
+  for phase, _, _, metrics, _ in tiny.updates(name):
     assert f'{phase.name}/loss' in metrics
     assert all(key.startswith(f'{phase.name}/') for key in metrics)
     assert all(np.isfinite(value) for value in metrics.values())
@@ -121,15 +121,15 @@ class Number(nn.Module):
 
 def simple_step(*phases, **options):
   """A compiled step of one device, and the state before it."""
-  objective = Objective(
+  system = System(
     {name: Number() for phase in phases for name in phase.trains},
     phases,
     Model(),
   )
   batch = {'image': jnp.zeros((2, 1, 1, 1))}
   average = bool(options.get('ema_decay'))
-  state = train_state.create(objective, jax.random.key(0), batch, average)
-  step = train_step.make_train_step(objective, **options)
+  state = train_state.create(system, jax.random.key(0), batch, average)
+  step = train_step.make_train_step(system, **options)
   mapped = jax.vmap(step, None, axis_name=AXIS, axis_size=1)
   compiled = jax.jit(mapped)
   return (
@@ -239,8 +239,8 @@ def test_no_averages_without_a_decay():
 
 
 def test_statistics_are_averaged_with_the_weights():
-  before = systems.plain(semi_supervised().init())
-  after = systems.plain(semi_supervised().train(1)[0])
+  before = tiny.plain(semi_supervised().init())
+  after = tiny.plain(semi_supervised().train(1)[0])
   for key in ('params', 'batch_stats'):
     expected = jax.tree.map(
       lambda old, new: 2 / 11 * old + 9 / 11 * new,
@@ -259,7 +259,7 @@ def test_calls_of_any_length_make_the_same_steps():
   expected, _, _ = seven_steps()
   state, _, _ = semi_supervised().train(2, 1, 4)
   assert state.step == 7
-  chex.assert_trees_all_equal(systems.plain(state), systems.plain(expected))
+  chex.assert_trees_all_equal(tiny.plain(state), tiny.plain(expected))
 
 
 def test_metrics_are_means_over_the_steps_of_a_call():
@@ -293,7 +293,7 @@ def test_seeds_and_devices_change_nothing_but_rounding(num_devices):
   system = semi_supervised(num_devices, num_seeds=1, seed=1)
   state, alone, _ = system.train(steps)
   chex.assert_trees_all_close(
-    systems.plain(state), systems.plain(expected), rtol=1e-3, atol=1e-5
+    tiny.plain(state), tiny.plain(expected), rtol=1e-3, atol=1e-5
   )
   for key, value in alone.items():
     np.testing.assert_allclose(value, metrics[key][1:], rtol=1e-3, atol=1e-5)
@@ -335,9 +335,9 @@ def test_rates_are_those_of_a_seed():
   }
   sharding = train_step.replicated(system.experiment.devices)
   still = jax.device_put(still, sharding)
-  before = systems.plain(state.params)
+  before = tiny.plain(state.params)
   after, _, _ = system.train(2, state=state.replace(hyperparams=still))
-  after = systems.plain(after.params)
+  after = tiny.plain(after.params)
   kernel = lambda params: params['decoder']['trunk']['Dense_0']['kernel']
   assert not np.array_equal(kernel(after)[0], kernel(before)[0])
   chex.assert_trees_all_equal(
@@ -380,7 +380,7 @@ def test_every_example_counts_once_an_epoch(num_devices, num_seeds):
     {'learning_rate': float(batch_size)},
     optimizers.sgd(),
   )
-  objective = Objective({'counts': Number((num_examples,))}, (phase,), Model())
+  system = System({'counts': Number((num_examples,))}, (phase,), Model())
   devices = jax.local_devices()[:num_devices]
   sharding = train_step.replicated(devices)
   index = np.arange(num_examples, dtype=np.uint8)
@@ -395,12 +395,12 @@ def test_every_example_counts_once_an_epoch(num_devices, num_seeds):
     sharding,
   )
   create = lambda key: train_state.create(
-    objective, key, feeding.example_batch(feed, (1, 1, 1)), average=False
+    system, key, feeding.example_batch(feed, (1, 1, 1)), average=False
   )
   keys = jax.random.split(jax.random.key(0), num_seeds)
   state = jax.vmap(create, out_axes=train_state.SEED_AXES)(keys)
   run = train_step.parallelize(
-    train_step.make_train_step(objective), feed, num_seeds, devices
+    train_step.make_train_step(system), feed, num_seeds, devices
   )
   state = jax.device_put(state, sharding)
   seen = []

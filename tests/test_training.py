@@ -15,14 +15,12 @@ import pytest
 from aae_jax import errors, evaluation, experiment, training
 from aae_jax.checkpoints import Checkpoints
 from aae_jax.errors import InputError
-from tests import systems
+from tests import tiny
 
 SEEDS = range(4, 6)
 TOTAL_STEPS = 20  # Four epochs of 44 images in batches of 8.
 ANALYSIS = {'energy_distance': np.array([0.25, 0.75])}
-DATASET = dataclasses.replace(
-  systems.DATASET, validation=systems.make_split(9, 3)
-)
+DATASET = dataclasses.replace(tiny.DATASET, validation=tiny.make_split(9, 3))
 
 
 class Compiled:
@@ -63,11 +61,11 @@ class Compiled:
       feed=dataclasses.replace(built.feed, num_devices=1),
     )
 
-  def evaluator(self, objective, labels):
-    if id(objective) not in self._evaluators:
-      made = evaluation.Evaluator(objective, labels)
-      self._evaluators[id(objective)] = made
-    return self._evaluators[id(objective)]
+  def evaluator(self, system, labels):
+    if id(system) not in self._evaluators:
+      made = evaluation.Evaluator(system, labels)
+      self._evaluators[id(system)] = made
+    return self._evaluators[id(system)]
 
 
 _BUILD = experiment.build
@@ -113,10 +111,10 @@ def undisturbed(compiled):
 
 def make_config(**changes):
   """Two seeds of all that a run can have."""
-  return systems.make_config(
+  return tiny.make_config(
     'semi_supervised_aae',
     **{
-      **systems.NOISY,
+      **tiny.NOISY,
       'encoder.noise': 0.3,
       'num_seeds': len(SEEDS),
       'seed': SEEDS.start,
@@ -130,7 +128,7 @@ def make_config(**changes):
 
 
 def make_single_config(**changes):
-  return systems.make_config('autoencoder', **changes)
+  return tiny.make_config('autoencoder', **changes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +153,7 @@ class Run:
   def state(self):
     built = training.experiments.build(self.config)
     with Checkpoints(self.workdir / 'checkpoints', 9) as checkpoints:
-      return systems.plain(checkpoints.restore(built.abstract_state()))
+      return tiny.plain(checkpoints.restore(built.abstract_state()))
 
   @property
   def files(self):
@@ -262,9 +260,7 @@ def test_last_row_and_results_agree(finished):
 
 def test_test_split_has_no_say(finished, compiled, tmp_path):
   """Seen only after the last step, and by nothing but the evaluation."""
-  compiled.dataset = dataclasses.replace(
-    DATASET, test=systems.make_split(17, 99)
-  )
+  compiled.dataset = dataclasses.replace(DATASET, test=tiny.make_split(17, 99))
   seen, steps = [], []
 
   def note_step(state, num_steps):
@@ -298,7 +294,7 @@ def test_finished_run_is_left_alone(finished, capsys):
 
 
 def without_classification(config):
-  config.objective = 'autoencoder'
+  config.system = 'autoencoder'
   del config.num_labels
 
 
@@ -325,7 +321,7 @@ def without_classification(config):
       without_classification,
       [
         'num_labels is absent, in the workdir 6',
-        'objective is autoencoder, in the workdir semi_supervised_aae',
+        'system is autoencoder, in the workdir semi_supervised_aae',
       ],
     ),
   ],

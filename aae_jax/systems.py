@@ -1,7 +1,7 @@
 """The systems: networks, phases and a model each.
 
 A builder takes the parts that a configuration chose and returns an
-`Objective`. Nothing below this module knows which system is running.
+`System`. Nothing below this module knows which system is running.
 """
 
 from collections.abc import Callable, Mapping
@@ -62,7 +62,7 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True)
-class Objective:
+class System:
   """A system.
 
   Attributes:
@@ -110,25 +110,25 @@ class Parts:
   num_clusters: Callable[[], int]
 
 
-def autoencoder(parts: Parts) -> Objective:
+def autoencoder(parts: Parts) -> System:
   """Reconstruction alone; nothing shapes the codes."""
   posterior = posteriors.deterministic(parts.latent_size)
   encode = posteriors.encode(z=posterior)
   sizes = {'z': parts.latent_size}
-  return Objective(
+  return System(
     networks=_autoencoder(parts, z=posterior),
     phases=(phases.reconstruction(_encoded(encode), _decode),),
     model=Model(sizes, encode, _decode, represent=_style),
   )
 
 
-def vae(parts: Parts) -> Objective:
+def vae(parts: Parts) -> System:
   """Variational autoencoder (Kingma and Welling, 2014)."""
   posterior = posteriors.gaussian(parts.latent_size)
   encode = posteriors.encode(z=posterior)
   prior = parts.dense_prior()
   bound, log_weight = _bounds(prior)
-  return Objective(
+  return System(
     networks=_autoencoder(parts, z=posterior),
     phases=(phases.elbo(bound),),
     model=Model(
@@ -143,10 +143,10 @@ def vae(parts: Parts) -> Objective:
   )
 
 
-def gan(parts: Parts) -> Objective:
+def gan(parts: Parts) -> System:
   """Generative adversarial network (Goodfellow et al., 2014)."""
   prior = _of_style(parts.prior())
-  return Objective(
+  return System(
     networks={
       'decoder': parts.decoder(),
       'discriminator': parts.discriminator(),
@@ -164,12 +164,12 @@ def gan(parts: Parts) -> Objective:
   )
 
 
-def classifier(parts: Parts) -> Objective:
+def classifier(parts: Parts) -> System:
   """The encoder alone, trained on the labelled images and no others.
 
   The plain network that semi-supervised systems are compared with.
   """
-  return Objective(
+  return System(
     networks={'encoder': parts.encoder({'y': parts.num_classes()})},
     phases=(phases.plain_classification(_label_logits),),
     model=Model(
@@ -182,14 +182,14 @@ def classifier(parts: Parts) -> Objective:
   )
 
 
-def aae(parts: Parts) -> Objective:
+def aae(parts: Parts) -> System:
   """Adversarial autoencoder (Makhzani et al., 2015, section 2)."""
   posterior = parts.posterior(parts.latent_size)
   encode = posteriors.encode(z=posterior)
   encoded = _encoded(encode)
   prior = _of_style(parts.prior())
   sizes = {'z': parts.latent_size}
-  return Objective(
+  return System(
     networks={
       **_autoencoder(parts, z=posterior),
       'discriminator': parts.discriminator(),
@@ -202,7 +202,7 @@ def aae(parts: Parts) -> Objective:
   )
 
 
-def label_regularized_aae(parts: Parts) -> Objective:
+def label_regularized_aae(parts: Parts) -> System:
   """AAE whose prior has a place for each label (section 2.3).
 
   The discriminator sees the label too, or that there is none.
@@ -225,7 +225,7 @@ def label_regularized_aae(parts: Parts) -> Objective:
   )
 
 
-def supervised_aae(parts: Parts) -> Objective:
+def supervised_aae(parts: Parts) -> System:
   """AAE whose decoder is told the label, so that z is style (section 4)."""
   base = aae(parts)
   label = _one_hot(parts.num_classes())
@@ -242,29 +242,29 @@ def supervised_aae(parts: Parts) -> Objective:
   )
 
 
-def semi_supervised_aae(parts: Parts) -> Objective:
+def semi_supervised_aae(parts: Parts) -> System:
   """AAE with a label y and a style z; few images are labelled (section 5)."""
   base = _two_codes(parts, parts.num_classes())
   return _with_classification(parts, base)
 
 
-def clustering_aae(parts: Parts) -> Objective:
+def clustering_aae(parts: Parts) -> System:
   """The same without any label: y names a cluster (section 6)."""
   return _with_clusters(_two_codes(parts, parts.num_clusters()))
 
 
-def dimensionality_reduction_aae(parts: Parts) -> Objective:
+def dimensionality_reduction_aae(parts: Parts) -> System:
   """Few labels; the representation is W_C y + z (section 7)."""
   base = _with_heads(parts, parts.num_classes())
   return _with_classification(parts, base)
 
 
-def dimensionality_reduction_clustering_aae(parts: Parts) -> Objective:
+def dimensionality_reduction_clustering_aae(parts: Parts) -> System:
   """No labels; the representation is W_C y + z (section 7)."""
   return _with_clusters(_with_heads(parts, parts.num_clusters()))
 
 
-OBJECTIVES = {
+SYSTEMS = {
   'autoencoder': autoencoder,
   'vae': vae,
   'gan': gan,
@@ -363,7 +363,7 @@ def _two_codes(parts, size, decode=_decode, heads=None, represent=_style):
   }
   heads = heads or {}
   sizes = {'y': size, 'z': parts.latent_size}
-  return Objective(
+  return System(
     networks={
       **_autoencoder(parts, **posterior),
       'discriminator_y': parts.discriminator(),

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from aae_jax import experiment, objectives, train_state, train_step
+from aae_jax import experiment, systems, train_state, train_step
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.datasets.feeding import Data
 from aae_jax.train_state import TrainState
 from aae_jax.types import AXIS
 from configs import default
 
-NAMES = sorted(objectives.OBJECTIVES)
+NAMES = sorted(systems.SYSTEMS)
 IMAGE_SHAPE = (4, 4, 1)
 NUM_CLASSES = 3
 
@@ -49,7 +49,7 @@ DATASET = Dataset(
 
 
 @dataclasses.dataclass(frozen=True)
-class System:
+class Tiny:
   """A system ready to train."""
 
   experiment: experiment.Experiment
@@ -76,7 +76,7 @@ class System:
 def make_config(name: str, **changes) -> ml_collections.ConfigDict:
   """The default configuration of a system made tiny; keys may have dots."""
   config = default.get_config()
-  config.objective = name
+  config.system = name
   config.batch_size = 8
   config.epochs = 4
   config.prior.name = 'gaussian_mixture'
@@ -85,18 +85,18 @@ def make_config(name: str, **changes) -> ml_collections.ConfigDict:
     if isinstance(section, ml_collections.ConfigDict) and 'hidden' in section:
       section.hidden = (8, 8)
   parts = experiment._build_parts(config, IMAGE_SHAPE, NUM_CLASSES)
-  objective = objectives.OBJECTIVES[name](parts)
-  if not objective.model.prior:
+  system = systems.SYSTEMS[name](parts)
+  if not system.model.prior:
     config.prior.name = 'gaussian'
-  if not objective.model.cluster:
+  if not system.model.cluster:
     del config.num_clusters
-  if objective.draws_labels:
+  if system.draws_labels:
     config.num_labels = 2 * NUM_CLASSES
-  if objective.labelled_batch:
+  if system.labelled_batch:
     config.labelled_batch_size = 8
   options = changes.pop('optimizer', {})
   config.optimizer = {
-    phase.name: default.phase(**dict(options)) for phase in objective.phases
+    phase.name: default.phase(**dict(options)) for phase in system.phases
   }
   config.update_from_flattened_dict(changes)
   return config
@@ -114,7 +114,7 @@ def build(name: str, num_devices: int = 1, **changes) -> experiment.Experiment:
   )
 
 
-def system(name: str, num_devices: int = 1, **changes) -> System:
+def system(name: str, num_devices: int = 1, **changes) -> Tiny:
   """A system that trains; the same arguments give the same compiled one."""
   frozen = {
     key: tuple(value.items()) if isinstance(value, dict) else value
@@ -126,7 +126,7 @@ def system(name: str, num_devices: int = 1, **changes) -> System:
 @functools.cache
 def _system(name, num_devices, **changes):
   built = build(name, num_devices, **changes)
-  return System(built, built.run(), built.data(), built.init())
+  return Tiny(built, built.run(), built.data(), built.init())
 
 
 def plain(tree: Any) -> Any:
@@ -139,11 +139,11 @@ def plain(tree: Any) -> Any:
   return jax.tree.map(convert, tree)
 
 
-def random_state(objective: objectives.Objective) -> TrainState:
+def random_state(system: systems.System) -> TrainState:
   """A state of the right structure, which takes no compilation."""
   state = jax.eval_shape(
     lambda: train_state.create(
-      objective, jax.random.key(0), make_batch(), average=False
+      system, jax.random.key(0), make_batch(), average=False
     )
   )
   generator = np.random.default_rng(0)
@@ -157,7 +157,7 @@ def random_state(objective: objectives.Objective) -> TrainState:
     opt_state=jax.tree.map(zeros, state.opt_state),
     hyperparams={
       phase.name: {k: jnp.float32(v) for k, v in phase.hyperparams.items()}
-      for phase in objective.phases
+      for phase in system.phases
     },
     rng=jax.random.key(0),
   )
@@ -174,11 +174,11 @@ def losses(name: str) -> Any:
 
   It is a vmap that stands for the devices, which compiles faster than pmap.
   """
-  objective = build(name, **NOISY).objective
+  system = build(name, **NOISY).system
 
   def of_device(state, batch, rngs):
     apply, _ = train_step.bind(
-      objective.networks, state.params, state.batch_stats, train=True
+      system.networks, state.params, state.batch_stats, train=True
     )
     found = {
       phase.name: phase.loss_fn(
@@ -187,7 +187,7 @@ def losses(name: str) -> Any:
         rngs,
         {'step': state.step, **state.hyperparams[phase.name]},
       )[0]
-      for phase in objective.phases
+      for phase in system.phases
     }
     return jax.lax.pmean(found, AXIS)
 
@@ -218,8 +218,8 @@ class Update(NamedTuple):
 @functools.cache
 def updates(name: str) -> list[Update]:
   """Runs each phase of a system once, on `make_batch` with `RNGS`."""
-  objective = build(name, **NOISY).objective
-  asked = {phase.name: set() for phase in objective.phases}
+  system = build(name, **NOISY).system
+  asked = {phase.name: set() for phase in system.phases}
 
   def spied(phase):
     def loss_fn(apply, *rest):
@@ -234,18 +234,18 @@ def updates(name: str) -> list[Update]:
 
   def run(state):
     results = []
-    for phase in objective.phases:
+    for phase in system.phases:
       state, metrics = train_step.apply_phase(
-        objective.networks, spied(phase), state, make_batch(), RNGS
+        system.networks, spied(phase), state, make_batch(), RNGS
       )
       results.append((state, metrics))
     return results
 
   mapped = jax.vmap(run, None, axis_name=AXIS, axis_size=1)
-  before = random_state(objective)
+  before = random_state(system)
   found = []
   results = jax.tree.map(lambda x: x[0], jax.jit(mapped)(before))
-  for phase, (after, metrics) in zip(objective.phases, results, strict=True):
+  for phase, (after, metrics) in zip(system.phases, results, strict=True):
     found.append(Update(phase, before, after, metrics, asked[phase.name]))
     before = after
   return found

@@ -1,4 +1,4 @@
-"""Tests of aae_jax.objectives."""
+"""Tests of aae_jax.systems."""
 
 import functools
 
@@ -6,28 +6,28 @@ import chex
 import jax
 import numpy as np
 import pytest
-import systems
+import tiny
 
 from aae_jax import posteriors, train_state, train_step
 from aae_jax.types import AXIS
 
-NAMES = pytest.mark.parametrize('name', systems.NAMES)
-BATCH = systems.make_batch()
-RNGS = systems.RNGS
+NAMES = pytest.mark.parametrize('name', tiny.NAMES)
+BATCH = tiny.make_batch()
+RNGS = tiny.RNGS
 
 
 @functools.cache
 def record_calls(name, **changes):
   """Runs the losses: the calls (network, input, output) of each phase."""
-  objective = systems.build(name, **changes).objective
-  state = systems.random_state(objective)
+  system = tiny.build(name, **changes).system
+  state = tiny.random_state(system)
   apply, _ = train_step.bind(
-    objective.networks, state.params, state.batch_stats, train=True
+    system.networks, state.params, state.batch_stats, train=True
   )
 
   def of_device():
-    calls = {phase.name: [] for phase in objective.phases}
-    for phase in objective.phases:
+    calls = {phase.name: [] for phase in system.phases}
+    for phase in system.phases:
 
       def recording(name, *inputs, phase=phase, **options):
         output = apply(name, *inputs, **options)
@@ -39,7 +39,7 @@ def record_calls(name, **changes):
       phase.loss_fn(recording, BATCH, RNGS, hyper)
     return calls
 
-  names = {phase.name: [] for phase in objective.phases}
+  names = {phase.name: [] for phase in system.phases}
   calls = jax.jit(jax.vmap(of_device, axis_name=AXIS, axis_size=1))()
   calls = jax.tree.map(lambda x: np.asarray(x[0]), calls)
   return {
@@ -53,17 +53,17 @@ def record_calls(name, **changes):
 
 @NAMES
 def test_phases_train_networks_that_there_are(name):
-  objective = systems.build(name).objective
-  phases = [phase.name for phase in objective.phases]
+  system = tiny.build(name).system
+  phases = [phase.name for phase in system.phases]
   assert len(set(phases)) == len(phases)
-  trained = {network for phase in objective.phases for network in phase.trains}
-  assert trained == objective.networks.keys()
+  trained = {network for phase in system.phases for network in phase.trains}
+  assert trained == system.networks.keys()
 
 
 @NAMES
 def test_noise_follows_the_example(name):
   """Examples on other devices, with their keys, make the same losses."""
-  losses, state = systems.losses(name), systems.updates(name)[0].before
+  losses, state = tiny.losses(name), tiny.updates(name)[0].before
   order = np.array([3, 0, 7, 5, 1, 2, 6, 4])
   expected = losses(state, BATCH, RNGS)
   shuffled = [
@@ -79,8 +79,8 @@ def test_noise_follows_the_example(name):
 @NAMES
 def test_losses_do_not_depend_on_the_number_of_devices(name):
   """Noise follows the example and statistics are synchronized."""
-  losses = systems.losses(name)
-  for phase, before, _, metrics, _ in systems.updates(name):
+  losses = tiny.losses(name)
+  for phase, before, _, metrics, _ in tiny.updates(name):
     by_four = losses(before, BATCH, RNGS)[phase.name]
     alone = metrics[f'{phase.name}/loss']
     np.testing.assert_allclose(by_four, alone, rtol=1e-5)
@@ -91,7 +91,7 @@ def test_labels_that_may_not_be_used_are_not(name):
   """Whoever has fewer labels than images sees the labelled ones alone."""
   if name == 'supervised_aae':
     pytest.skip('is told every label')
-  losses, state = systems.losses(name), systems.updates(name)[0].before
+  losses, state = tiny.losses(name), tiny.updates(name)[0].before
   label = np.where(BATCH['is_labelled'], BATCH['label'], 0)
   assert (label != BATCH['label']).any()
   chex.assert_trees_all_equal(
@@ -103,7 +103,7 @@ def test_labels_that_may_not_be_used_are_not(name):
 def test_label_flag_is_used():
   """Public code reads the label flag, and then uses every label."""
   name = 'label_regularized_aae'
-  losses, state = systems.losses(name), systems.updates(name)[0].before
+  losses, state = tiny.losses(name), tiny.updates(name)[0].before
   found = losses(state, {**BATCH, 'is_labelled': np.arange(8) < 5}, RNGS)
   expected = losses(state, BATCH, RNGS)
   assert found['reconstruction'] == expected['reconstruction']
@@ -114,7 +114,7 @@ def test_label_flag_is_used():
 @NAMES
 def test_no_discriminator_normalizes(name):
   """With batch normalization an adversary sticks at 50 %."""
-  state = systems.updates(name)[0].before
+  state = tiny.updates(name)[0].before
   normalized = state.params.keys() & {'encoder', 'decoder'}
   assert state.batch_stats.keys() == normalized
 
@@ -142,7 +142,7 @@ def test_semi_supervised_adversaries_get_their_part():
     assert len(adversaries) == 2 * samples
     for name, sample, _ in adversaries:
       is_label = name == 'discriminator_y'
-      assert sample.shape == (8, systems.NUM_CLASSES if is_label else 2)
+      assert sample.shape == (8, tiny.NUM_CLASSES if is_label else 2)
     # The last call to each sees the codes.
     seen = {name: sample for name, sample, _ in adversaries}
     np.testing.assert_allclose(
@@ -153,8 +153,8 @@ def test_semi_supervised_adversaries_get_their_part():
 
 def test_label_regularized_adversary_gets_the_label():
   calls = record_calls('label_regularized_aae')
-  given = np.where(BATCH['is_labelled'], BATCH['label'], systems.NUM_CLASSES)
-  expected = np.eye(systems.NUM_CLASSES + 1)[given]
+  given = np.where(BATCH['is_labelled'], BATCH['label'], tiny.NUM_CLASSES)
+  expected = np.eye(tiny.NUM_CLASSES + 1)[given]
   samples = [
     sample
     for phase in ('discriminator', 'generator')
@@ -169,8 +169,8 @@ def test_label_regularized_adversary_gets_the_label():
 def test_supervised_decoder_gets_the_label():
   _, (name, code, _) = record_calls('supervised_aae')['reconstruction']
   assert name == 'decoder'
-  one_hot = np.eye(systems.NUM_CLASSES)[BATCH['label']]
-  np.testing.assert_array_equal(code[:, : systems.NUM_CLASSES], one_hot)
+  one_hot = np.eye(tiny.NUM_CLASSES)[BATCH['label']]
+  np.testing.assert_array_equal(code[:, : tiny.NUM_CLASSES], one_hot)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_dimensionality_reduction_decodes_the_representation(name):
   calls = record_calls(name)['reconstruction']
   assert [call[0] for call in calls] == ['encoder', 'cluster_heads', 'decoder']
   heads = calls[0][2]
-  state = systems.random_state(systems.build(name).objective)
+  state = tiny.random_state(tiny.build(name).system)
   matrix = state.params['cluster_heads']['heads']
   np.testing.assert_allclose(
     calls[2][1],
@@ -200,12 +200,12 @@ def test_gan_adversary_gets_clean_images_and_generated_ones():
 @NAMES
 def test_model_is_used_without_noise(name):
   """What a model gives follows from its arguments, and has the right shape."""
-  objective = systems.build(name, **systems.NOISY).objective
-  state = systems.random_state(objective)
+  system = tiny.build(name, **tiny.NOISY).system
+  state = tiny.random_state(system)
   apply, _ = train_step.bind(
-    objective.networks, state.params, state.batch_stats, train=False
+    system.networks, state.params, state.batch_stats, train=False
   )
-  model, image = objective.model, BATCH['image']
+  model, image = system.model, BATCH['image']
   for function in (model.classify, model.cluster):
     if function:
       probabilities = function(apply, image)
@@ -230,10 +230,10 @@ def test_model_is_used_without_noise(name):
 
 
 def test_parts_of_a_prior_are_independent():
-  prior = systems.build('semi_supervised_aae').objective.model.prior
-  sample = prior(systems.keys(4000), {})
+  prior = tiny.build('semi_supervised_aae').system.model.prior
+  sample = prior(tiny.keys(4000), {})
   both = np.concatenate([sample['y'], sample['z']], axis=1)
-  correlation = np.corrcoef(both.T)[: systems.NUM_CLASSES, -2:]
+  correlation = np.corrcoef(both.T)[: tiny.NUM_CLASSES, -2:]
   assert np.abs(correlation).max() < 0.06
 
 
@@ -242,6 +242,6 @@ def test_parts_of_a_prior_are_independent():
   'name', ['aae', 'clustering_aae', 'semi_supervised_aae', 'supervised_aae']
 )
 def test_every_posterior_fits_the_systems_that_choose_one(name, posterior):
-  experiment = systems.build(name, **{'posterior.name': posterior})
+  experiment = tiny.build(name, **{'posterior.name': posterior})
   state = experiment.init()
-  assert set(state.params) == set(experiment.objective.networks)
+  assert set(state.params) == set(experiment.system.networks)
