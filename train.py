@@ -15,8 +15,7 @@ from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 
-from aae_jax import errors, training
-from configs import default
+from aae_jax import errors, recipes, training
 
 _MODES = {
   'train': 'train, or go on where a stopped run was saved; then evaluate',
@@ -91,16 +90,13 @@ def usage() -> str:
     rows.append(f'  {str(path):{width}}  {docstring.splitlines()[0]}')
   rows += ['', 'Keys and their defaults (a configuration may set others;']
   rows += ['what is None is left to the part that takes it):']
-  rows += [f'  {key} = {value!r}' for key, value in _flat(default.get_config())]
+  rows += [f'  {key} = {value!r}' for key, value in _flat(recipes.defaults())]
   rows += ['', 'The workdir is runs/NAME and the keys given, unless --workdir.']
   return '\n'.join(rows)
 
 
 def _config_files():
-  return sorted(
-    set(pathlib.Path('configs').glob('*.py'))
-    - {pathlib.Path('configs/default.py'), pathlib.Path('configs/__init__.py')}
-  )
+  return sorted(pathlib.Path('configs').glob('*.py'))
 
 
 def _flat(config, prefix='config.'):

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 import dataclasses
 from typing import Any
 import warnings
-import zlib
 
 import jax
 from jax import lax
@@ -101,7 +100,7 @@ def analyze(experiment: Experiment, state: TrainState) -> dict[str, np.ndarray]:
       experiment.dataset,
       compiled,
       jax.device_put(own_weights),
-      jax.random.fold_in(key, 4),
+      randomness.named(key, 'analysis'),
     )
     for measurement in measurements:
       for name, value in measurement(trained).items():
@@ -300,7 +299,7 @@ class _Trained:
 
   def stream(self, name: str) -> jax.Array:
     """The key of what is drawn under a name."""
-    return jax.random.fold_in(self.key, zlib.crc32(name.encode()) >> 1)
+    return randomness.named(self.key, name)
 
   def generator(self, name: str) -> np.random.Generator:
     """NumPy's random numbers of what is drawn under a name."""

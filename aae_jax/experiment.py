@@ -4,14 +4,17 @@ Everything that a user can get wrong is found here, before anything is
 compiled or written.
 """
 
-from collections.abc import Callable, Mapping
+import ast
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 import importlib
 import inspect
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -20,10 +23,13 @@ import numpy as np
 from aae_jax import (
   datasets,
   errors,
+  losses,
   networks,
   optimizers,
   posteriors,
   priors,
+  randomness,
+  recipes,
   systems,
   train_state,
   train_step,
@@ -42,6 +48,21 @@ NEUTRAL_KEYS = (
 """The keys that do not change what a run computes."""
 
 
+class Facts(NamedTuple):
+  """What a system has to know of the data.
+
+  Attributes:
+    image_shape: (H, W, C).
+    num_classes: None without labels.
+    frequencies: the share of each class among the labelled images, or None
+      without labels.
+  """
+
+  image_shape: tuple[int, int, int]
+  num_classes: int | None
+  frequencies: tuple[float, ...] | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class Experiment:
   """A configuration made real.
@@ -49,6 +70,7 @@ class Experiment:
   Attributes:
     config: what it was made of.
     dataset: in memory.
+    facts: of the data, that the system was built for.
     system: networks, phases with optimizers, model.
     feed: batches of the training split.
     devices: that share every batch.
@@ -57,6 +79,7 @@ class Experiment:
 
   config: ml_collections.ConfigDict
   dataset: datasets.Dataset
+  facts: Facts
   system: systems.System
   feed: feeding.Feed
   devices: tuple[jax.Device, ...]
@@ -124,37 +147,103 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   find('system', systems.SYSTEMS, config.system)
   dataset = datasets.load(**config.dataset)
   devices = tuple(jax.local_devices())
-  feed = _build_feed(config, dataset, len(devices))
-  system = build_system(
-    config, dataset.image_shape, dataset.num_classes, feed.steps_per_epoch
+  _check_batches(config, dataset, len(devices))
+  facts = Facts(
+    dataset.image_shape,
+    dataset.num_classes,
+    datasets.frequencies(
+      dataset.train.label, config.num_labels, dataset.num_classes
+    ),
   )
+  steps_per_epoch = dataset.train.num_images // config.batch_size
+  system = build_system(config, facts, steps_per_epoch)
   _check_clusters(config, system, dataset)
-  labelled = _draw_labelled(config, dataset)
-  return Experiment(config, dataset, system, feed, devices, labelled)
+  labelled = _draw_labelled(config, system, dataset)
+  is_batched = system.labels == 'batched'
+  feed = feeding.Feed(
+    dataset.train.num_images,
+    config.batch_size,
+    config.labelled_batch_size if is_batched else 0,
+    len(devices),
+  )
+  return Experiment(config, dataset, facts, system, feed, devices, labelled)
 
 
 def build_system(
-  config: ml_collections.ConfigDict,
-  image_shape: tuple[int, int, int],
-  num_classes: int | None,
-  steps_per_epoch: int,
+  config: ml_collections.ConfigDict, facts: Facts, steps_per_epoch: int
 ) -> systems.System:
-  """Builds the system alone, which takes no data.
+  """Builds the system alone, which takes no images.
 
   Args:
-    config: whose `system` is a known one.
-    image_shape: [H, W, C].
-    num_classes: of the data, or None without labels.
+    config: of an experiment.
+    facts: of the data that it is for.
     steps_per_epoch: for schedules.
 
   Raises:
     InputError: names the first key that is wrong, and what was expected.
   """
   builder = find('system', systems.SYSTEMS, config.system)
-  system = builder(_build_parts(config, image_shape, num_classes))
-  _check_presence(config, system)
-  _check_unused(config, system.model)
+  system = builder(**_arguments(config, facts, builder))
+  builders = [builder]
+  for name in config.additions:
+    addition = find('addition', systems.ADDITIONS, name)
+    system = addition(system, **_arguments(config, facts, addition))
+    builders.append(addition)
+  _check_unused(config, builders, system.labels)
   return _with_optimizers(config, system, steps_per_epoch)
+
+
+class Parameter(NamedTuple):
+  """What a builder gets under the name of one of its parameters.
+
+  Attributes:
+    section: of the configuration, which it is made of.
+    make: `(config, facts) -> value`.
+  """
+
+  section: str | None
+  make: Callable[[ml_collections.ConfigDict, Facts], Any]
+
+
+PARAMETERS = {
+  'encoder': Parameter(
+    'encoder', lambda config, facts: functools.partial(_encoder, config)
+  ),
+  'decoder': Parameter(
+    'decoder', lambda config, facts: functools.partial(_decoder, config, facts)
+  ),
+  'discriminator': Parameter(
+    'discriminator',
+    lambda config, facts: functools.partial(_discriminator, config),
+  ),
+  'posterior': Parameter(
+    'posterior', lambda config, facts: functools.partial(_posterior, config)
+  ),
+  'prior': Parameter(
+    'prior', lambda config, facts: _prior(config, priors.PRIORS)
+  ),
+  'dense_prior': Parameter('prior', lambda config, facts: _dense_prior(config)),
+  'label_prior': Parameter(
+    'prior',
+    lambda config, facts: _prior(
+      config, priors.LABEL_PRIORS, num_classes=_classes(facts)
+    ),
+  ),
+  'prior_y': Parameter(
+    'prior_y', lambda config, facts: functools.partial(_prior_y, config, facts)
+  ),
+  'sees_label': Parameter(
+    'discriminator_z', lambda config, facts: config.discriminator_z.sees_label
+  ),
+  'latent_size': Parameter(
+    'latent_size', lambda config, facts: config.latent_size
+  ),
+  'num_clusters': Parameter(
+    'num_clusters', lambda config, facts: config.num_clusters
+  ),
+  'num_classes': Parameter(None, lambda config, facts: _classes(facts)),
+}
+"""What the parameters of systems and additions stand for, by name."""
 
 
 def build_part(
@@ -190,7 +279,10 @@ def build_part(
 def find(
   section: str, registry: Mapping[str, Callable[..., Any]], name: str
 ) -> Callable[..., Any]:
-  """What is registered under a name, or the user's own 'module:function'.
+  """What is registered under a name, or the user's own.
+
+  That is 'module:function', or 'module:function(option=value)' where it has
+  options.
 
   Raises:
     InputError: there is neither.
@@ -199,16 +291,21 @@ def find(
     if name not in registry:
       raise errors.unknown(section, name, registry)
     return registry[name]
-  module, function = name.split(':', 1)
   try:
-    found = getattr(importlib.import_module(module), function)
+    call = ast.parse(name.split(':', 1)[1], mode='eval').body
+    options = {}
+    if isinstance(call, ast.Call):
+      options = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+      call = call.func
+    module = importlib.import_module(name.split(':', 1)[0])
+    found = functools.partial(getattr(module, ast.unparse(call)), **options)
     inspect.signature(found)
-  except (ImportError, AttributeError, TypeError, ValueError) as error:
+  except (ImportError, AttributeError, SyntaxError, TypeError, ValueError) as e:
     raise errors.InputError(
-      f'{section} {name!r} cannot be imported ({error}); expected '
-      "'module:function'."
+      f'{section} {name!r} cannot be imported ({e}); expected '
+      "'module:function', or 'module:function(option=value)'."
     ) from None
-  return found
+  return found if options else found.func
 
 
 def _check_numbers(config):
@@ -217,8 +314,7 @@ def _check_numbers(config):
   for key in ('epochs', 'evaluate_every_epochs'):
     _require(config, key, lambda value: value >= 1, 'at least 1')
   for key in ('labelled_batch_size', 'num_clusters'):
-    if key in config:
-      _require(config, key, lambda value: value >= 1, 'at least 1')
+    _require(config, key, lambda value: value >= 1, 'at least 1')
   _require(
     config,
     'seed',
@@ -245,115 +341,185 @@ def _require(config, key, accepts, expected):
     raise errors.InputError(f'{key} is {config[key]}; expected {expected}.')
 
 
-def _build_feed(config, dataset, num_devices):
-  num_examples = dataset.train.num_images
-  labelled_batch_size = config.get('labelled_batch_size', 0)
+def _check_batches(
+  config: ml_collections.ConfigDict,
+  dataset: datasets.Dataset,
+  num_devices: int,
+) -> None:
   for key in ('batch_size', 'labelled_batch_size'):
-    if config.get(key, 0) % num_devices:
+    if config[key] % num_devices:
       raise errors.InputError(
         f'{key} is {config[key]}; expected a multiple of the {num_devices} '
         'devices.'
       )
-  if config.batch_size > num_examples:
+  if config.batch_size > dataset.train.num_images:
     raise errors.InputError(
       f'batch_size is {config.batch_size}; expected at most the '
-      f'{num_examples} training images of {dataset.name}.'
+      f'{dataset.train.num_images} training images of {dataset.name}.'
     )
-  return feeding.Feed(
-    num_examples, config.batch_size, labelled_batch_size, num_devices
-  )
 
 
-def _build_parts(config, image_shape, num_classes):
-  return systems.Parts(
-    encoder=lambda heads: _network(
-      networks.Encoder, 'encoder', config, networks.TRUNKS, heads=heads
-    ),
-    decoder=lambda: _network(
-      networks.Decoder,
-      'decoder',
-      config,
-      networks.decoder_trunks(image_shape),
-      image_shape=image_shape,
-    ),
-    discriminator=lambda: _network(
-      networks.Discriminator, 'discriminator', config, networks.TRUNKS
-    ),
-    latent_size=config.latent_size,
-    posterior=lambda size: build_part(
-      'posterior', posteriors.POSTERIORS, config.posterior, size=size
-    ),
-    prior=lambda: _prior(config, priors.PRIORS),
-    dense_prior=lambda: _prior(config, priors.PRIORS, dense=True),
-    label_prior=lambda: _prior(
-      config, priors.LABEL_PRIORS, num_classes=_classes(num_classes)
-    ),
-    num_classes=lambda: _classes(num_classes),
-    num_clusters=lambda: _needed(config, 'num_clusters'),
-  )
+def _arguments(
+  config: ml_collections.ConfigDict, facts: Facts, builder: Callable[..., Any]
+) -> dict[str, Any]:
+  """What a builder's parameters stand for, but for those that have a value."""
+  found = {}
+  for name, parameter in inspect.signature(builder).parameters.items():
+    if name in PARAMETERS:
+      found[name] = PARAMETERS[name].make(config, facts)
+    elif parameter.default is parameter.empty and name != 'system':
+      raise errors.unknown(
+        f'parameter of {getattr(builder, "__name__", builder)!r}',
+        name,
+        PARAMETERS,
+      )
+  return found
 
 
-def _prior(config, registry, dense=False, **given):
-  """The configuration's prior, if `registry` has it."""
+def _prior(
+  config: ml_collections.ConfigDict,
+  registry: Mapping[str, Callable[..., priors.Prior]],
+  **given: Any,
+) -> priors.Prior:
+  """The configuration's prior of z, if `registry` has it."""
   name = config.prior.name
   if name in priors.PRIORS and name not in registry:
     raise errors.InputError(
       f'system {config.system!r} needs a prior with a place for each '
       f'label; prior {name!r} has none. Known: {", ".join(registry)}.'
     )
-  prior = build_part(
+  return build_part(
     'prior', registry, config.prior, size=config.latent_size, **given
   )
-  if dense and not prior.density:
+
+
+def _dense_prior(config: ml_collections.ConfigDict) -> priors.Prior:
+  prior = _prior(config, priors.PRIORS)
+  if not prior.log_prob:
     raise errors.InputError(
       f'system {config.system!r} needs the density of its prior; '
-      f'prior {name!r} can only be sampled.'
+      f'prior {config.prior.name!r} can only be sampled.'
     )
   return prior
 
 
-def _classes(num_classes):
-  if num_classes is None:
+def _prior_y(
+  config: ml_collections.ConfigDict, facts: Facts, size: int
+) -> priors.Prior:
+  frequencies = config.prior_y.frequencies
+  if frequencies == 'uniform':
+    frequencies = None
+  elif frequencies == 'labelled':
+    _classes(facts)
+    frequencies = facts.frequencies
+  else:
+    try:
+      frequencies = [float(share) for share in frequencies.split(',')]
+    except ValueError:
+      raise errors.InputError(
+        f"prior_y.frequencies is {frequencies!r}; expected 'uniform', "
+        "'labelled', or a number for each class, such as '0.9,0.1'."
+      ) from None
+  return priors.categorical(size, frequencies, config.prior_y.balanced)
+
+
+def _posterior(
+  config: ml_collections.ConfigDict, size: int
+) -> posteriors.Posterior:
+  return build_part(
+    'posterior', posteriors.POSTERIORS, config.posterior, size=size
+  )
+
+
+def _classes(facts: Facts) -> int:
+  if facts.num_classes is None:
     raise errors.InputError(
       'the system learns from labels, but the data set has none.'
     )
-  return num_classes
+  return facts.num_classes
 
 
-def _needed(config, key):
-  if key not in config:
-    raise errors.InputError(
-      f'system {config.system!r} needs {key}; expected it in the configuration.'
-    )
-  return config[key]
+def _encoder(
+  config: ml_collections.ConfigDict, heads: Mapping[str, int]
+) -> nn.Module:
+  return _network(
+    networks.Encoder, 'encoder', config, networks.TRUNKS, heads=heads
+  )
 
 
-def _network(module, section, config, trunks, **given):
-  """A network: the module's own options, and its trunk's."""
+def _decoder(config: ml_collections.ConfigDict, facts: Facts) -> nn.Module:
+  return _network(
+    networks.Decoder,
+    'decoder',
+    config,
+    networks.decoder_trunks(facts.image_shape),
+    image_shape=facts.image_shape,
+  )
+
+
+def _discriminator(config: ml_collections.ConfigDict) -> nn.Module:
+  return _network(
+    networks.Discriminator, 'discriminator', config, networks.TRUNKS
+  )
+
+
+def _network(
+  module: type[nn.Module],
+  section: str,
+  config: ml_collections.ConfigDict,
+  trunks: Mapping[str, Callable[..., nn.Module]],
+  **given: Any,
+) -> nn.Module:
+  """A network: the module's own options, its layers', and its trunk's."""
   options = _given(config[section])
-  for key, known in (
-    ('activation', networks.ACTIVATIONS),
-    ('initializer', networks.INITIALIZERS),
-    ('output', networks.OUTPUTS),
-  ):
-    if key in options and options[key] not in known:
-      raise errors.unknown(f'{section}.{key}', options[key], known)
   _check_network(section, options)
-  fields = {field.name for field in dataclasses.fields(module)}
-  own = {key: options.pop(key) for key in list(options) if key in fields}
-  options['name'] = options.pop('network')
-  # Fields of every flax module, which no configuration chooses.
-  trunk = build_part(section, trunks, options, name=None, parent=None)
+  options['activation'] = build_part(
+    f'{section}.activation',
+    networks.ACTIVATIONS,
+    {'name': options['activation'], 'slope': options.pop('slope', None)},
+  )
+  own, layer = _taken(module, options), _taken(networks.Layer, options)
+  trunk = build_part(
+    section,
+    trunks,
+    {
+      'name': options['network'],
+      **{k: options[k] for k in options.keys() - {'network', *own, *layer}},
+    },
+    layer=functools.partial(networks.Layer, **layer),
+    # Fields of every flax module, which no configuration chooses.
+    name=None,
+    parent=None,
+  )
   return module(trunk, **own, **given)
 
 
-def _check_network(section, options):
+def _taken(
+  module: type[nn.Module], options: Mapping[str, Any]
+) -> dict[str, Any]:
+  """The options that are fields of a module."""
+  fields = {field.name for field in dataclasses.fields(module)}
+  return {key: value for key, value in options.items() if key in fields}
+
+
+def _check_network(section: str, options: Mapping[str, Any]) -> None:
   """What no network, or no adversary, can do anything with."""
   if section == 'discriminator' and options.get('batch_norm'):
     raise errors.InputError(
       'discriminator.batch_norm is True; expected False, for an adversary '
       'that normalizes its batches sticks at an accuracy of 50 %.'
     )
+  if 'momentum' in options and not options.get('batch_norm'):
+    raise errors.InputError(
+      f'{section}.momentum is {options["momentum"]}, but there is no use for '
+      f'it without {section}.batch_norm.'
+    )
+  for key, known in (
+    ('initializer', networks.INITIALIZERS),
+    ('output', losses.LIKELIHOODS),
+  ):
+    if key in options and options[key] not in known:
+      raise errors.unknown(f'{section}.{key}', options[key], known)
   for key, accepts, expected in (
     ('hidden', _are_sizes, 'whole numbers above 0, such as (400, 400)'),
     (
@@ -362,6 +528,7 @@ def _check_network(section, options):
       'whole numbers above 0, such as (32, 64)',
     ),
     ('noise', lambda std: std >= 0, 'at least 0'),
+    ('momentum', lambda share: 0 <= share < 1, 'in [0, 1)'),
     ('input_noise', lambda std: std >= 0, 'at least 0'),
     ('input_dropout', lambda share: 0 <= share < 1, 'in [0, 1)'),
   ):
@@ -371,45 +538,44 @@ def _check_network(section, options):
       )
 
 
-def _are_sizes(values):
+def _are_sizes(values: Sequence[Any]) -> bool:
   return all(isinstance(size, int) and size > 0 for size in values)
 
 
-def _check_presence(config, system):
-  """A configuration has what few systems need exactly if its system does."""
-  wants = {
-    'num_labels': system.draws_labels,
-    'labelled_batch_size': system.labelled_batch,
-    'num_clusters': system.model.cluster is not None,
+def _check_unused(
+  config: ml_collections.ConfigDict,
+  builders: Sequence[Callable[..., Any]],
+  labels: str,
+) -> None:
+  """What no builder has a parameter for stands at its default."""
+  used = {
+    PARAMETERS[name].section
+    for builder in builders
+    for name in inspect.signature(builder).parameters
+    if name in PARAMETERS
   }
-  for key, wanted in wants.items():
-    if wanted:
-      _needed(config, key)
-    elif key in config:
+  used |= {'num_labels'} if labels in ('drawn', 'batched') else set()
+  used |= {'labelled_batch_size'} if labels == 'batched' else set()
+  sections = {parameter.section for parameter in PARAMETERS.values()}
+  sections |= {'num_labels', 'labelled_batch_size'}
+  given, default = (
+    flatten_dict(dict(tree.to_dict()), sep='.')
+    for tree in (config, recipes.defaults())
+  )
+  for key, value in given.items():
+    is_unused = key.split('.')[0] in sections - used
+    if is_unused and value != default.get(key):
       raise errors.InputError(
-        f'{key} is {config[key]}, but system {config.system!r} has no '
-        'use for it; expected a configuration without it.'
+        f'{key} is {value}, but system {config.system!r} has no use for it; '
+        f'expected {default.get(key)}.'
       )
 
 
-def _check_unused(config, model):
-  """Every configuration has these sections; not every system uses them."""
-  adversarial = model.encode and model.prior and not model.bound
-  sections = (
-    ('prior', 'gaussian', model.prior),
-    ('posterior', 'deterministic', adversarial),
-  )
-  for section, name, used in sections:
-    unchanged = {'name': name}
-    for key, value in config[section].items():
-      if not used and value != unchanged.get(key):
-        raise errors.InputError(
-          f'{section}.{key} is {value}, but system {config.system!r} '
-          f'has no use for it; expected {unchanged.get(key)}.'
-        )
-
-
-def _check_clusters(config, system, dataset):
+def _check_clusters(
+  config: ml_collections.ConfigDict,
+  system: systems.System,
+  dataset: datasets.Dataset,
+) -> None:
   num_images = dataset.train.num_images
   if system.model.cluster and config.num_clusters > num_images:
     raise errors.InputError(
@@ -418,13 +584,18 @@ def _check_clusters(config, system, dataset):
     )
 
 
-def _draw_labelled(config, dataset):
-  if 'num_labels' not in config:
+def _draw_labelled(
+  config: ml_collections.ConfigDict,
+  system: systems.System,
+  dataset: datasets.Dataset,
+) -> np.ndarray:
+  """The examples whose labels each seed uses, int32 [S, n]."""
+  if system.labels not in ('drawn', 'batched'):
     return np.zeros((config.num_seeds, 0), np.int32)
   return np.stack(
     [
       datasets.draw_labelled(
-        jax.random.fold_in(key, 3),
+        randomness.named(key, 'labels'),
         dataset.train.label,
         config.num_labels,
         dataset.num_classes,

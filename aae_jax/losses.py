@@ -1,8 +1,25 @@
-"""Losses of each example, in nats: those that optax lacks."""
+"""Losses and log-likelihoods of each example, in nats: what optax lacks."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
+from flax import linen as nn
+import jax
+from jax import lax
 import jax.numpy as jnp
+import numpy as np
+import optax
 
-from aae_jax.types import Array
+from aae_jax.types import AXIS, Array
+
+
+def batch_mean(x: Array) -> Array:
+  """The mean over the global batch: of [B, ...] on every device, [...].
+
+  For what a loss does with a mean that is no mean of losses; such a loss is
+  then the same on all devices.
+  """
+  return lax.pmean(jnp.mean(x, axis=0), AXIS)
 
 
 def squared_error(prediction: Array, target: Array) -> Array:
@@ -19,28 +36,54 @@ def squared_error(prediction: Array, target: Array) -> Array:
   Returns:
     [B], in nats.
   """
-  axes = tuple(range(1, prediction.ndim))
-  return 0.5 * jnp.sum(jnp.square(prediction - target), axis=axes)
+  return 0.5 * _sum(jnp.square(prediction - target))
 
 
-def bernoulli_log_likelihood(mean: Array, target: Array) -> Array:
+def bernoulli_log_likelihood(logit: Array, target: Array) -> Array:
   """log p of targets in [0, 1] under independent Bernoulli variables.
 
-  For values between 0 and 1 the cross-entropy, as is usual for gray images.
+  For values between 0 and 1 the negative cross-entropy, as is usual for gray
+  images. On logits, so that no gradient is lost where the mean rounds to 0 or
+  1.
 
   Args:
-    mean: [B, ...] in [0, 1].
+    logit: of the mean, [B, ...].
     target: [B, ...] in [0, 1].
 
   Returns:
     [B], in nats.
   """
-  # float32 has no number between 1 and 1 - 6e-8.
-  mean = jnp.clip(mean, 1e-7, 1 - 1e-7)
-  axes = tuple(range(1, mean.ndim))
-  return jnp.sum(
-    target * jnp.log(mean) + (1 - target) * jnp.log1p(-mean), axis=axes
-  )
+  return -_sum(optax.sigmoid_binary_cross_entropy(logit, target))
+
+
+def gaussian_log_likelihood(mean: Array, target: Array) -> Array:
+  """log p of targets under Gaussians of unit variance, [B] in nats.
+
+  Args:
+    mean: [B, ...].
+    target: [B, ...].
+  """
+  constant = 0.5 * np.log(2 * np.pi) * mean[0].size
+  return -squared_error(mean, target) - constant
+
+
+class Likelihood(NamedTuple):
+  """p(x|z) given what a decoder puts out.
+
+  Attributes:
+    mean: `output [B, ...] -> [B, ...]`, the mean of an image.
+    log_prob: `(output [B, ...], image [B, ...]) -> [B]`, in nats.
+  """
+
+  mean: Callable[[Array], Array]
+  log_prob: Callable[[Array, Array], Array]
+
+
+LIKELIHOODS = {
+  'sigmoid': Likelihood(nn.sigmoid, bernoulli_log_likelihood),
+  'linear': Likelihood(lambda output: output, gaussian_log_likelihood),
+}
+"""By the name of a decoder's output."""
 
 
 def gaussian_log_density(
@@ -88,3 +131,8 @@ def separation_penalty(heads: Array, threshold: float) -> Array:
   # The gradient of the square root is infinite at zero.
   distance = jnp.sqrt(jnp.sum(jnp.square(difference), axis=-1) + 1e-12)
   return jnp.sum(jnp.maximum(threshold - distance, 0.0))
+
+
+def _sum(x: jax.Array) -> jax.Array:
+  """Over all axes but the first."""
+  return jnp.sum(x, axis=tuple(range(1, x.ndim)))

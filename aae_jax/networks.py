@@ -1,7 +1,8 @@
 """Encoder, decoder and discriminator as flax modules, and their trunks.
 
-Every module takes `rng`, keys [B], for its noise, and `train`: whether to add
-noise and to normalize with the batch's own statistics.
+Every trunk is made of one `Layer`. Every module takes `rng`, keys [B], for its
+noise, and `train`: whether to add noise and to normalize with the batch's own
+statistics. The noise of a module goes by its path, so no two share theirs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,15 +12,76 @@ import math
 from flax import linen as nn
 import jax.numpy as jnp
 
-from aae_jax import errors, randomness
+from aae_jax import errors, losses, randomness
 from aae_jax.types import AXIS, Array, Keys
 
-ACTIVATIONS = {'relu': nn.relu, 'leaky_relu': nn.leaky_relu}
+Activation = Callable[[Array], Array]
+
+
+def relu() -> Activation:
+  """max(x, 0)."""
+  return nn.relu
+
+
+def leaky_relu(slope: float = 0.01) -> Activation:
+  """x above 0, and `slope` x below."""
+  return functools.partial(nn.leaky_relu, negative_slope=slope)
+
+
+ACTIVATIONS = {'relu': relu, 'leaky_relu': leaky_relu}
 INITIALIZERS = {
   'he': nn.initializers.he_normal(),
   'normal': nn.initializers.normal(0.01),
 }
-OUTPUTS = {'sigmoid': nn.sigmoid, 'linear': lambda x: x}
+
+
+class Layer(nn.Module):
+  """A dense layer, normalization, noise and an activation.
+
+  Attributes:
+    size: of the output.
+    activation: of each unit.
+    initializer: of the weights, a key of `INITIALIZERS`.
+    batch_norm: whether to normalize.
+    momentum: the share that the running statistics keep at each update.
+    noise: standard deviation of Gaussian noise before the activation.
+  """
+
+  size: int
+  activation: Activation = nn.relu
+  initializer: str = 'he'
+  batch_norm: bool = False
+  momentum: float = 0.99
+  noise: float = 0.0
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Array,
+    rng: Keys | None,
+    train: bool,
+    arrange: Callable[[Array], Array] = lambda x: x,
+  ) -> Array:
+    """Maps [B, ..., n] to [B, ..., size], or to what `arrange` makes of it.
+
+    That is done before the normalization, over whose last axis it goes.
+    """
+    dense = nn.Dense(
+      self.size,
+      # The normalization would subtract a bias at once.
+      use_bias=not self.batch_norm,
+      kernel_init=INITIALIZERS[self.initializer],
+    )
+    x = arrange(dense(x))
+    if self.batch_norm:
+      x = nn.BatchNorm(not train, momentum=self.momentum, axis_name=AXIS)(x)
+    if train:
+      x = add_noise(x, rng, self.noise, self.path)
+    return self.activation(x)
+
+
+MakeLayer = Callable[[int], Layer]
+"""A layer of a given size; `functools.partial(Layer, ...)`."""
 
 
 class Perceptron(nn.Module):
@@ -27,17 +89,11 @@ class Perceptron(nn.Module):
 
   Attributes:
     hidden: the sizes of the layers.
-    activation: a key of `ACTIVATIONS`.
-    initializer: of the weights, a key of `INITIALIZERS`.
-    batch_norm: whether to normalize before the activation.
-    noise: standard deviation of Gaussian noise before the activation.
+    layer: makes each of them.
   """
 
   hidden: Sequence[int]
-  activation: str = 'relu'
-  initializer: str = 'he'
-  batch_norm: bool = False
-  noise: float = 0.0
+  layer: MakeLayer = Layer
 
   @nn.compact
   def __call__(
@@ -57,15 +113,12 @@ class Convolutional(nn.Module):
   Attributes:
     hidden: the sizes of the dense layers.
     channels: of the convolutions.
-    activation: and what follows, as of `Perceptron`; for all layers.
+    layer: makes each of both kinds.
   """
 
   hidden: Sequence[int]
   channels: Sequence[int] = (32, 64, 128)
-  activation: str = 'relu'
-  initializer: str = 'he'
-  batch_norm: bool = False
-  noise: float = 0.0
+  layer: MakeLayer = Layer
 
   @nn.compact
   def __call__(
@@ -87,10 +140,9 @@ class Convolutional(nn.Module):
         "network 'convolutional' sees images [B, H, W, C], but its input has "
         f"the shape {list(x.shape)}; expected 'perceptron' for it."
       )
-    for place, size in enumerate(self.channels):
-      x = _dense(self, size)(_neighbourhoods(x, stride=2))
-      x = _activate(self, x, rng, train, place)
-    return _dense_layers(self, x, rng, train, beside, len(self.channels))
+    for size in self.channels:
+      x = self.layer(size)(_neighbourhoods(x, stride=2), rng, train)
+    return _dense_layers(self, x, rng, train, beside)
 
 
 class Deconvolutional(nn.Module):
@@ -101,16 +153,13 @@ class Deconvolutional(nn.Module):
     hidden: the sizes of the dense layers.
     channels: of the grids from the largest, half as large as the image, to the
       smallest: those of the `Convolutional` that it is the mirror of.
-    activation: and what follows, as of `Perceptron`; for all layers.
+    layer: makes each of both kinds.
   """
 
   image_shape: tuple[int, int, int]
   hidden: Sequence[int]
   channels: Sequence[int] = (32, 64, 128)
-  activation: str = 'relu'
-  initializer: str = 'he'
-  batch_norm: bool = False
-  noise: float = 0.0
+  layer: MakeLayer = Layer
 
   @nn.compact
   def __call__(self, x: Array, rng: Keys | None, train: bool) -> Array:
@@ -125,8 +174,8 @@ class Deconvolutional(nn.Module):
         -(-side // 2 ** (place + 1)) for side in self.image_shape[:2]
       )
       shape = (height, width, self.channels[place])
-      x = _tiles(functools.partial(_dense, self), x, shape)
-      x = _activate(self, x, rng, train, len(self.hidden) + place)
+      size, arrange = _tiles(x.shape, shape)
+      x = self.layer(size)(x, rng, train, arrange)
       x = _neighbourhoods(x, stride=1)
     return x
 
@@ -151,12 +200,14 @@ class Encoder(nn.Module):
   Attributes:
     trunk: the hidden layers.
     heads: the size of each output by its name.
+    initializer: of the heads' weights.
     input_noise: standard deviation of Gaussian noise on the image.
     input_dropout: the share of the image's values that are set to zero.
   """
 
   trunk: nn.Module
   heads: Mapping[str, int]
+  initializer: str = 'he'
   input_noise: float = 0.0
   input_dropout: float = 0.0
 
@@ -164,22 +215,22 @@ class Encoder(nn.Module):
   def __call__(
     self,
     image: Array,
-    noise: Array | None = None,
+    beside: Array | None = None,
     *,
     rng: Keys | None = None,
     train: bool = False,
   ) -> dict[str, Array]:
     """Maps images [B, H, W, C] in [0, 1] to {head: [B, size]}.
 
-    `noise` [B, size] is a universal approximator's: the first dense layer sees
-    it beside the image.
+    The first dense layer sees `beside` [B, n] too: the noise of a universal
+    approximator, a label, whatever the code is conditional on.
     """
     x = image
     if train:
       x = drop_out(x, rng, self.input_dropout)
-      x = add_noise(x, rng, self.input_noise, -1)
-    x = self.trunk(x, rng, train, noise)
-    kernel_init = INITIALIZERS[self.trunk.initializer]
+      x = add_noise(x, rng, self.input_noise, ('input',))
+    x = self.trunk(x, rng, train, beside)
+    kernel_init = INITIALIZERS[self.initializer]
     return {
       name: nn.Dense(size, kernel_init=kernel_init, name=name)(x)
       for name, size in self.heads.items()
@@ -187,37 +238,50 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-  """p(x|z): the mean of an image given its code.
+  """p(x|z): an image's distribution given its code.
 
   Attributes:
     trunk: the hidden layers, which end in a vector or a grid of them; each
       vector gives a tile of the image.
     image_shape: [H, W, C].
-    output: `sigmoid` for images in [0, 1], or `linear`.
+    initializer: of the last layer's weights.
+    output: what the output is of, a key of `losses.LIKELIHOODS`: `sigmoid`, the
+      logits of Bernoulli variables; or `linear`, the means of Gaussians.
   """
 
   trunk: nn.Module
   image_shape: tuple[int, int, int]
+  initializer: str = 'he'
   output: str = 'sigmoid'
 
   @nn.compact
   def __call__(
     self, code: Array, *, rng: Keys | None = None, train: bool = False
   ) -> Array:
-    """Maps codes [B, Z] to images [B, H, W, C]."""
+    """Maps codes [B, Z] to the parameters of images [B, H, W, C]."""
     x = self.trunk(code, rng, train)
     if x.ndim == 2:
       x = x[:, None, None]
-    dense = functools.partial(
-      nn.Dense, kernel_init=INITIALIZERS[self.trunk.initializer]
-    )
-    return OUTPUTS[self.output](_tiles(dense, x, self.image_shape))
+    size, arrange = _tiles(x.shape, self.image_shape)
+    dense = nn.Dense(size, kernel_init=INITIALIZERS[self.initializer])
+    return arrange(dense(x))
+
+  @property
+  def likelihood(self) -> losses.Likelihood:
+    """What the output is of."""
+    return losses.LIKELIHOODS[self.output]
 
 
 class Discriminator(nn.Module):
-  """Tells the samples of a prior from codes (or images from generated ones)."""
+  """Tells the samples of a prior from codes (or images from generated ones).
+
+  Attributes:
+    trunk: the hidden layers.
+    initializer: of the last layer's weights.
+  """
 
   trunk: nn.Module
+  initializer: str = 'he'
 
   @nn.compact
   def __call__(
@@ -225,7 +289,7 @@ class Discriminator(nn.Module):
   ) -> Array:
     """Maps samples [B, ...] to logits [B], positive for the prior."""
     x = self.trunk(sample, rng, train)
-    kernel_init = INITIALIZERS[self.trunk.initializer]
+    kernel_init = INITIALIZERS[self.initializer]
     return nn.Dense(1, kernel_init=kernel_init)(x)[:, 0]
 
 
@@ -252,44 +316,31 @@ class ClusterHeads(nn.Module):
     return y @ heads
 
 
-def _dense(trunk, size):
-  return nn.Dense(
-    size,
-    # The normalization would subtract a bias at once.
-    use_bias=not trunk.batch_norm,
-    kernel_init=INITIALIZERS[trunk.initializer],
-  )
-
-
-def _activate(trunk, x, rng, train, place):
-  if trunk.batch_norm:
-    x = nn.BatchNorm(not train, momentum=0.99, axis_name=AXIS)(x)
-  if train:
-    x = add_noise(x, rng, trunk.noise, place)
-  return ACTIVATIONS[trunk.activation](x)
-
-
-def _dense_layers(trunk, x, rng, train, beside=None, place=0):
-  """The layers `hidden` of a trunk, of which the first has that `place`."""
+def _dense_layers(
+  trunk: nn.Module,
+  x: Array,
+  rng: Keys | None,
+  train: bool,
+  beside: Array | None = None,
+) -> Array:
+  """The layers `hidden` of a trunk."""
   x = x.reshape(x.shape[0], -1)
   if beside is not None:
     x = jnp.concatenate([x, beside], axis=-1)
-  for layer, size in enumerate(trunk.hidden):
-    x = _dense(trunk, size)(x)
-    x = _activate(trunk, x, rng, train, place + layer)
+  for size in trunk.hidden:
+    x = trunk.layer(size)(x, rng, train)
   return x
 
 
-def _neighbourhoods(x, stride):
+def _neighbourhoods(x: Array, stride: int) -> Array:
   """What a convolution of size 3 sees: [B, H / stride, W / stride, 9 C].
 
   A dense layer on it makes the convolution, with the padding 'SAME'. XLA's own
   takes forty times as long on the CPU within a loop, which a training is.
   """
   _, height, width, _ = x.shape
-  x = jnp.pad(
-    x, ((0, 0), _padding(height, stride), _padding(width, stride), (0, 0))
-  )
+  sides = _padding(height, stride), _padding(width, stride)
+  x = jnp.pad(x, ((0, 0), *sides, (0, 0)))
   shifted = [
     x[:, i : i + height : stride, j : j + width : stride]
     for i in range(3)
@@ -298,39 +349,48 @@ def _neighbourhoods(x, stride):
   return jnp.concatenate(shifted, axis=-1)
 
 
-def _padding(side, stride):
+def _padding(side: int, stride: int) -> tuple[int, int]:
   """Zeros before and after a side."""
   total = 2 - (side - 1) % stride
   return total // 2, total - total // 2
 
 
-def _tiles(dense, x, shape):
-  """Makes of each cell of a grid [B, h, w, n] a tile of [B, *shape].
+def _tiles(
+  grid: tuple[int, ...], shape: tuple[int, int, int]
+) -> tuple[int, Callable[[Array], Array]]:
+  """What makes of each cell of a grid [B, h, w, n] a tile of [B, *shape].
 
   A transposed convolution whose tiles do not overlap; what they have too much
   at the lower and right edges is cut off.
+
+  Returns:
+    The size of the dense layer that goes over the cells, and what arranges its
+    output.
   """
-  _, rows, columns, _ = x.shape
+  _, rows, columns, _ = grid
   height, width, channels = shape
   tile = (-(-height // rows), -(-width // columns), channels)
-  x = dense(math.prod(tile))(x)
-  x = x.reshape(-1, rows, columns, *tile).swapaxes(2, 3)
-  x = x.reshape(-1, rows * tile[0], columns * tile[1], channels)
-  return x[:, :height, :width]
+
+  def arrange(x):
+    x = x.reshape(-1, rows, columns, *tile).swapaxes(2, 3)
+    x = x.reshape(-1, rows * tile[0], columns * tile[1], channels)
+    return x[:, :height, :width]
+
+  return math.prod(tile), arrange
 
 
 def drop_out(x: Array, rng: Keys, share: float) -> Array:
   """Sets a share of the values to zero and scales the others up."""
   if not share:
     return x
-  keep = randomness.uniform(rng, x.shape[1:]) >= share
+  keys = randomness.named(rng, 'dropout')
+  keep = randomness.uniform(keys, x.shape[1:]) >= share
   return jnp.where(keep, x / (1 - share), 0.0)
 
 
-def add_noise(x: Array, rng: Keys, std: float, place: int) -> Array:
-  """Adds Gaussian noise; `place` tells apart the places of one network."""
+def add_noise(x: Array, rng: Keys, std: float, path: tuple[str, ...]) -> Array:
+  """Adds Gaussian noise, which goes by the path of the place in its network."""
   if not std:
     return x
-  # Places count from -1, the input; phases and posteriors fold in 0 and 1.
-  keys = randomness.fold_in(rng, place + 3)
-  return x + std * randomness.normal(keys, x.shape[1:])
+  keys = randomness.named(rng, '/'.join(path))
+  return x + std * randomness.noise(keys, x.shape[1:])

@@ -1,7 +1,8 @@
 """The phases that systems are made of, each written once.
 
 A phase is what one loss trains with one optimizer. A system is a tuple of
-phases; a step runs them in order, each with the newest parameters.
+phases; a step runs them in order, each with the newest parameters. The names of
+networks and of phases are parameters, so that a system can have two of a kind.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,8 +19,11 @@ from aae_jax.types import (
   Batch,
   Code,
   Decode,
+  Hyper,
   Keys,
   LossFn,
+  Metrics,
+  Rngs,
 )
 
 
@@ -34,6 +38,8 @@ class Phase:
     hyperparams: `learning_rate` and the weights in the loss, by name. They
       live in the state as arrays, and reach the loss as `hyper`.
     optimizer: gives the update for a learning rate of one.
+    noise: the name that its random numbers go by, `name` if None. Phases of one
+      such name draw the same.
   """
 
   name: str
@@ -45,6 +51,24 @@ class Phase:
   optimizer: optax.GradientTransformation = dataclasses.field(
     default_factory=lambda: optax.adam(1.0)
   )
+  noise: str | None = None
+
+
+Draw = Callable[[Apply, Batch, Keys], Code]
+"""`(apply, batch, rng) -> {part: [B, size]}`, of a posterior."""
+
+DrawPrior = Callable[[Keys, Batch], Code]
+"""`(rng, batch) -> {part: [B, size]}`, of a prior."""
+
+Condition = Callable[[Code, Batch], Array]
+"""`(code, batch) -> [B, n]`, what a part of a code is conditional on."""
+
+Sees = Callable[[Code, Code, Batch], Code]
+"""`(sample, code, batch) -> {part: [B, n]}`, what discriminators see.
+
+`sample` is of the prior or of the posterior; `code` is the posterior's in both
+cases, so that both can be seen beside the same.
+"""
 
 
 def join(code: Code) -> Array:
@@ -53,9 +77,10 @@ def join(code: Code) -> Array:
 
 
 def reconstruction(
-  code: Callable[[Apply, Batch, Keys], Code],
+  code: Draw,
   decode: Decode,
   trains: tuple[str, ...] = ('encoder', 'decoder'),
+  name: str = 'reconstruction',
 ) -> Phase:
   """Encoder and decoder minimize half the squared error summed over pixels.
 
@@ -66,6 +91,7 @@ def reconstruction(
     code: draws the decoder's code of a batch.
     decode: maps it to images.
     trains: the networks that both use.
+    name: of the phase.
   """
 
   def loss_fn(apply, batch, rng, hyper):
@@ -74,17 +100,21 @@ def reconstruction(
     image = decode(apply, code(apply, batch, rng['image']), rng=rng['image'])
     return jnp.mean(losses.squared_error(image, batch['image'])), {}
 
-  return Phase('reconstruction', trains, loss_fn)
+  return Phase(name, trains, loss_fn)
 
 
 def elbo(
   terms: Callable[[Apply, Array, Keys], tuple[Array, Array]],
+  trains: tuple[str, ...] = ('encoder', 'decoder'),
+  name: str = 'elbo',
 ) -> Phase:
   """Encoder and decoder maximize the evidence lower bound.
 
   Args:
     terms: `(apply, image, rng) -> (log-likelihood [B], divergence [B])`, the
       two terms of the bound, E log p(x|z) and KL(q(z|x) || p(z)).
+    trains: the networks that it uses.
+    name: of the phase.
   """
 
   def loss_fn(apply, batch, rng, hyper):
@@ -97,13 +127,22 @@ def elbo(
     return loss, metrics
 
   hyperparams = {'learning_rate': 1e-3, 'divergence_weight': 1.0}
-  return Phase('elbo', ('encoder', 'decoder'), loss_fn, hyperparams)
+  return Phase(name, trains, loss_fn, hyperparams)
 
 
-def separation(cluster_heads: Callable[[Apply], Array]) -> Phase:
+def separation(
+  cluster_heads: Callable[[Apply], Array],
+  trains: tuple[str, ...] = ('cluster_heads',),
+  name: str = 'separation',
+) -> Phase:
   """Cluster heads closer than a threshold are pushed apart (section 7).
 
   The threshold is a hyperparameter, in units of the representation.
+
+  Args:
+    cluster_heads: `apply -> [C, n]`.
+    trains: the networks that it uses.
+    name: of the phase.
   """
 
   def loss_fn(apply, batch, rng, hyper):
@@ -112,15 +151,17 @@ def separation(cluster_heads: Callable[[Apply], Array]) -> Phase:
     return losses.separation_penalty(heads, hyper['threshold']), {}
 
   hyperparams = {'learning_rate': 1e-3, 'threshold': 4.0}
-  return Phase('separation', ('cluster_heads',), loss_fn, hyperparams)
+  return Phase(name, trains, loss_fn, hyperparams)
 
 
 def regularization(
   discriminators: Mapping[str, str],
-  prior: Callable[[Keys, Batch], Code],
-  posterior: Callable[[Apply, Batch, Keys], Code],
+  prior: DrawPrior,
+  posterior: Draw,
+  sees: Sees = lambda sample, code, batch: sample,
   generator: tuple[str, ...] = ('encoder',),
   update_stats: bool = False,
+  names: tuple[str, str] = ('discriminator', 'generator'),
 ) -> tuple[Phase, Phase]:
   """The two phases that make codes follow a prior.
 
@@ -128,54 +169,103 @@ def regularization(
   sample)); then the generator minimizes the non-saturating
   -E log D(posterior sample) (Goodfellow et al., 2014, section 3).
 
+  Both judge the same posterior samples: neither phase before them has changed
+  the generator, so one pass of it, which the compiler finds, serves both.
+
   Args:
     discriminators: the discriminator of each part of the code, by name.
     prior: draws a sample [B, size] of each part.
     posterior: draws a code [B, size] of each part.
+    sees: what the discriminators see of either.
     generator: the networks that make the posterior samples.
     update_stats: whether the phase of the generator updates its statistics,
       for want of another phase that does.
+    names: of the two phases.
 
   Returns:
-    The phases `discriminator` and `generator`. The latter weights the parts by
-    its hyperparameters `PART_weight`.
+    The phase of the discriminators and the generator's. The latter weights the
+    parts by its hyperparameters `PART_weight`.
   """
 
-  def discriminator_loss(apply, batch, rng, hyper):
+  adversary = _Adversary(discriminators, prior, posterior, sees, update_stats)
+  weights = {f'{part}_weight': 1.0 for part in discriminators}
+  hyperparams = {'learning_rate': 1e-3, **weights}
+  trains, noise = tuple(discriminators.values()), '+'.join(names)
+  return (
+    Phase(names[0], trains, adversary.discriminator_loss, noise=noise),
+    Phase(
+      names[1], generator, adversary.generator_loss, hyperparams, noise=noise
+    ),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Adversary:
+  """The losses of `regularization`, of whose arguments it is made."""
+
+  discriminators: Mapping[str, str]
+  prior: DrawPrior
+  posterior: Draw
+  sees: Sees
+  update_stats: bool
+
+  def discriminator_loss(
+    self, apply: Apply, batch: Batch, rng: Rngs, hyper: Hyper
+  ) -> tuple[Array, Metrics]:
+    """The cross-entropy of prior samples as 1 and codes as 0."""
     del hyper
-    prior_sample = prior(randomness.fold_in(rng['image'], 0), batch)
-    posterior_rng = randomness.fold_in(rng['image'], 1)
-    posterior_sample = posterior(apply, batch, posterior_rng)
+    prior_sample = self.prior(randomness.named(rng['image'], 'prior'), batch)
+    code = self._draw(apply, batch, rng)
+    positive = self._judge(
+      apply, self.sees(prior_sample, code, batch), rng, 'judge_prior'
+    )
+    negative = self._judge(
+      apply, self.sees(code, code, batch), rng, 'judge_posterior'
+    )
     total, metrics = 0.0, {}
-    for part, name in discriminators.items():
-      positive = apply(name, prior_sample[part], rng=rng['image'])
-      negative = apply(name, posterior_sample[part], rng=rng['image'])
-      total += jnp.mean(_cross_entropy(positive, 1.0))
-      total += jnp.mean(_cross_entropy(negative, 0.0))
-      metrics[f'{part}_prior_accuracy'] = jnp.mean(positive > 0)
-      metrics[f'{part}_posterior_accuracy'] = jnp.mean(negative < 0)
+    for part in self.discriminators:
+      total += jnp.mean(_cross_entropy(positive[part], 1.0))
+      total += jnp.mean(_cross_entropy(negative[part], 0.0))
+      metrics[f'{part}_prior_accuracy'] = jnp.mean(positive[part] > 0)
+      metrics[f'{part}_posterior_accuracy'] = jnp.mean(negative[part] < 0)
     return total, metrics
 
-  def generator_loss(apply, batch, rng, hyper):
-    apply = functools.partial(apply, update_stats=update_stats)
-    posterior_sample = posterior(apply, batch, rng['image'])
+  def generator_loss(
+    self, apply: Apply, batch: Batch, rng: Rngs, hyper: Hyper
+  ) -> tuple[Array, Metrics]:
+    """The weighted cross-entropies of codes as 1."""
+    generate = functools.partial(apply, update_stats=self.update_stats)
+    code = self._draw(generate, batch, rng)
+    logits = self._judge(
+      apply, self.sees(code, code, batch), rng, 'judge_generator'
+    )
     total, metrics = 0.0, {}
-    for part, name in discriminators.items():
-      logit = apply(name, posterior_sample[part], rng=rng['image'])
+    for part, logit in logits.items():
       metrics[f'{part}_loss'] = jnp.mean(_cross_entropy(logit, 1.0))
       total += hyper[f'{part}_weight'] * metrics[f'{part}_loss']
     return total, metrics
 
-  weights = {f'{part}_weight': 1.0 for part in discriminators}
-  hyperparams = {'learning_rate': 1e-3, **weights}
-  names = tuple(discriminators.values())
-  return (
-    Phase('discriminator', names, discriminator_loss),
-    Phase('generator', generator, generator_loss, hyperparams),
-  )
+  def _draw(self, apply: Apply, batch: Batch, rng: Rngs) -> Code:
+    """The posterior sample, the same in both losses."""
+    keys = randomness.named(rng['image'], 'posterior')
+    return self.posterior(apply, batch, keys)
+
+  def _judge(
+    self, apply: Apply, samples: Code, rng: Rngs, name: str
+  ) -> dict[str, Array]:
+    """The logits [B] of each part."""
+    keys = randomness.named(rng['image'], name)
+    return {
+      part: apply(network, samples[part], rng=keys)
+      for part, network in self.discriminators.items()
+    }
 
 
-def classification(logits: Callable[[Apply, Array, Keys], Array]) -> Phase:
+def classification(
+  logits: Callable[[Apply, Array, Keys], Array],
+  trains: tuple[str, ...] = ('encoder',),
+  name: str = 'classification',
+) -> Phase:
   """The encoder minimizes the cross-entropy of the labelled examples.
 
   The labelled images run through the encoder together with the unlabelled
@@ -183,6 +273,8 @@ def classification(logits: Callable[[Apply, Array, Keys], Array]) -> Phase:
 
   Args:
     logits: `(apply, image, rng) -> [B, num_classes]`.
+    trains: the networks that it uses.
+    name: of the phase.
   """
 
   def labelled_logits(apply, batch, rng):
@@ -191,11 +283,13 @@ def classification(logits: Callable[[Apply, Array, Keys], Array]) -> Phase:
     keys = jnp.concatenate([rng['labelled_image'], rng['image']])
     return logits(apply, image, keys)[:size]
 
-  return _classification(labelled_logits)
+  return _classification(labelled_logits, trains, name)
 
 
 def plain_classification(
   logits: Callable[[Apply, Array, Keys], Array],
+  trains: tuple[str, ...] = ('encoder',),
+  name: str = 'classification',
 ) -> Phase:
   """The same of an encoder that never sees an unlabelled image.
 
@@ -204,17 +298,23 @@ def plain_classification(
 
   Args:
     logits: `(apply, image, rng) -> [B, num_classes]`.
+    trains: the networks that it uses.
+    name: of the phase.
   """
 
   def labelled_logits(apply, batch, rng):
     apply = functools.partial(apply, update_stats=True)
     return logits(apply, batch['labelled_image'], rng['labelled_image'])
 
-  return _classification(labelled_logits)
+  return _classification(labelled_logits, trains, name)
 
 
-def _classification(labelled_logits):
-  """The phase, given `(apply, batch, rng) -> [L, num_classes]`."""
+def _classification(
+  labelled_logits: Callable[[Apply, Batch, Rngs], Array],
+  trains: tuple[str, ...],
+  name: str,
+) -> Phase:
+  """The phase, given the logits [L, num_classes] of the labelled batch."""
 
   def loss_fn(apply, batch, rng, hyper):
     del hyper
@@ -224,7 +324,7 @@ def _classification(labelled_logits):
     error = jnp.argmax(logit, axis=-1) != label
     return jnp.mean(loss), {'error': 100 * jnp.mean(error)}
 
-  return Phase('classification', ('encoder',), loss_fn)
+  return Phase(name, trains, loss_fn)
 
 
 def _cross_entropy(logit: Array, target: float) -> Array:

@@ -4,15 +4,16 @@ A builder returns a `Prior`. It need only be sampled; the few densities here are
 for the variational autoencoder.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
 from aae_jax import errors, losses, randomness
-from aae_jax.types import Array, Batch, Keys
+from aae_jax.types import AXIS, Array, Batch, Keys
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,17 +21,17 @@ class Prior:
   """A distribution of codes.
 
   Attributes:
-    sample: `(keys [B], batch) -> [B, size]`; a prior that is conditional on the
+    draw: `(keys [B], batch) -> [B, size]`; a prior that is conditional on the
       label reads `label` and `is_labelled` of the batch.
-    density: `z [B, size] -> log p(z) [B]`, in nats.
-    divergence: `(mean, log_variance, z) -> [B]`, KL(q || p) of a Gaussian q, in
-      nats: in closed form, or estimated from the sample z of q.
+    log_prob: `z [B, size] -> log p(z) [B]`, in nats.
+    std: of N(0, std^2 I), if it is that: what a divergence in closed form
+      needs.
     region: `z [B, size] -> int [B]`, the label whose place a code is in.
   """
 
-  sample: Callable[[Keys, Batch], Array]
-  density: Callable[[Array], Array] | None = None
-  divergence: Callable[[Array, Array, Array], Array] | None = None
+  draw: Callable[[Keys, Batch], Array]
+  log_prob: Callable[[Array], Array] | None = None
+  std: float | None = None
   region: Callable[[Array], Array] | None = None
 
 
@@ -38,11 +39,9 @@ def gaussian(size: int, std: float = 1.0) -> Prior:
   """N(0, std^2 I) in `size` dimensions."""
   _require_positive(std=std)
   return Prior(
-    sample=lambda rng, batch: std * randomness.normal(rng, (size,)),
-    density=lambda z: losses.gaussian_log_density(z, 0.0, 2 * np.log(std)),
-    divergence=lambda mean, log_variance, z: losses.gaussian_divergence(
-      mean, log_variance, std
-    ),
+    draw=lambda rng, batch: std * randomness.normal(rng, (size,)),
+    log_prob=lambda z: losses.gaussian_log_density(z, 0.0, 2 * np.log(std)),
+    std=std,
   )
 
 
@@ -65,20 +64,16 @@ def gaussian_mixture(
   _require_plane('gaussian_mixture', size)
   petals = _Petals(num_modes, radius, radial_std, tangential_std)
 
-  def sample(rng, batch):
+  def draw(rng, batch):
     del batch
-    mode = randomness.integers(randomness.fold_in(rng, 0), num_modes)
-    return petals.sample(randomness.fold_in(rng, 1), mode)
+    mode = randomness.integers(randomness.named(rng, 'mode'), num_modes)
+    return petals.draw(randomness.named(rng, 'place'), mode)
 
-  def density(z):
-    modes = petals.densities(z)
+  def log_prob(z):
+    modes = petals.log_probs(z)
     return jax.nn.logsumexp(modes, axis=-1) - np.log(num_modes)
 
-  def divergence(mean, log_variance, z):
-    log_q = losses.gaussian_log_density(z, mean, log_variance)
-    return log_q - density(z)
-
-  return Prior(sample, density, divergence)
+  return Prior(draw, log_prob)
 
 
 def label_gaussian_mixture(
@@ -92,14 +87,12 @@ def label_gaussian_mixture(
   _require_plane('gaussian_mixture', size)
   petals = _Petals(num_classes, radius, radial_std, tangential_std)
 
-  def sample(rng, batch):
-    any_mode = randomness.integers(randomness.fold_in(rng, 0), num_classes)
+  def draw(rng, batch):
+    any_mode = randomness.integers(randomness.named(rng, 'mode'), num_classes)
     mode = jnp.where(batch['is_labelled'], batch['label'], any_mode)
-    return petals.sample(randomness.fold_in(rng, 1), mode)
+    return petals.draw(randomness.named(rng, 'place'), mode)
 
-  return Prior(
-    sample, region=lambda z: jnp.argmax(petals.densities(z), axis=-1)
-  )
+  return Prior(draw, region=lambda z: jnp.argmax(petals.log_probs(z), axis=-1))
 
 
 def swiss_roll(
@@ -113,12 +106,12 @@ def swiss_roll(
   _require_plane('swiss_roll', size)
   spiral = _Spiral(turns, radius, noise_std)
 
-  def sample(rng, batch):
+  def draw(rng, batch):
     del batch
-    along = randomness.uniform(randomness.fold_in(rng, 0))
-    return spiral.sample(randomness.fold_in(rng, 1), along)
+    along = randomness.uniform(randomness.named(rng, 'along'))
+    return spiral.draw(randomness.named(rng, 'place'), along)
 
-  return Prior(sample)
+  return Prior(draw)
 
 
 def label_swiss_roll(
@@ -132,11 +125,11 @@ def label_swiss_roll(
   _require_plane('swiss_roll', size)
   spiral = _Spiral(turns, radius, noise_std)
 
-  def sample(rng, batch):
-    along = randomness.uniform(randomness.fold_in(rng, 0))
+  def draw(rng, batch):
+    along = randomness.uniform(randomness.named(rng, 'along'))
     stretch = (batch['label'] + along) / num_classes
     along = jnp.where(batch['is_labelled'], stretch, along)
-    return spiral.sample(randomness.fold_in(rng, 1), along)
+    return spiral.draw(randomness.named(rng, 'place'), along)
 
   def region(z):
     # A hundred points for each stretch are closer than the noise is wide.
@@ -144,14 +137,42 @@ def label_swiss_roll(
     distance = jnp.square(z[:, None] - spiral.points(along)).sum(axis=-1)
     return jnp.argmin(distance, axis=-1) // 100
 
-  return Prior(sample, region=region)
+  return Prior(draw, region=region)
 
 
-def categorical(size: int) -> Prior:
-  """A one-hot vector of `size` equally likely entries."""
-  return Prior(
-    lambda rng, batch: jax.nn.one_hot(randomness.integers(rng, size), size)
-  )
+def categorical(
+  size: int,
+  frequencies: Sequence[float] | None = None,
+  balanced: bool = False,
+) -> Prior:
+  """A one-hot vector of `size` entries.
+
+  Args:
+    size: how many there are.
+    frequencies: of the entries, in sum 1; equal if None.
+    balanced: whether every batch of a training has each entry as often as its
+      frequency says, to within one, in place of independent draws. Outside of
+      a training, where a batch has no `position`, draws are independent.
+
+  Raises:
+    InputError: the frequencies are none, or not so many.
+  """
+  if frequencies is None:
+    frequencies = np.full(size, 1 / size)
+  _check_frequencies(frequencies, size)
+  # The last bound is left out, so that rounding adds no entry.
+  bounds = np.cumsum(frequencies, dtype=np.float64)[:-1].astype(np.float32)
+
+  def draw(rng, batch):
+    level = randomness.uniform(rng)
+    if balanced and 'position' in batch:
+      # Stratified: one draw from each of equally likely intervals.
+      batch_size = len(level) * lax.axis_size(AXIS)
+      level = (batch['position'] + level) / batch_size
+    index = jnp.searchsorted(bounds, level, side='right', method='compare_all')
+    return jax.nn.one_hot(index, size)
+
+  return Prior(draw)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,14 +184,14 @@ class _Petals:
   radial_std: float
   tangential_std: float
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     _require_positive(
       num_modes=self.num_modes,
       radial_std=self.radial_std,
       tangential_std=self.tangential_std,
     )
 
-  def sample(self, rng, mode):
+  def draw(self, rng: Keys, mode: Array) -> Array:
     """A point of each example's mode, [B, 2]."""
     noise = randomness.normal(rng, (2,))
     angle = 2 * jnp.pi * mode / self.num_modes
@@ -181,7 +202,7 @@ class _Petals:
       [along * cos - across * sin, along * sin + across * cos], axis=-1
     )
 
-  def densities(self, z):
+  def log_probs(self, z: Array) -> Array:
     """The log-density of each mode, [B, num_modes]."""
     angle = 2 * jnp.pi * jnp.arange(self.num_modes) / self.num_modes
     cos, sin = jnp.cos(angle), jnp.sin(angle)
@@ -202,10 +223,10 @@ class _Spiral:
   radius: float
   noise_std: float
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     _require_positive(turns=self.turns, radius=self.radius)
 
-  def points(self, along):
+  def points(self, along: Array) -> Array:
     """Points at the share `along` [B] of its length, [B, 2].
 
     The length grows with the square of the angle.
@@ -215,7 +236,7 @@ class _Spiral:
     direction = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
     return self.radius * share[:, None] * direction
 
-  def sample(self, rng, along):
+  def draw(self, rng: Keys, along: Array) -> Array:
     """Points beside those of `points`, [B, 2]."""
     noise = randomness.normal(rng, (2,))
     return self.points(along) + self.noise_std * noise
@@ -235,6 +256,20 @@ def _require_positive(**values: float) -> None:
       raise errors.InputError(
         f'prior.{name} is {value}; expected a number above 0.'
       )
+
+
+def _check_frequencies(frequencies: Sequence[float], size: int) -> None:
+  values = np.asarray(frequencies, np.float64)
+  is_right = (
+    values.shape == (size,)
+    and np.all(values >= 0)
+    and np.isclose(values.sum(), 1, atol=1e-3)
+  )
+  if not is_right:
+    raise errors.InputError(
+      f'prior_y.frequencies is {tuple(frequencies)}; expected {size} numbers '
+      'of at least 0 that sum to 1.'
+    )
 
 
 PRIORS = {

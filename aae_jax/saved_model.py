@@ -57,6 +57,8 @@ class Signature:
     image_shape: (H, W, C).
     num_classes: None where there are no labels.
     num_train: images in the training split.
+    frequencies: the share of each class among the labelled images, or None
+      without labels.
     scale: what a uint8 image is divided by.
   """
 
@@ -64,6 +66,7 @@ class Signature:
   image_shape: tuple[int, int, int]
   num_classes: int | None
   num_train: int
+  frequencies: tuple[float, ...] | None
   scale: float
 
 
@@ -71,17 +74,21 @@ class MissingFunctionError(errors.InputError, AttributeError):
   """The system of a model does not have the function."""
 
 
-def write_signature(workdir: epath.PathLike, dataset: Dataset) -> None:
+def write_signature(
+  workdir: epath.PathLike, experiment: experiments.Experiment
+) -> None:
   """Writes `model.json`, without which `load` would need the data.
 
   Raises:
     OSError: it cannot be written.
   """
+  dataset = experiment.dataset
   signature = Signature(
     dataset=dataset.name,
     image_shape=dataset.image_shape,
     num_classes=dataset.num_classes,
     num_train=dataset.train.num_images,
+    frequencies=experiment.facts.frequencies,
     scale=255.0,
   )
   path = epath.Path(workdir) / 'model.json'
@@ -388,8 +395,8 @@ class _PureFunctions:
     self, variables: Any, key: Key, positions: Array, label: Array | None
   ) -> Array:
     keys, label_keys = (
-      randomness.position_keys(jax.random.fold_in(key, part), positions)
-      for part in range(2)
+      randomness.position_keys(randomness.named(key, name), positions)
+      for name in ('sample', 'label')
     )
     is_labelled = jnp.full(positions.shape, label is not None)
     if label is None:
@@ -535,18 +542,17 @@ def _without_data(
   feed = Feed(
     signature.num_train,
     config.batch_size,
-    config.get('labelled_batch_size', 0),
+    config.labelled_batch_size,
     num_devices=1,
   )
-  system = experiments.build_system(
-    config,
-    signature.image_shape,
-    signature.num_classes,
-    feed.steps_per_epoch,
+  facts = experiments.Facts(
+    signature.image_shape, signature.num_classes, signature.frequencies
   )
+  system = experiments.build_system(config, facts, feed.steps_per_epoch)
   return experiments.Experiment(
     config=config,
     dataset=Dataset(signature.dataset, none, none, none, signature.num_classes),
+    facts=facts,
     system=system,
     feed=feed,
     devices=tuple(jax.local_devices()[:1]),

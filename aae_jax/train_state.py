@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Any
-import zlib
 
 import flax.struct
 import jax
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 
 from aae_jax import randomness
 from aae_jax.systems import System
-from aae_jax.types import Array, Batch, Key, Rngs
+from aae_jax.types import AXIS, Array, Batch, Key, Metrics, Rngs
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -23,6 +22,10 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: by phase.
     hyperparams: {phase: {name: float32 []}}, the rates and weights.
     ema: averages of `params` and `batch_stats`, or empty.
+    report: {'sums': {metric: float32 []}, 'diverged': {loss: int32 []}}: of the
+      metrics since the epoch began, and for each phase's loss the first step of
+      the run at which it was not finite, or -1. In the state, so that rows and
+      findings survive an interruption.
     rng: typed key [], constant.
   """
 
@@ -32,6 +35,7 @@ class TrainState(flax.struct.PyTreeNode):
   opt_state: Mapping[str, Any]
   hyperparams: Mapping[str, Mapping[str, Array]]
   ema: Mapping[str, Any]
+  report: Mapping[str, Mapping[str, Array]]
   rng: Key
 
 
@@ -42,6 +46,7 @@ SEED_AXES = TrainState(
   opt_state=0,
   hyperparams=0,
   ema=0,
+  report=0,
   rng=0,
 )
 """For `vmap` over seeds, which share `step`."""
@@ -50,34 +55,26 @@ SEED_AXES = TrainState(
 def create(system: System, rng: Key, batch: Batch, average: bool) -> TrainState:
   """Initializes a system.
 
-  The losses themselves run once, on `batch`, and each network is initialized
-  at its first call: so nobody has to state what its inputs are.
+  The losses themselves run once, on `batch`, as on one device, and each network
+  is initialized at its first call: so nobody has to state what its inputs are.
 
   Args:
-    system: whose losses run.
+    system: whose phases run.
     rng: the key of the seed.
     batch: of any size and content, of the shapes and types of the data's.
     average: whether to keep averages of parameters and statistics.
   """
-  variables = {}
-
-  def apply(name, *inputs, rng=None, update_stats=False):
-    del update_stats
-    key = jax.random.fold_in(init_rng, zlib.crc32(name.encode()) >> 1)
-    output, variables[name] = system.networks[name].init_with_output(
-      key, *inputs, rng=rng, train=True
-    )
-    return output
-
-  init_rng = jax.random.fold_in(rng, 0)
   hyperparams = {
     phase.name: {k: jnp.float32(v) for k, v in phase.hyperparams.items()}
     for phase in system.phases
   }
   step = jnp.zeros((), jnp.int32)
-  for phase in system.phases:
-    hyper = {'step': step, **hyperparams[phase.name]}
-    phase.loss_fn(apply, batch, phase_keys(rng, batch), hyper)
+  on_one_device = jax.vmap(
+    lambda _: _run_losses(system, rng, batch, hyperparams, step),
+    axis_name=AXIS,
+    axis_size=1,
+  )
+  variables, metrics = jax.tree.map(lambda x: x[0], on_one_device(step[None]))
   params = {name: v['params'] for name, v in variables.items()}
   batch_stats = {
     name: v['batch_stats']
@@ -95,18 +92,53 @@ def create(system: System, rng: Key, batch: Batch, average: bool) -> TrainState:
       for phase in system.phases
     },
     hyperparams=hyperparams,
-    ema=({'params': params, 'batch_stats': batch_stats} if average else {}),
+    ema={'params': params, 'batch_stats': batch_stats} if average else {},
+    report={
+      'sums': {name: jnp.zeros((), jnp.float32) for name in metrics},
+      'diverged': {
+        f'{phase.name}/loss': jnp.full((), -1, jnp.int32)
+        for phase in system.phases
+      },
+    },
     rng=rng,
   )
+
+
+def _run_losses(
+  system: System, rng: Key, batch: Batch, hyperparams: Any, step: Array
+) -> tuple[dict[str, Any], Metrics]:
+  """The variables of all networks, and the metrics by their names."""
+  variables, metrics = {}, {}
+
+  def apply(name, *inputs, rng=None, train=None, update_stats=False, **options):
+    del train, update_stats
+    output, variables[name] = system.networks[name].init_with_output(
+      randomness.named(init_rng, name),
+      *inputs,
+      rng=None if rng is None else randomness.named(rng, name),
+      train=True,
+      **options,
+    )
+    return output
+
+  init_rng = randomness.named(rng, 'init')
+  for phase in system.phases:
+    hyper = {'step': step, **hyperparams[phase.name]}
+    rngs = phase_keys(randomness.named(init_rng, 'noise'), batch)
+    loss, found = phase.loss_fn(apply, batch, rngs, hyper)
+    metrics |= {
+      f'{phase.name}/{key}': x for key, x in {'loss': loss, **found}.items()
+    }
+  return variables, metrics
 
 
 def phase_keys(key: Key, batch: Batch, device: int | Array = 0) -> Rngs:
   """A key for each example of a device's share of the batch."""
   rngs = {}
-  for part, name in enumerate(('image', 'labelled_image')):
+  for name in ('image', 'labelled_image'):
     if name in batch:
       size = batch[name].shape[0]
       positions = device * size + jnp.arange(size)
-      part_key = jax.random.fold_in(key, part)
+      part_key = randomness.named(key, name)
       rngs[name] = randomness.position_keys(part_key, positions)
   return rngs

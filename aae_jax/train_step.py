@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 import optax
 
+from aae_jax import randomness
 from aae_jax.train_state import SEED_AXES, TrainState, phase_keys
 from aae_jax.types import AXIS, Apply, Array, Batch, Metrics, Rngs
 
@@ -21,15 +22,28 @@ def bind(
   batch_stats: Mapping[str, Any],
   train: bool,
 ) -> tuple[Apply, dict[str, Any]]:
-  """Makes `apply`, and the dict in which it leaves updated statistics."""
-  updated = {}
+  """Makes `apply`, and the dict in which it leaves updated statistics.
 
-  def apply(name, *inputs, rng=None, update_stats=False):
+  Args:
+    networks: flax modules by name.
+    params: of each network.
+    batch_stats: of the networks that have any.
+    train: what suits where a call does not say.
+  """
+  updated, default = {}, train
+
+  def apply(name, *inputs, rng=None, train=None, update_stats=False, **options):
     variables = {'params': params[name]}
     if name in batch_stats:
       variables['batch_stats'] = batch_stats[name]
     output, changed = networks[name].apply(
-      variables, *inputs, rng=rng, train=train, mutable=['batch_stats']
+      variables,
+      *inputs,
+      # Each network has noise of its own.
+      rng=None if rng is None else randomness.named(rng, name),
+      train=default if train is None else train,
+      mutable=['batch_stats'],
+      **options,
     )
     if update_stats and name in batch_stats:
       updated[name] = changed['batch_stats']
@@ -73,7 +87,7 @@ def apply_phase(
 
 def make_train_step(
   system: Any, ema_decay: float = 0.0
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+) -> Callable[[TrainState, Batch], TrainState]:
   """The step of one seed on one device's share of a batch.
 
   Args:
@@ -84,21 +98,34 @@ def make_train_step(
 
   def train_step(state, batch):
     metrics = {}
-    step_key = jax.random.fold_in(jax.random.fold_in(state.rng, 1), state.step)
-    for index, phase in enumerate(system.phases):
-      rngs = phase_keys(
-        jax.random.fold_in(step_key, index), batch, lax.axis_index(AXIS)
-      )
+    step_key = randomness.fold_in(
+      randomness.named(state.rng, 'train'), state.step
+    )
+    for phase in system.phases:
+      phase_key = randomness.named(step_key, phase.noise or phase.name)
+      rngs = phase_keys(phase_key, batch, lax.axis_index(AXIS))
       state, phase_metrics = apply_phase(
         system.networks, phase, state, batch, rngs
       )
-      metrics.update(phase_metrics)
-    state = state.replace(step=state.step + 1)
+      metrics |= phase_metrics
+    state = state.replace(report=_reported(state, metrics), step=state.step + 1)
     if ema_decay:
       state = state.replace(ema=_average(state, ema_decay))
-    return state, metrics
+    return state
 
   return train_step
+
+
+def _reported(state: TrainState, metrics: Metrics) -> Mapping[str, Any]:
+  """The report with a step's metrics."""
+  diverged = {
+    name: jnp.where(
+      (first < 0) & ~jnp.isfinite(metrics[name]), state.step, first
+    )
+    for name, first in state.report['diverged'].items()
+  }
+  sums = jax.tree.map(jnp.add, state.report['sums'], metrics)
+  return {'sums': sums, 'diverged': diverged}
 
 
 def _average(state: TrainState, ema_decay: float) -> Mapping[str, Any]:
@@ -114,11 +141,11 @@ def replicated(devices: Sequence[jax.Device]) -> NamedSharding:
 
 
 def parallelize(
-  train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
+  train_step: Callable[[TrainState, Batch], TrainState],
   feed: Any,
   num_seeds: int,
   devices: Sequence[jax.Device],
-) -> Callable[..., tuple[TrainState, Metrics, Metrics]]:
+) -> Callable[..., tuple[TrainState, Array]]:
   """Makes one call of many steps: mapped over seeds and over devices.
 
   The number of steps is an argument, not a constant of the program, so calls
@@ -132,21 +159,26 @@ def parallelize(
     devices: that share every batch.
 
   Returns:
-    `run(state, data, num_steps) -> (state, metrics, diverged)`: metrics [S]
-    averaged over the steps, and for each phase's loss the first step [S] at
-    which it was not finite, or -1. The state is donated.
+    `run(state, data, num_steps) -> (state, is_sound)`: the state, whose
+    `report` has the metrics and which is donated; and bool [S], whether all
+    weights and statistics are finite after the last step.
   """
   if num_seeds == 1:
     run = _alone(_loop(train_step, feed.order, feed.batch, feed), feed)
   else:
     run = _loop(
-      jax.vmap(train_step, (SEED_AXES, 0), (SEED_AXES, 0)),
+      jax.vmap(train_step, (SEED_AXES, 0), SEED_AXES),
       jax.vmap(feed.order, (0, feed.SEED_AXES, None)),
       jax.vmap(feed.batch, (feed.SEED_AXES, 0, None, None)),
       feed,
     )
+
+  def checked(state, data, num_steps):
+    state = run(state, data, num_steps)
+    return state, _is_sound(state)
+
   mapped = jax.pmap(
-    run,
+    checked,
     axis_name=AXIS,
     in_axes=(None, None, 0),
     out_axes=None,
@@ -159,54 +191,54 @@ def parallelize(
   )
 
 
-def _loop(train_step, new_order, gather, feed):
+def _loop(
+  train_step: Callable[..., TrainState],
+  new_order: Callable[..., Any],
+  gather: Callable[..., Batch],
+  feed: Any,
+) -> Callable[..., TrainState]:
   """Many steps on one device's share of the batches."""
 
   def run(state, data, num_steps):
     device = lax.axis_index(AXIS)
 
-    def order_of(step):
-      return new_order(state.rng, data, step // feed.steps_per_epoch)
+    def order_of(state):
+      return new_order(state.rng, data, state.step // feed.steps_per_epoch)
 
     def body(_, carry):
-      state, order, totals, diverged = carry
-      order = lax.cond(
-        state.step % feed.steps_per_epoch == 0,
-        lambda: order_of(state.step),
-        lambda: order,
-      )
+      state, order = carry
+      is_first = state.step % feed.steps_per_epoch == 0
+      order = lax.cond(is_first, lambda: order_of(state), lambda: order)
+      state = _with_sums_since(state, is_first)
       batch = gather(data, order, state.step, device)
-      next_state, metrics = train_step(state, batch)
-      totals = jax.tree.map(jnp.add, totals, metrics)
-      diverged = _note_divergence(diverged, metrics, state.step)
-      return next_state, order, totals, diverged
+      return train_step(state, batch), order
 
-    order = order_of(state.step)
-    batch = gather(data, order, state.step, device)
-    _, shapes = jax.eval_shape(train_step, state, batch)
-    totals = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    diverged = {
-      key: jnp.full(total.shape, -1, jnp.int32)
-      for key, total in totals.items()
-      if key.endswith('/loss')
-    }
-    carry = (state, order, totals, diverged)
-    state, _, totals, diverged = lax.fori_loop(0, num_steps, body, carry)
-    means = jax.tree.map(lambda total: total / num_steps, totals)
-    return state, means, diverged
+    carry = (state, order_of(state))
+    return lax.fori_loop(0, num_steps, body, carry)[0]
 
   return run
 
 
-def _note_divergence(diverged, metrics, step):
-  """Keeps the first step at which each loss was not finite."""
-  return {
-    key: jnp.where((first < 0) & ~jnp.isfinite(metrics[key]), step, first)
-    for key, first in diverged.items()
-  }
+def _with_sums_since(state: TrainState, is_first: Array) -> TrainState:
+  """The state whose sums begin anew with the first step of an epoch."""
+  sums = jax.tree.map(
+    lambda total: jnp.where(is_first, 0.0, total), state.report['sums']
+  )
+  return state.replace(report={**state.report, 'sums': sums})
 
 
-def _alone(run, feed):
+def _is_sound(state: TrainState) -> Array:
+  """Whether parameters and statistics of each seed are finite, bool [S]."""
+  finite = [
+    jnp.all(jnp.isfinite(x), axis=tuple(range(1, x.ndim)))
+    for x in jax.tree.leaves((state.params, state.batch_stats))
+  ]
+  return jnp.all(jnp.stack(finite), axis=0)
+
+
+def _alone(
+  run: Callable[..., TrainState], feed: Any
+) -> Callable[..., TrainState]:
   """Takes off a seed axis of one, which costs the CPU a quarter of its speed.
 
   Outside of the loop this is free, within it would not help.
@@ -215,9 +247,8 @@ def _alone(run, feed):
   def run_alone(state, data, num_steps):
     state = map_seeds(lambda x: x[0], state, SEED_AXES)
     data = map_seeds(lambda x: x[0], data, feed.SEED_AXES)
-    state, *reports = run(state, data, num_steps)
-    state = map_seeds(lambda x: x[None], state, SEED_AXES)
-    return state, *jax.tree.map(lambda x: x[None], reports)
+    state = run(state, data, num_steps)
+    return map_seeds(lambda x: x[None], state, SEED_AXES)
 
   return run_alone
 

@@ -1,6 +1,5 @@
 """The loop: build, restore, step, log, evaluate, save."""
 
-from collections.abc import Mapping
 import contextlib
 import functools
 import importlib.metadata
@@ -134,7 +133,7 @@ def describe(experiment: Experiment, workdir: epath.Path) -> str:
   state = jax.eval_shape(experiment.init)
   seeds = experiment.seeds
   labels = ''
-  if 'num_labels' in config:
+  if experiment.labelled.size:
     labels = (
       ', all labelled'
       if config.num_labels == -1
@@ -166,7 +165,7 @@ def describe(experiment: Experiment, workdir: epath.Path) -> str:
 def _prepare(experiment, workdir):
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    saved_model.write_signature(workdir, experiment.dataset)
+    saved_model.write_signature(workdir, experiment)
     config = json.loads(experiment.config.to_json())
     metrics_lib.write_json(workdir / 'config.json', config)
   except OSError as error:
@@ -198,17 +197,21 @@ def _train(experiment, workdir, checkpoints, state, interruption):
     while step < experiment.total_steps:
       started = time.monotonic()
       num_steps = calls.next_length(step)
-      state, means, diverged = run(state, data, num_steps)
-      means, diverged = jax.device_get((means, diverged))
+      state, is_sound = run(state, data, num_steps)
+      report, is_sound = jax.device_get((state.report, is_sound))
       # Until the first call is through, which compiles, nothing is new.
       if not interruption.is_deferred:
         stack.enter_context(interruption.deferred())
       step += num_steps
-      calls.finished(num_steps, means, time.monotonic() - started)
+      calls.finished(num_steps, time.monotonic() - started)
+      diverged = {**report['diverged'], 'weights': np.where(is_sound, -1, step)}
       _check_finite(diverged, experiment.seeds, config.on_divergence)
       if step % feed.steps_per_epoch == 0:
         epoch = step // feed.steps_per_epoch
-        row = calls.epoch_means()
+        row = {
+          name: total / feed.steps_per_epoch
+          for name, total in report['sums'].items()
+        }
         if epoch % config.evaluate_every_epochs == 0:
           row |= _evaluate_split(
             evaluator, state, 'validation', experiment.dataset.validation
@@ -246,36 +249,24 @@ class Calls:
     self._longest = steps_per_epoch if steps_per_call == -1 else steps_per_call
     self._affordable = 1
     self._compiled = False
-    self._totals = {}
-    self._num_steps = 0
 
   def next_length(self, step: int) -> int:
     """Steps of the call that begins at `step`."""
     left = self._steps_per_epoch - step % self._steps_per_epoch
     return min(left, self._longest, self._affordable)
 
-  def finished(self, num_steps: int, means: Mapping[str, Any], seconds: float):
-    """Takes note of a call: its length, mean metrics and duration."""
+  def finished(self, num_steps: int, seconds: float) -> None:
+    """Takes note of a call: its length and duration."""
     # The first call compiles, and so tells nothing about the time of a step.
     if self._compiled:
       self._affordable = max(
         1, math.floor(SECONDS_PER_CALL * num_steps / seconds)
       )
     self._compiled = True
-    for key, mean in means.items():
-      total = self._totals.get(key, 0.0)
-      self._totals[key] = total + num_steps * np.asarray(mean, np.float64)
-    self._num_steps += num_steps
-
-  def epoch_means(self) -> dict[str, np.ndarray]:
-    """The metrics averaged over the epoch's steps so far; starts anew."""
-    means = {k: total / self._num_steps for k, total in self._totals.items()}
-    self._totals, self._num_steps = {}, 0
-    return means
 
 
 def _check_finite(diverged, seeds, on_divergence):
-  """Raises DivergenceError at the first loss that was not finite.
+  """Raises DivergenceError at the first loss, or weights, not finite.
 
   With `on_divergence='continue'` only once no seed is left.
   """

@@ -24,6 +24,7 @@ Batch = Mapping[str, Array]
 """What a step sees of the data.
 
   image           float32 [B, H, W, C] in [0, 1]
+  position        int32 [B], the example's place in the global batch
   label           int32 [B], in a data set that has labels
   is_labelled     bool [B], whether the system may use the example's label
   labelled_image  float32 [L, H, W, C] in [0, 1], in systems that ask for it
@@ -37,7 +38,15 @@ Hyper = Mapping[str, Array]
 """`step` int32 [] and the phase's rates and weights, float32 []."""
 
 Apply = Callable[..., Any]
-"""Runs a network: `apply(name, *inputs, rng=keys, update_stats=False)`."""
+"""Runs a network: `apply(name, *inputs, rng=None, train=None,
+update_stats=False, **options)`.
+
+  rng           keys [B]; the network's name is folded in
+  train         whether there is noise, and statistics are the batch's own; None
+                for what suits: True in a loss, False in a trained system
+  update_stats  whether the running statistics take this batch in
+  options       reach the module's `__call__`
+"""
 
 LossFn = Callable[[Apply, Batch, Rngs, Hyper], tuple[Array, Metrics]]
 Encode = Callable[[Apply, Array, Keys | None], Code]

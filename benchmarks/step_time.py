@@ -108,7 +108,7 @@ def make_ours(built: experiment.Experiment) -> Program:
   carry = {'state': built.init()}
 
   def steps(num_steps):
-    carry['state'], _, _ = run(carry['state'], data, num_steps)
+    carry['state'], _ = run(carry['state'], data, num_steps)
     jax.block_until_ready(carry['state'])
 
   return steps

@@ -6,16 +6,14 @@ The figure 2 of the paper in small: compare figures/latent.png with that of
 digits_autoencoder. About a minute on two cores.
 """
 
-from configs import default
+from aae_jax import recipes
 
 
-def get_config():
+def get_config(variant='fast'):
   """The AAE of the section 2 of the paper, made small."""
-  config = default.get_config()
-  config.system = 'aae'
-  default.hidden(config, 256, 256)
+  config = recipes.start('aae', 'digits', hidden=(256, 256))
   config.encoder.batch_norm = True
-  default.phases(config, 'reconstruction', 'discriminator', 'generator')
+  recipes.adam(config, 'reconstruction', 'discriminator', 'generator')
   config.schedule.name = 'linear'
   config.epochs = 200
-  return config
+  return recipes.only_fast(config, variant)

@@ -6,12 +6,12 @@ Nothing is compared with a number of the paper; its codes leave holes. Less than
 a minute on two cores.
 """
 
-from configs import default
+from aae_jax import recipes
 
 
-def get_config():
+def get_config(variant='fast'):
   """A 2-D code that nothing shapes."""
-  config = default.get_config()
-  default.hidden(config, 256, 256)
+  config = recipes.start('autoencoder', 'digits', hidden=(256, 256))
   config.encoder.batch_norm = True
-  return config
+  recipes.adam(config, 'reconstruction')
+  return recipes.only_fast(config, variant)

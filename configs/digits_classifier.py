@@ -5,22 +5,16 @@
 Half a minute on two cores.
 """
 
-from configs import default
+from aae_jax import recipes
 
 
-def get_config():
+def get_config(variant='fast'):
   """What the semi-supervised AAE is compared with."""
-  config = default.get_config()
-  config.system = 'classifier'
+  config = recipes.start('classifier', 'digits', hidden=(256, 256))
+  recipes.noisy(config)
+  recipes.adam(config, 'classification')
   config.num_labels = 100
-  config.labelled_batch_size = 100
-  config.encoder.hidden = (256, 256)
-  config.encoder.batch_norm = True
-  config.encoder.input_noise = 0.3
-  config.encoder.noise = 0.3
-  default.phases(config, 'classification')
   config.schedule.name = 'linear'
-  config.ema_decay = 0.999
   config.epochs = 250
   config.num_seeds = 3
-  return config
+  return recipes.only_fast(config, variant)

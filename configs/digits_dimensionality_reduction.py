@@ -1,19 +1,15 @@
 """Dimensionality-reduction AAE on digits, 2-D, with 100 labels."""
 
-from configs import default
+from aae_jax import recipes
 
 
-def get_config():
+def get_config(variant='fast'):
   """The representation is a learned cluster head plus style."""
-  config = default.get_config()
-  config.system = 'dimensionality_reduction_aae'
-  config.num_labels = 100
-  config.labelled_batch_size = 100
-  default.hidden(config, 256, 256)
-  config.encoder.batch_norm = True
-  config.encoder.input_noise = 0.3
-  config.encoder.noise = 0.3
-  default.phases(
+  config = recipes.start(
+    'dimensionality_reduction_aae', 'digits', hidden=(256, 256)
+  )
+  recipes.noisy(config)
+  recipes.adam(
     config,
     'reconstruction',
     'discriminator',
@@ -23,7 +19,7 @@ def get_config():
   )
   config.weights.generator.y_weight = 3.0
   config.weights.separation.threshold = 4.0
+  config.num_labels = 100
   config.schedule.name = 'linear'
-  config.ema_decay = 0.999
   config.epochs = 250
-  return config
+  return recipes.only_fast(config, variant)

@@ -1,17 +1,15 @@
 """Generative adversarial network on digits."""
 
-from configs import default
+from aae_jax import recipes
 
 
-def get_config():
+def get_config(variant='fast'):
   """A decoder of Gaussian noise, and a discriminator of images."""
-  config = default.get_config()
-  config.system = 'gan'
-  config.latent_size = 10
-  default.hidden(config, 256, 256)
+  config = recipes.start('gan', 'digits', hidden=(256, 256))
   config.discriminator.activation = 'leaky_relu'
-  default.phases(
+  recipes.adam(
     config, 'discriminator', 'generator', discriminator=2e-4, generator=2e-4
   )
+  config.latent_size = 10
   config.epochs = 300
-  return config
+  return recipes.only_fast(config, variant)

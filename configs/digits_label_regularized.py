@@ -1,17 +1,14 @@
 """Label-regularized AAE on digits: a mode of the prior for each label."""
 
-from configs import default
+from aae_jax import recipes
 
 
-def get_config():
+def get_config(variant='fast'):
   """All images are labelled; --config.num_labels=500 for fewer."""
-  config = default.get_config()
-  config.system = 'label_regularized_aae'
-  config.prior.name = 'gaussian_mixture'
-  config.num_labels = -1
-  default.hidden(config, 256, 256)
+  config = recipes.start('label_regularized_aae', 'digits', hidden=(256, 256))
   config.encoder.batch_norm = True
-  default.phases(config, 'reconstruction', 'discriminator', 'generator')
+  config.prior.name = 'gaussian_mixture'
+  recipes.adam(config, 'reconstruction', 'discriminator', 'generator')
   config.schedule.name = 'linear'
   config.epochs = 200
-  return config
+  return recipes.only_fast(config, variant)

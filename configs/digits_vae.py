@@ -1,12 +1,10 @@
 """Variational autoencoder on digits, 2-D Gaussian prior."""
 
-from configs import default
+from aae_jax import recipes
 
 
-def get_config():
+def get_config(variant='fast'):
   """The divergence to the prior in closed form."""
-  config = default.get_config()
-  config.system = 'vae'
-  default.hidden(config, 256, 256)
-  default.phases(config, 'elbo')
-  return config
+  config = recipes.start('vae', 'digits', hidden=(256, 256))
+  recipes.adam(config, 'elbo')
+  return recipes.only_fast(config, variant)

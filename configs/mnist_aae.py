@@ -8,18 +8,15 @@ the Parzen log-likelihood is 324 nats, where the paper has 340 (one run each;
 benchmarks/results/mnist_aae_*.json). Five to seven minutes on two cores.
 """
 
-from configs import default
+from aae_jax import recipes
 
 
 def get_config(variant='fast'):
   """--config.prior.name=gaussian_mixture or swiss_roll for the others."""
-  config = default.get_config()
-  config.system = 'aae'
-  config.dataset.name = 'mnist'
-  default.hidden(config, 400, 400)
+  config = recipes.start('aae', 'mnist', hidden=(400, 400))
   config.encoder.batch_norm = True
-  default.phases(config, 'reconstruction', 'discriminator', 'generator')
+  recipes.adam(config, 'reconstruction', 'discriminator', 'generator')
   config.batch_size = 200
-  config.epochs = 40
   config.schedule.name = 'linear'
-  return default.variant(config, variant)
+  config.epochs = 40
+  return recipes.variant(config, variant)

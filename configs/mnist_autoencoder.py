@@ -8,16 +8,15 @@ Gaussian fitted to its codes decodes to a Parzen log-likelihood of 209.5 nats in
 benchmarks/results/mnist_autoencoder*.json). Three minutes on two cores.
 """
 
-from configs import default
+from aae_jax import recipes
 
 
-def get_config():
+def get_config(variant='fast'):
   """A 2-D code that nothing shapes."""
-  config = default.get_config()
-  config.dataset.name = 'mnist'
-  default.hidden(config, 400, 400)
+  config = recipes.start('autoencoder', 'mnist', hidden=(400, 400))
   config.encoder.batch_norm = True
+  recipes.adam(config, 'reconstruction')
   config.batch_size = 200
-  config.epochs = 30
   config.schedule.name = 'linear'
-  return config
+  config.epochs = 30
+  return recipes.only_fast(config, variant)

@@ -9,35 +9,27 @@ benchmarks/results/mnist_clustering_30.json and mnist_clustering_16.json). 26
 minutes on one core.
 """
 
-from configs import default
+from aae_jax import recipes
 
 
 def get_config(variant='fast'):
   """--config.num_clusters=16 for the other number of the paper."""
-  config = default.get_config()
-  config.system = 'clustering_aae'
-  config.dataset.name = 'mnist'
-  config.dataset.num_validation = 5000
+  config = recipes.start('clustering_aae', 'mnist', hidden=(400, 400))
+  recipes.noisy(config)
+  recipes.adam(config, 'reconstruction', 'discriminator', 'generator')
+  recipes.without_labels(config)
+  config.weights.generator.y_weight = 3.0
   config.latent_size = 5
   config.num_clusters = 30
-  default.hidden(config, 400, 400)
-  config.encoder.batch_norm = True
-  config.encoder.input_noise = 0.3
-  config.encoder.noise = 0.3
-  # What keeps the adversary of y from being sure keeps clusters from dying.
-  config.discriminator.noise = 0.5
-  default.phases(
-    config,
-    'reconstruction',
-    'discriminator',
-    'generator',
-    discriminator=5e-4,
-  )
-  config.weights.generator.y_weight = 3.0
-  config.schedule.name = 'linear'
-  config.ema_decay = 0.999
+  config.dataset.num_validation = 5000
   config.batch_size = 200
+  config.schedule.name = 'linear'
   config.epochs = 100
-  return default.variant(
-    config, variant, hidden=(3000, 3000), input_dropout=0.2, epochs=1500
+  return recipes.variant(
+    config,
+    variant,
+    hidden=(3000, 3000),
+    input_dropout=0.2,
+    epochs=1500,
+    cuts=(50,),
   )

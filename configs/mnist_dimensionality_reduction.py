@@ -10,21 +10,16 @@ benchmarks/results/mnist_dimensionality_reduction.json). Fifteen minutes on two
 busy cores.
 """
 
-from configs import default
+from aae_jax import recipes
 
 
 def get_config(variant='fast'):
   """The representation is a learned cluster head plus style."""
-  config = default.get_config()
-  config.system = 'dimensionality_reduction_aae'
-  config.dataset.name = 'mnist'
-  config.num_labels = 100
-  config.labelled_batch_size = 100
-  default.hidden(config, 400, 400)
-  config.encoder.batch_norm = True
-  config.encoder.input_noise = 0.3
-  config.encoder.noise = 0.3
-  default.phases(
+  config = recipes.start(
+    'dimensionality_reduction_aae', 'mnist', hidden=(400, 400)
+  )
+  recipes.noisy(config)
+  recipes.adam(
     config,
     'reconstruction',
     'discriminator',
@@ -34,8 +29,8 @@ def get_config(variant='fast'):
   )
   config.weights.generator.y_weight = 3.0
   config.weights.separation.threshold = 4.0
-  config.schedule.name = 'linear'
-  config.ema_decay = 0.999
+  config.num_labels = 100
   config.batch_size = 200
+  config.schedule.name = 'linear'
   config.epochs = 40
-  return default.variant(config, variant)
+  return recipes.variant(config, variant)

@@ -8,35 +8,29 @@ benchmarks/results/mnist_dimensionality_reduction_clustering.json). A quarter of
 an hour on one core.
 """
 
-from configs import default
+from aae_jax import recipes
 
 
 def get_config(variant='fast'):
   """Nothing but the images; figure 10 of the paper."""
-  config = default.get_config()
-  config.system = 'dimensionality_reduction_clustering_aae'
-  config.dataset.name = 'mnist'
-  config.dataset.num_validation = 5000
-  config.num_clusters = 20
-  default.hidden(config, 400, 400)
-  config.encoder.batch_norm = True
-  config.encoder.input_noise = 0.3
-  config.encoder.noise = 0.3
-  # What keeps the adversary of y from being sure keeps clusters from dying.
-  config.discriminator.noise = 0.5
-  default.phases(
+  config = recipes.start(
+    'dimensionality_reduction_clustering_aae', 'mnist', hidden=(400, 400)
+  )
+  recipes.noisy(config)
+  recipes.adam(
     config,
     'reconstruction',
     'discriminator',
     'generator',
     'separation',
-    discriminator=5e-4,
     separation=1e-2,
   )
+  recipes.without_labels(config)
   config.weights.generator.y_weight = 3.0
   config.weights.separation.threshold = 4.0
-  config.schedule.name = 'linear'
-  config.ema_decay = 0.999
+  config.num_clusters = 20
+  config.dataset.num_validation = 5000
   config.batch_size = 200
+  config.schedule.name = 'linear'
   config.epochs = 60
-  return default.variant(config, variant)
+  return recipes.variant(config, variant)

@@ -11,20 +11,16 @@ paper's 10,000 labelled and 40,000 unlabelled images add
 cores.
 """
 
-from configs import default
+from aae_jax import recipes
 
 
 def get_config(variant='fast'):
   """The discriminator is told the label of every image."""
-  config = default.get_config()
-  config.system = 'label_regularized_aae'
-  config.dataset.name = 'mnist'
-  config.prior.name = 'gaussian_mixture'
-  config.num_labels = -1
-  default.hidden(config, 400, 400)
+  config = recipes.start('label_regularized_aae', 'mnist', hidden=(400, 400))
   config.encoder.batch_norm = True
-  default.phases(config, 'reconstruction', 'discriminator', 'generator')
+  config.prior.name = 'gaussian_mixture'
+  recipes.adam(config, 'reconstruction', 'discriminator', 'generator')
   config.batch_size = 200
-  config.epochs = 40
   config.schedule.name = 'linear'
-  return default.variant(config, variant)
+  config.epochs = 40
+  return recipes.variant(config, variant)

@@ -9,27 +9,20 @@ after 5000 epochs. An epoch takes about 10 s on two cores for one seed.
 `configs/mnist_semi_supervised.py:paper` takes the settings of the paper.
 """
 
-from configs import default
+from aae_jax import recipes
 
 
 def get_config(variant='fast'):
   """The classification phase learns from 100 labels."""
-  config = default.get_config()
-  config.system = 'semi_supervised_aae'
-  config.dataset.name = 'mnist'
-  config.latent_size = 10
-  config.num_labels = 100
-  config.labelled_batch_size = 100
-  default.hidden(config, 400, 400)
-  config.encoder.batch_norm = True
-  config.encoder.input_noise = 0.3
-  config.encoder.noise = 0.3
-  default.phases(
+  config = recipes.start('semi_supervised_aae', 'mnist', hidden=(400, 400))
+  recipes.noisy(config)
+  recipes.adam(
     config, 'reconstruction', 'discriminator', 'generator', 'classification'
   )
   config.weights.generator.y_weight = 3.0
-  config.schedule.name = 'linear'
-  config.ema_decay = 0.999
+  config.latent_size = 10
+  config.num_labels = 100
   config.batch_size = 200
+  config.schedule.name = 'linear'
   config.epochs = 50
-  return default.variant(config, variant)
+  return recipes.variant(config, variant)

@@ -9,32 +9,23 @@ core. The epochs were chosen on validation images: more of them sharpen the
 pictures, and the label comes back into the style.
 """
 
-from configs import default
+from aae_jax import recipes
 
 
 def get_config(variant='fast'):
   """The decoder is told the label of every image."""
-  config = default.get_config()
-  config.system = 'supervised_aae'
-  config.dataset.name = 'mnist'
-  config.latent_size = 15
-  default.hidden(config, 400, 400)
-  config.encoder.batch_norm = True
-  config.encoder.input_noise = 0.3
-  config.encoder.noise = 0.3
+  config = recipes.start('supervised_aae', 'mnist', hidden=(400, 400))
+  config.encoder.update(batch_norm=True, input_noise=0.3, noise=0.3)
   # Beside a style this small the decoder learns first what the label tells it.
   config.prior.std = 0.005
   # A weak adversary leaves the label in the style, and so do many epochs; one
   # without noise can win, and then the style says nothing.
   config.discriminator.noise = 0.3
-  default.phases(
-    config,
-    'reconstruction',
-    'discriminator',
-    'generator',
-    discriminator=5e-4,
+  recipes.adam(
+    config, 'reconstruction', 'discriminator', 'generator', discriminator=5e-4
   )
+  config.latent_size = 15
   config.batch_size = 200
-  config.epochs = 20
   config.schedule.name = 'linear'
-  return default.variant(config, variant)
+  config.epochs = 20
+  return recipes.variant(config, variant)

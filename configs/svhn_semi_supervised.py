@@ -13,23 +13,17 @@ better than svhn_classifier (three draws; benchmarks/results/svhn_subset_*),
 the part, with one draw.
 """
 
-from configs import default
+from aae_jax import recipes
 
 
-def get_config():
+def get_config(variant='fast'):
   """A convolutional encoder and decoder, with batch normalization."""
-  config = default.get_config()
-  config.system = 'semi_supervised_aae'
-  config.dataset.name = 'svhn_cropped'
-  config.latent_size = 20
-  config.num_labels = 1000
-  config.labelled_batch_size = 100
-  config.discriminator.hidden = (400, 400)
-  default.convolutional(config, channels=(32, 64, 128), hidden=(256,))
+  config = recipes.start('semi_supervised_aae', 'svhn_cropped', hidden=(256,))
+  recipes.convolutional(config, channels=(32, 64, 128))
   config.decoder.channels = (16, 32, 64)
-  config.encoder.input_dropout = 0.2
-  config.encoder.noise = 0.3
-  default.phases(
+  config.encoder.update(input_dropout=0.2, noise=0.3)
+  config.discriminator.hidden = (400, 400)
+  recipes.adam(
     config,
     'reconstruction',
     'discriminator',
@@ -38,8 +32,10 @@ def get_config():
     reconstruction=3e-4,
     generator=1e-4,
   )
+  config.latent_size = 20
+  config.num_labels = 1000
   config.schedule.name = 'linear'
   config.ema_decay = 0.999
   config.epochs = 30
   config.num_seeds = 3
-  return config
+  return recipes.only_fast(config, variant)

@@ -1,5 +1,6 @@
 """Tests of the convolutional trunks of aae_jax.networks and their choice."""
 
+import functools
 from unittest import mock
 
 import chex
@@ -22,8 +23,6 @@ SHAPES = pytest.mark.parametrize(
 
 class Grid(nn.Module):
   """A trunk that gives what it gets."""
-
-  initializer: str = 'he'
 
   def __call__(self, x, rng, train):
     return x
@@ -66,13 +65,15 @@ def convolutional(*sections, **options):
 
 
 def encoder(**options):
-  trunk = networks.Convolutional((8,), (4, 6), **options)
+  layer = functools.partial(networks.Layer, **options)
+  trunk = networks.Convolutional((8,), (4, 6), layer)
   return networks.Encoder(trunk, {'y': 3, 'z': 2})
 
 
 def decoder(shape, **options):
-  trunk = networks.Deconvolutional(shape, (8,), (4, 6, 5), **options)
-  return networks.Decoder(trunk, shape, 'linear')
+  layer = functools.partial(networks.Layer, **options)
+  trunk = networks.Deconvolutional(shape, (8,), (4, 6, 5), layer)
+  return networks.Decoder(trunk, shape)
 
 
 @SHAPES
@@ -83,14 +84,14 @@ def test_layers_are_strided_convolutions(shape):
   params = variables['params']
   hidden = image
   for layer, size in enumerate((4, 6)):
-    dense = params['trunk'][f'Dense_{layer}']
+    dense = params['trunk'][f'Layer_{layer}']['Dense_0']
     convolution = {
       'kernel': dense['kernel'].reshape(3, 3, -1, size),
       'bias': dense['bias'],
     }
     layer = nn.Conv(size, (3, 3), (2, 2))
     hidden = nn.relu(layer.apply({'params': convolution}, hidden))
-  dense = params['trunk']['Dense_2']
+  dense = params['trunk']['Layer_2']['Dense_0']
   hidden = nn.relu(hidden.reshape(8, -1) @ dense['kernel'] + dense['bias'])
   for name in ('y', 'z'):
     expected = hidden @ params[name]['kernel'] + params[name]['bias']
@@ -105,13 +106,13 @@ def test_decoder_makes_images_of_any_shape(shape):
   assert (np.ptp(image, axis=0) > 0).all()
   # 8 hidden; 5 on the smallest grid; then 6 and 4, each on a larger one.
   grid = [-(-side // 8) for side in shape[:2]]
-  kernel = variables['params']['trunk']['Dense_1']['kernel']
+  kernel = variables['params']['trunk']['Layer_1']['Dense_0']['kernel']
   assert kernel.shape == (8, 5 * np.prod(grid))
 
 
 @pytest.mark.parametrize('shape', [(4, 6, 2), (3, 5, 2)], ids=str)
 def test_each_cell_gives_the_tile_at_its_place(shape):
-  module = networks.Decoder(Grid(), shape, 'linear')
+  module = networks.Decoder(Grid(), shape)
   grid = normal(8, 2, 3, 8)
   dense = {'kernel': np.eye(8), 'bias': np.zeros(8)}
   image, _ = run(module, grid, variables={'params': {'Dense_0': dense}})
@@ -148,9 +149,11 @@ def test_normalization_is_of_channels_and_takes_the_bias(
   stats = variables['batch_stats']
   assert stats.keys() == {'trunk'}
   for layer in range(layers):
-    dense = params[f'Dense_{layer}']
-    assert dense.keys() == {'kernel'}
-  sizes = [len(stats['trunk'][f'BatchNorm_{i}']['mean']) for i in range(layers)]
+    assert params[f'Layer_{layer}']['Dense_0'].keys() == {'kernel'}
+  sizes = [
+    len(stats['trunk'][f'Layer_{i}']['BatchNorm_0']['mean'])
+    for i in range(layers)
+  ]
   assert sizes == ([4, 6, 8] if layers == 3 else [8, 5, 6, 4])
 
 
@@ -189,7 +192,7 @@ def test_devices_share_the_statistics_of_channels(module, inputs):
 @pytest.mark.parametrize(
   'module, inputs, expected',
   [
-    (encoder(noise=0.3), normal(8, 6, 6, 1), [-1, 0, 1, 2]),
+    (encoder(noise=0.3), normal(8, 6, 6, 1), ['input', 0, 1, 2]),
     (decoder((6, 6, 1), noise=0.3), normal(8, 2), [0, 1, 2, 3]),
   ],
   ids=['encoder', 'decoder'],
@@ -197,15 +200,17 @@ def test_devices_share_the_statistics_of_channels(module, inputs):
 def test_every_layer_has_noise_of_its_own(module, inputs, expected):
   places = []
 
-  def recorded(x, rng, std, place):
-    places.append(place)
+  def recorded(x, rng, std, path):
+    places.append('/'.join(path))
     return x
 
   with mock.patch.object(networks, 'add_noise', recorded):
     jax.eval_shape(
       lambda: module.init(jax.random.key(0), inputs, rng=RNG, train=True)
     )
-  assert sorted(places) == expected
+  assert places == [
+    place if place == 'input' else f'trunk/Layer_{place}' for place in expected
+  ]
 
 
 def test_dense_layers_see_noise_beside_the_image():
@@ -214,8 +219,8 @@ def test_dense_layers_see_noise_beside_the_image():
   noise = normal(8, 3)
   output, variables = run(module, image, noise)
   trunk = variables['params']['trunk']
-  assert trunk['Dense_0']['kernel'].shape == (9, 4)
-  assert trunk['Dense_2']['kernel'].shape == (2 * 2 * 6 + 3, 8)
+  assert trunk['Layer_0']['Dense_0']['kernel'].shape == (9, 4)
+  assert trunk['Layer_2']['Dense_0']['kernel'].shape == (2 * 2 * 6 + 3, 8)
   other, _ = run(module, image, noise[::-1], variables=variables)
   assert (other['z'] != output['z']).any(axis=1).all()
 
@@ -230,7 +235,7 @@ def test_systems_take_convolutions(name):
 
   def metrics(batch):
     state = train_state.create(system, jax.random.key(0), batch, False)
-    return step(state, batch)[1]
+    return step(state, batch).report['sums']
 
   one = jax.vmap(metrics, None, axis_name=AXIS, axis_size=1)
   traced = jax.eval_shape(one, tiny.make_batch())
@@ -248,7 +253,7 @@ def test_classifier_never_sees_an_unlabelled_image():
   step = train_step.make_train_step(system)
   one = jax.jit(
     jax.vmap(
-      lambda batch: step(state, batch)[0].replace(rng=()),
+      lambda batch: step(state, batch).replace(rng=()),
       None,
       axis_name=AXIS,
       axis_size=1,
@@ -270,7 +275,7 @@ def test_classifier_never_sees_an_unlabelled_image():
 def test_classifier_gives_probabilities_of_its_logits():
   system = tiny.build('classifier').system
   logits = normal(8, 3)
-  apply = lambda name, image, rng: {'y': logits}
+  apply = lambda name, image, rng=None: {'y': logits}
   found = system.model.classify(apply, None)
   expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
   np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -287,12 +292,12 @@ def test_classifier_gives_probabilities_of_its_logits():
     (
       {'encoder.channels': (4, 6)},
       "encoder.channels=(4, 6) is given, but encoder 'perceptron' takes "
-      'activation, batch_norm, hidden, initializer, noise.',
+      'hidden.',
     ),
     (
       {'decoder.channels': (4, 6)},
       "decoder.channels=(4, 6) is given, but decoder 'perceptron' takes "
-      'activation, batch_norm, hidden, initializer, noise.',
+      'hidden.',
     ),
     (
       convolutional('encoder', channels=()),

@@ -14,8 +14,8 @@ TABLE = (
   'randomness',
   'losses',
   'priors',
-  'networks',
   'posteriors',
+  'networks',
   'phases',
   'systems',
   'optimizers',
@@ -26,6 +26,7 @@ TABLE = (
   'metrics',
   'evaluation',
   'interruption',
+  'recipes',
   'experiment',
   'analysis',
   'figures',
@@ -83,7 +84,7 @@ def test_the_train_step_knows_no_system():
 @FILES
 def test_configurations_end_at_the_experiment(path):
   reads = any('ml_collections' in name for name in imports_of(TREES[path]))
-  first = TABLE.index('experiment')
+  first = TABLE.index('recipes')
   assert not reads or TABLE.index(module_of(path)) >= first
 
 

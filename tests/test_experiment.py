@@ -297,7 +297,7 @@ def test_bad_values(name, changes, message):
     build(name, **changes)
 
 
-def test_unknown_objective():
+def test_unknown_system():
   config = tiny.make_config('aae')
   config.system = 'semisupervised_aae'
   with pytest.raises(
@@ -336,38 +336,119 @@ def test_absent_manual_dir(tmp_path):
     experiment.build(config)
 
 
-@pytest.mark.parametrize('name', tiny.NAMES)
-@pytest.mark.parametrize(
-  'key', ['num_labels', 'labelled_batch_size', 'num_clusters']
-)
-def test_few_systems_have_a_key_and_need_it(name, key):
-  config = tiny.make_config(name)
-  if key in config:
-    del config[key]
-    message = f'needs {key}; expected it in the configuration'
-  else:
-    config[key] = 2 * DEVICES
-    message = f'^{key} is {2 * DEVICES}, but system .* has no use for it'
-  with pytest.raises(InputError, match=message):
-    build_config(config)
+UNUSED = {
+  'encoder.noise': (0.3, ['gan']),
+  'decoder.hidden': ((7,), ['classifier']),
+  'discriminator.noise': (0.3, ['autoencoder', 'vae', 'classifier']),
+  'discriminator_z.sees_label': (True, ['aae', 'label_regularized_aae']),
+  'latent_size': (7, ['classifier']),
+  'posterior.name': ('gaussian', ['vae', 'gan', 'autoencoder', 'classifier']),
+  'posterior.noise_size': (3, ['vae', 'classifier']),
+  'prior.name': ('swiss_roll', ['autoencoder', 'classifier']),
+  'prior.std': (5.0, ['autoencoder', 'classifier']),
+  'prior_y.balanced': (True, ['aae', 'supervised_aae']),
+  'num_clusters': (7, ['aae', 'semi_supervised_aae']),
+  'num_labels': (6, ['aae', 'supervised_aae', 'clustering_aae']),
+  'labelled_batch_size': (4, ['aae', 'label_regularized_aae']),
+}
 
 
-@pytest.mark.parametrize(
-  'key, value, names',
-  [
-    ('posterior.name', 'gaussian', ['vae', 'gan', 'autoencoder']),
-    ('posterior.noise_size', 3, ['vae', 'classifier']),
-    ('prior.name', 'swiss_roll', ['autoencoder', 'classifier']),
-    ('prior.std', 5.0, ['autoencoder', 'classifier']),
-  ],
-)
-def test_sections_without_a_use(key, value, names):
+@pytest.mark.parametrize('key', UNUSED)
+def test_options_without_a_use_are_refused(key):
+  value, names = UNUSED[key]
   for name in names:
     with pytest.raises(
       InputError,
-      match=f"^{key} is {value}, but system '{name}' has no use for it",
+      match=f"^{key} is {re.escape(str(value))}, but system '{name}' has no "
+      'use for it; expected ',
     ):
       build(name, **{key: value})
+
+
+@pytest.mark.parametrize(
+  'changes, message',
+  [
+    (
+      {'encoder.momentum': 0.9},
+      'encoder.momentum is 0.9, but there is no use for it without '
+      'encoder.batch_norm.',
+    ),
+    (
+      {'encoder.slope': 0.2},
+      "encoder.activation.slope=0.2 is given, but encoder.activation 'relu' "
+      'takes no options.',
+    ),
+    (
+      {'encoder.momentum': 1.0, 'encoder.batch_norm': True},
+      'encoder.momentum is 1.0; expected in [0, 1).',
+    ),
+  ],
+)
+def test_options_of_layers_without_a_use(changes, message):
+  with pytest.raises(InputError, match=f'^{re.escape(message)}$'):
+    build('aae', **changes)
+
+
+def test_options_of_layers_reach_them():
+  built = build(
+    'aae',
+    **{
+      'encoder.batch_norm': True,
+      'encoder.momentum': 0.5,
+      'decoder.activation': 'leaky_relu',
+      'decoder.slope': 0.3,
+      'discriminator.noise': 0.7,
+    },
+  )
+  layers = {
+    name: network.trunk.layer(3)
+    for name, network in built.system.networks.items()
+  }
+  assert layers['encoder'].momentum == 0.5 and layers['encoder'].batch_norm
+  np.testing.assert_allclose(layers['decoder'].activation(-1.0), -0.3)
+  assert layers['discriminator'].noise == 0.7
+
+
+@pytest.mark.parametrize(
+  'frequencies, expected',
+  [
+    ('uniform', [1 / 3] * 3),
+    ('labelled', np.array([15, 15, 14]) / 44),
+    ('0.9,0.05,0.05', [0.9, 0.05, 0.05]),
+  ],
+)
+def test_frequencies_reach_the_prior_of_y(frequencies, expected):
+  built = build(
+    'semi_supervised_aae',
+    num_labels=-1,
+    **{'prior_y.frequencies': frequencies},
+  )
+  y = built.system.model.prior(tiny.keys(20_000), {})['y']
+  np.testing.assert_allclose(y.mean(axis=0), expected, atol=0.011)
+
+
+def test_a_balanced_draw_has_equal_frequencies():
+  built = build('semi_supervised_aae', **{'prior_y.frequencies': 'labelled'})
+  assert built.facts.frequencies == (1 / 3, 1 / 3, 1 / 3)
+
+
+@pytest.mark.parametrize(
+  'frequencies, message',
+  [
+    ('equal', "prior_y.frequencies is 'equal'; expected 'uniform', "),
+    ('0.9,0.1', 'prior_y.frequencies is (0.9, 0.1); expected 3 numbers'),
+  ],
+)
+def test_bad_frequencies(frequencies, message):
+  with pytest.raises(InputError, match=f'^{re.escape(message)}'):
+    build('semi_supervised_aae', **{'prior_y.frequencies': frequencies})
+
+
+def test_unknown_addition():
+  with pytest.raises(
+    InputError, match="^unknown addition 'classificaton'; known: class.*Did you"
+  ):
+    build('aae', additions=('classificaton',))
 
 
 def test_data_without_labels():
@@ -414,11 +495,39 @@ def test_part_takes_no_option_that_is_given_already():
     )
 
 
-def test_part_may_be_imported():
-  part = experiment.build_part(
-    'part', {}, {'name': f'{__name__}:takes', 'second': 7}, first=1
-  )
-  assert part == (1, 7)
+@pytest.mark.parametrize(
+  'options',
+  [
+    {'name': f'{__name__}:takes', 'second': 7},
+    {'name': f'{__name__}:takes(second=7)'},
+  ],
+)
+def test_part_may_be_imported_and_have_options(options):
+  assert experiment.build_part('part', {}, options, first=1) == (1, 7)
+
+
+@pytest.mark.parametrize(
+  'call', ['takes(third=7)', 'takes(second=first)', 'takes(', 'absent()']
+)
+def test_part_that_cannot_be_imported(call):
+  name = f'{__name__}:{call}'
+  with pytest.raises(
+    InputError, match=f"^part '{re.escape(name)}' cannot be imported"
+  ):
+    experiment.build_part('part', {}, {'name': name}, first=1)
+
+
+def needs_more(encoder, decoder, colour):
+  """A system that asks for what no configuration has."""
+
+
+def test_a_builder_asks_for_what_there_is():
+  config = tiny.make_config('autoencoder')
+  config.system = f'{__name__}:needs_more'
+  with pytest.raises(
+    InputError, match="^unknown parameter of 'needs_more' 'colour'; known: "
+  ):
+    build_config(config)
 
 
 def test_std_of_the_prior_reaches_the_samples():
@@ -442,9 +551,9 @@ def test_noise_of_the_posterior_reaches_the_encoder():
       'posterior.noise_size': 7,
     },
   )
-  kernels = built.abstract_state().params['encoder']['trunk']['Dense_0']
+  kernels = built.abstract_state().params['encoder']['trunk']['Layer_0']
   pixels = np.prod(tiny.IMAGE_SHAPE)
-  assert kernels['kernel'].shape == (1, pixels + 7, 8)
+  assert kernels['Dense_0']['kernel'].shape == (1, pixels + 7, 8)
 
 
 @pytest.mark.parametrize('name', tiny.NAMES)

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 import tiny
 
-from aae_jax import networks
+from aae_jax import losses, networks
 from aae_jax.types import AXIS
 
 IMAGE = np.asarray(tiny.make_batch()['image'])
 RNG = tiny.keys(8)
+
+
+def layer(**options):
+  return functools.partial(networks.Layer, **options)
 
 
 def initialize(module, inputs=IMAGE):
@@ -42,7 +46,7 @@ def identity_encoder(**options):
 
 
 def encoder(**options):
-  trunk = networks.Perceptron((8, 8), **options)
+  trunk = networks.Perceptron((8, 8), layer(**options))
   return networks.Encoder(trunk, {'y': 3, 'z': 2})
 
 
@@ -52,8 +56,8 @@ def test_encoder_has_a_linear_head_for_each_part():
   code, _ = run(module, variables, train=False)
   params = variables['params']
   hidden = IMAGE.reshape(8, 16)
-  for layer in ('Dense_0', 'Dense_1'):
-    dense = params['trunk'][layer]
+  for name in ('Layer_0', 'Layer_1'):
+    dense = params['trunk'][name]['Dense_0']
     hidden = np.maximum(hidden @ dense['kernel'] + dense['bias'], 0)
   assert code.keys() == {'y', 'z'}
   for name in code:
@@ -61,30 +65,37 @@ def test_encoder_has_a_linear_head_for_each_part():
     np.testing.assert_allclose(code[name], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('output', sorted(networks.OUTPUTS))
+@pytest.mark.parametrize('output', sorted(losses.LIKELIHOODS))
 def test_decoder_makes_images(output):
-  module = networks.Decoder(networks.Perceptron((8,)), (4, 2, 3), output)
+  trunk = networks.Perceptron((8,))
+  module = networks.Decoder(trunk, (4, 2, 3), output=output)
   code = 50 * np.random.default_rng(0).normal(size=(8, 2))
-  image, _ = run(module, initialize(module, code), code)
-  assert image.shape == (8, 4, 2, 3)
+  logits, _ = run(module, initialize(module, code), code)
+  assert logits.shape == (8, 4, 2, 3)
+  assert logits.min() < -1 and logits.max() > 2
+  image = module.likelihood.mean(logits)
   inside = image.min() >= 0 and image.max() <= 1
   assert inside == (output == 'sigmoid')
 
 
 def test_discriminator_gives_a_logit_for_each_example():
   module = networks.Discriminator(networks.Perceptron((8,)))
-  logit, _ = run(module, initialize(module))
+  logit, _ = run(module, initialize(module), 50 * IMAGE)
   assert logit.shape == (8,)
   # Logits, not probabilities.
-  assert logit.min() < 0
+  assert np.abs(logit).max() > 1
 
 
 def test_leaky_relu_keeps_a_part_of_what_is_negative():
   dense = {'kernel': jnp.eye(2), 'bias': jnp.zeros(2)}
   inputs = np.array([[-1.0, 2.0]])
-  for activation, slope in (('relu', 0), ('leaky_relu', 0.01)):
-    module = networks.Perceptron((2,), activation)
-    variables = {'params': {'Dense_0': dense}}
+  for activation, slope in (
+    (networks.relu(), 0),
+    (networks.leaky_relu(), 0.01),
+    (networks.leaky_relu(0.2), 0.2),
+  ):
+    module = networks.Perceptron((2,), layer(activation=activation))
+    variables = {'params': {'Layer_0': {'Dense_0': dense}}}
     output = module.apply(variables, inputs, None, False)
     np.testing.assert_allclose(output, [[-slope, 2]], rtol=1e-6)
 
@@ -93,21 +104,20 @@ def test_leaky_relu_keeps_a_part_of_what_is_negative():
   'initializer, expected', [('normal', 0.01), ('he', np.sqrt(2 / 400))]
 )
 def test_initial_weights(initializer, expected):
-  trunk = networks.Perceptron((50,), initializer=initializer)
+  trunk = networks.Perceptron((50,), layer(initializer=initializer))
   image = np.zeros((2, 20, 20, 1))
-  kernel = initialize(networks.Discriminator(trunk), image)['params']['trunk'][
-    'Dense_0'
-  ]['kernel']
+  params = initialize(networks.Discriminator(trunk), image)['params']['trunk']
+  kernel = params['Layer_0']['Dense_0']['kernel']
   assert kernel.shape == (400, 50)
   np.testing.assert_allclose(np.std(kernel), expected, rtol=0.05)
 
 
 def test_heads_take_the_initializer():
-  trunk = networks.Perceptron((400,), initializer='normal')
+  trunk, given = networks.Perceptron((400,)), {'initializer': 'normal'}
   for module, path in (
-    (networks.Encoder(trunk, {'z': 50}), ('z', 'kernel')),
-    (networks.Decoder(trunk, (5, 10, 1)), ('Dense_0', 'kernel')),
-    (networks.Discriminator(trunk), ('Dense_0', 'kernel')),
+    (networks.Encoder(trunk, {'z': 50}, **given), ('z', 'kernel')),
+    (networks.Decoder(trunk, (5, 10, 1), **given), ('Dense_0', 'kernel')),
+    (networks.Discriminator(trunk, **given), ('Dense_0', 'kernel')),
   ):
     kernel = flax.traverse_util.flatten_dict(initialize(module)['params'])[path]
     np.testing.assert_allclose(np.std(kernel), 0.01, rtol=0.15)
@@ -142,12 +152,15 @@ def test_noise_is_each_examples_own():
 
 def test_places_of_a_network_have_noise_of_their_own():
   # The layers pass on what they get, so the output is the sum of the noises.
-  trunk = networks.Perceptron((16, 16), noise=1.0)
-  layer = {'kernel': jnp.eye(16), 'bias': jnp.full(16, 100.0)}
+  trunk = networks.Perceptron((16, 16), layer(noise=1.0))
+  dense = {'kernel': jnp.eye(16), 'bias': jnp.full(16, 100.0)}
   module = networks.Encoder(trunk, {'z': 16}, input_noise=1.0)
   head = {'kernel': jnp.eye(16), 'bias': jnp.zeros(16)}
   variables = {
-    'params': {'trunk': {'Dense_0': layer, 'Dense_1': layer}, 'z': head}
+    'params': {
+      'trunk': {'Layer_0': {'Dense_0': dense}, 'Layer_1': {'Dense_0': dense}},
+      'z': head,
+    }
   }
   rng = tiny.keys(200)
   image = np.zeros((200, 4, 4, 1))
@@ -157,12 +170,9 @@ def test_places_of_a_network_have_noise_of_their_own():
 
 
 def test_noise_comes_before_the_activation():
-  module = networks.Perceptron((64,), noise=1.0)
-  variables = {
-    'params': {
-      'Dense_0': {'kernel': jnp.zeros((16, 64)), 'bias': jnp.zeros(64)}
-    }
-  }
+  module = networks.Perceptron((64,), layer(noise=1.0))
+  dense = {'kernel': jnp.zeros((16, 64)), 'bias': jnp.zeros(64)}
+  variables = {'params': {'Layer_0': {'Dense_0': dense}}}
   output = module.apply(variables, IMAGE, RNG, True)
   assert output.min() == 0 and 0.4 < np.mean(output == 0) < 0.6
 
@@ -171,7 +181,8 @@ def test_no_bias_before_a_normalization():
   """A bias there does nothing but spread rounding errors."""
   for batch_norm in (False, True):
     params = initialize(encoder(batch_norm=batch_norm))['params']
-    has_bias = {'bias' in params['trunk'][f'Dense_{i}'] for i in range(2)}
+    trunk = params['trunk']
+    has_bias = {'bias' in trunk[f'Layer_{i}']['Dense_0'] for i in range(2)}
     assert has_bias == {not batch_norm}
     assert all('bias' in params[head] for head in 'yz')
 
@@ -203,25 +214,40 @@ def test_normalization_takes_batch_statistics_only_while_training():
   # Nothing of an affine change of the batch is left.
   same_code, _ = run(module, variables, IMAGE)
   np.testing.assert_allclose(code['z'], same_code['z'], rtol=0.01, atol=0.01)
-  before = variables['batch_stats']['trunk']['BatchNorm_0']
-  after = changed['batch_stats']['trunk']['BatchNorm_0']
-  dense = variables['params']['trunk']['Dense_0']['kernel']
+  before = variables['batch_stats']['trunk']['Layer_0']['BatchNorm_0']
+  after = changed['batch_stats']['trunk']['Layer_0']['BatchNorm_0']
+  dense = variables['params']['trunk']['Layer_0']['Dense_0']['kernel']
   hidden = shifted.reshape(8, 16) @ np.asarray(dense)
   for key, value in (('mean', hidden.mean(0)), ('var', hidden.var(0))):
     expected = 0.99 * before[key] + 0.01 * value
     np.testing.assert_allclose(after[key], expected, rtol=1e-4, atol=1e-6)
 
 
+def test_running_statistics_keep_their_momentum():
+  module = encoder(batch_norm=True, momentum=0.5)
+  variables = initialize(module)
+  _, changed = run(module, variables)
+  before, after = (
+    part['batch_stats']['trunk']['Layer_0']['BatchNorm_0']['mean']
+    for part in (variables, changed)
+  )
+  dense = variables['params']['trunk']['Layer_0']['Dense_0']['kernel']
+  mean = (IMAGE.reshape(8, 16) @ np.asarray(dense)).mean(0)
+  np.testing.assert_allclose(after, 0.5 * before + 0.5 * mean, rtol=1e-4)
+
+
 def test_evaluation_takes_running_statistics():
-  module = networks.Perceptron((2,), batch_norm=True)
+  module = networks.Perceptron((2,), layer(batch_norm=True))
+  normalization = {'scale': jnp.ones(2), 'bias': jnp.zeros(2)}
+  stats = {'mean': jnp.ones(2), 'var': jnp.full(2, 4.0)}
   variables = {
     'params': {
-      'Dense_0': {'kernel': jnp.eye(2)},
-      'BatchNorm_0': {'scale': jnp.ones(2), 'bias': jnp.zeros(2)},
+      'Layer_0': {
+        'Dense_0': {'kernel': jnp.eye(2)},
+        'BatchNorm_0': normalization,
+      }
     },
-    'batch_stats': {
-      'BatchNorm_0': {'mean': jnp.ones(2), 'var': jnp.full(2, 4.0)}
-    },
+    'batch_stats': {'Layer_0': {'BatchNorm_0': stats}},
   }
   inputs = np.array([[3.0, 5.0], [7.0, 2.0]])
   output, changed = module.apply(
@@ -229,8 +255,19 @@ def test_evaluation_takes_running_statistics():
   )
   np.testing.assert_allclose(output, (inputs - 1) / 2, rtol=1e-4)
   np.testing.assert_array_equal(
-    changed['batch_stats']['BatchNorm_0']['mean'], jnp.ones(2)
+    changed['batch_stats']['Layer_0']['BatchNorm_0']['mean'], jnp.ones(2)
   )
+
+
+def test_dropout_and_noise_are_independent():
+  """Public keys once served both: where noise is high, nothing was dropped."""
+  module, variables = identity_encoder(input_dropout=0.5, input_noise=1.0)
+  image = np.full((500, 4, 4, 1), 100.0, np.float32)
+  seen, _ = run(module, variables, image, rng=tiny.keys(500))
+  dropped = np.asarray(seen['z']) < 50
+  noise = np.where(dropped, seen['z'], np.asarray(seen['z']) - 200)
+  correlation = np.corrcoef(dropped.ravel(), noise.ravel())[0, 1]
+  assert abs(correlation) < 0.05
 
 
 def test_dropout_is_on_the_image_only_while_training():

@@ -27,6 +27,12 @@ def run(phase, apply, **hyper):
   return phase.loss_fn(apply, BATCH, RNGS, hyper)
 
 
+def data_of(*keys):
+  """How many different keys there are among several batches of them."""
+  data = np.concatenate([jax.random.key_data(part) for part in keys])
+  return len(np.unique(data, axis=0))
+
+
 def test_join_takes_the_parts_in_the_order_of_their_names():
   y, z = normal(2, 4, 3)
   for code in ({'y': y, 'z': z}, {'z': z, 'y': y}):
@@ -134,17 +140,86 @@ def test_discriminators_see_samples_without_noise(adversaries):
   assert len(seen) == 4
 
 
-def test_prior_and_posterior_have_noise_of_their_own():
-  used = {}
+def test_every_pass_of_an_adversary_has_noise_of_its_own():
+  """But the posterior sample, which is one in both phases."""
+  used, posterior_keys = [], []
   sample = {'z': normal(8, 1)}
-  (phase, _) = phases.regularization(
+  pair = phases.regularization(
     {'z': 'discriminator'},
-    lambda rng, batch: used.update(prior=rng) or sample,
-    lambda apply, batch, rng: used.update(posterior=rng) or sample,
+    lambda rng, batch: used.append(rng) or sample,
+    lambda apply, batch, rng: posterior_keys.append(rng) or sample,
   )
-  run(phase, lambda name, sample, rng: used.update(net=rng) or sample[:, 0])
-  data = np.concatenate([jax.random.key_data(rng) for rng in used.values()])
-  assert len(np.unique(data, axis=0)) == 3 * 8
+  judge = lambda name, sample, rng: used.append(rng) or sample[:, 0]
+  for phase in pair:
+    run(phase, judge, z_weight=1.0)
+  # The prior, two samples judged by the one phase, one by the other.
+  assert len(used) == 4
+  assert data_of(*used, posterior_keys[0]) == 5 * 8
+  assert data_of(*posterior_keys) == 8
+  assert pair[0].noise == pair[1].noise
+
+
+def test_names_of_phases_are_parameters():
+  """So that a system can have two adversarial pairs."""
+  sample = {'z': normal(8, 1)}
+  pairs = [
+    phases.regularization(
+      {'z': f'discriminator_{k}'},
+      lambda rng, batch: sample,
+      lambda apply, batch, rng: sample,
+      generator=(f'encoder_{k}',),
+      names=(f'discriminator_{k}', f'generator_{k}'),
+    )
+    for k in range(2)
+  ]
+  found = [phase for pair in pairs for phase in pair]
+  assert [phase.name for phase in found] == [
+    'discriminator_0',
+    'generator_0',
+    'discriminator_1',
+    'generator_1',
+  ]
+  assert [phase.trains for phase in found] == [
+    ('discriminator_0',),
+    ('encoder_0',),
+    ('discriminator_1',),
+    ('encoder_1',),
+  ]
+  assert pairs[0][0].noise != pairs[1][0].noise
+  others = (
+    phases.reconstruction(None, None, ('a',), 'one'),
+    phases.elbo(None, ('a',), 'one'),
+    phases.separation(None, ('a',), 'one'),
+    phases.classification(None, ('a',), 'one'),
+    phases.plain_classification(None, ('a',), 'one'),
+  )
+  assert all((p.name, p.trains) == ('one', ('a',)) for p in others)
+
+
+def test_discriminators_may_see_a_condition_beside_both_samples():
+  """The posterior's y beside either, so that z is judged given y."""
+  prior_sample = {'y': normal(8, 3), 'z': normal(8, 1)}
+  posterior_sample = {'y': normal(8, 3), 'z': normal(8, 1)}
+  seen = []
+  pair = phases.regularization(
+    {'z': 'discriminator'},
+    lambda rng, batch: prior_sample,
+    lambda apply, batch, rng: posterior_sample,
+    sees=lambda sample, code, batch: {
+      'z': np.concatenate([sample['z'], code['y']], axis=1)
+    },
+  )
+  for phase in pair:
+    run(
+      phase,
+      lambda name, sample, rng: seen.append(sample) or sample[:, 0],
+      z_weight=1.0,
+    )
+  for sample, z in zip(
+    seen, (prior_sample, posterior_sample, posterior_sample), strict=True
+  ):
+    expected = np.concatenate([z['z'], posterior_sample['y']], axis=1)
+    np.testing.assert_array_equal(sample, expected)
 
 
 def test_classification_is_the_cross_entropy_of_logits():

@@ -4,6 +4,7 @@ import functools
 
 import hypothesis
 from hypothesis import strategies as st
+import jax
 import numpy as np
 import pytest
 from scipy import stats
@@ -11,6 +12,7 @@ import tiny
 
 from aae_jax import priors
 from aae_jax.errors import InputError
+from aae_jax.types import AXIS
 
 NUM_SAMPLES = 4000
 KEYS = tiny.keys(NUM_SAMPLES)
@@ -30,18 +32,18 @@ def test_samples_follow_their_keys(build):
   prior = build(size=2)
   batch = tiny.make_batch()
   rng = tiny.keys(8)
-  sample = prior.sample(rng, batch)
+  sample = prior.draw(rng, batch)
   assert sample.shape == (8, 2) and sample.dtype == np.float32
   reversed_batch = {key: value[::-1] for key, value in batch.items()}
   np.testing.assert_array_equal(
-    prior.sample(rng[::-1], reversed_batch), sample[::-1]
+    prior.draw(rng[::-1], reversed_batch), sample[::-1]
   )
 
 
 @hypothesis.given(st.floats(0.1, 20), st.integers(1, 5))
 def test_gaussian_has_its_std(std, size):
   """Public code reads a prior's std and samples the standard normal."""
-  sample = np.asarray(priors.gaussian(size, std).sample(KEYS, {}))
+  sample = np.asarray(priors.gaussian(size, std).draw(KEYS, {}))
   np.testing.assert_allclose(sample.mean(0), 0, atol=0.1 * std)
   covariance = np.atleast_2d(np.cov(sample.T))
   np.testing.assert_allclose(
@@ -51,8 +53,8 @@ def test_gaussian_has_its_std(std, size):
 
 def test_gaussian_is_standard_by_default():
   np.testing.assert_array_equal(
-    priors.gaussian(3).sample(KEYS, {}),
-    priors.gaussian(3, 1.0).sample(KEYS, {}),
+    priors.gaussian(3).draw(KEYS, {}),
+    priors.gaussian(3, 1.0).draw(KEYS, {}),
   )
 
 
@@ -79,7 +81,7 @@ def test_modes_of_the_mixture():
   prior = priors.gaussian_mixture(
     2, num_modes, radius, radial_std, tangential_std
   )
-  sample = np.asarray(prior.sample(KEYS, {}))
+  sample = np.asarray(prior.draw(KEYS, {}))
   # The modes are so far apart that an angle tells the mode.
   angle = np.arctan2(sample[:, 1], sample[:, 0])
   mode = np.round(angle * num_modes / (2 * np.pi)).astype(int) % num_modes
@@ -100,7 +102,7 @@ def test_modes_of_the_mixture():
 def test_swiss_roll_is_uniform_along_its_length():
   turns, radius = 2.0, 3.0
   prior = priors.swiss_roll(2, turns, radius, noise_std=0.0)
-  sample = np.asarray(prior.sample(KEYS, {}))
+  sample = np.asarray(prior.draw(KEYS, {}))
   distance = np.linalg.norm(sample, axis=-1)
   angle = 2 * np.pi * turns * distance / radius
   spiral = distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1)
@@ -115,14 +117,14 @@ def test_swiss_roll_is_uniform_along_its_length():
 
 
 def test_swiss_roll_adds_noise():
-  without = priors.swiss_roll(2, noise_std=0.0).sample(KEYS, {})
-  noisy = priors.swiss_roll(2, noise_std=0.3).sample(KEYS, {})
+  without = priors.swiss_roll(2, noise_std=0.0).draw(KEYS, {})
+  noisy = priors.swiss_roll(2, noise_std=0.3).draw(KEYS, {})
   noise = np.asarray(noisy - without)
   np.testing.assert_allclose(np.cov(noise.T), 0.09 * np.eye(2), atol=0.01)
 
 
 def test_categorical_is_one_hot_and_balanced():
-  sample = np.asarray(priors.categorical(4).sample(KEYS, {}))
+  sample = np.asarray(priors.categorical(4).draw(KEYS, {}))
   assert set(np.unique(sample)) == {0, 1}
   np.testing.assert_array_equal(sample.sum(1), 1)
   np.testing.assert_allclose(sample.mean(0), 0.25, atol=0.03)
@@ -154,30 +156,73 @@ def mixture_density(z, num_modes, radius, radial_std, tangential_std):
 def test_densities():
   z = np.random.default_rng(0).normal(scale=2, size=(50, 2))
   np.testing.assert_allclose(
-    priors.gaussian(2, 2.5).density(z),
+    priors.gaussian(2, 2.5).log_prob(z),
     stats.norm.logpdf(z, 0, 2.5).sum(-1),
     rtol=1e-4,
   )
   options = (7, 1.4, 0.5, 0.2)
   np.testing.assert_allclose(
-    priors.gaussian_mixture(2, *options).density(z),
+    priors.gaussian_mixture(2, *options).log_prob(z),
     np.log(mixture_density(z, *options)),
     rtol=1e-3,
   )
 
 
+def test_only_the_gaussian_states_its_std():
+  """From which a divergence in closed form follows."""
+  assert priors.gaussian(2, 1.5).std == 1.5
+  assert priors.gaussian_mixture(2).std is None
+
+
+NINE_TO_ONE = (0.9, 0.1)
+
+
+def test_categorical_has_its_frequencies():
+  """Own data is rarely uniform."""
+  sample = np.asarray(priors.categorical(2, NINE_TO_ONE).draw(KEYS, {}))
+  np.testing.assert_allclose(sample.mean(0), NINE_TO_ONE, atol=0.02)
+
+
 @pytest.mark.parametrize(
-  'prior', [priors.gaussian(2, 1.5), priors.gaussian_mixture(2)]
+  'frequencies', [(0.9, 0.1, 0.1), (1.1, -0.1), (0.5, 0.4), (0.9, float('nan'))]
 )
-def test_divergence_agrees_with_its_estimate(prior):
-  """E log q - log p over samples of one q."""
-  mean, log_variance = np.array([[0.7, -0.3]]), np.array([[-2.0, -1.0]])
-  noise = np.random.default_rng(0).normal(size=(NUM_SAMPLES, 2))
-  z = mean + np.exp(log_variance / 2) * noise
-  log_q = stats.norm.logpdf(z, mean, np.exp(log_variance / 2)).sum(-1)
-  expected = np.mean(log_q - prior.density(z))
-  found = np.mean(prior.divergence(mean, log_variance, z))
-  np.testing.assert_allclose(found, expected, rtol=0.05)
+def test_frequencies_must_be_some(frequencies):
+  with pytest.raises(InputError, match=r'prior_y.frequencies is .*expected 2'):
+    priors.categorical(2, frequencies)
+
+
+def draw_on_devices(prior, batch_size, num_devices):
+  """A training's batch, a share on each device; [batch_size, entries]."""
+  keys = tiny.keys(batch_size).reshape(num_devices, -1)
+  positions = np.arange(batch_size).reshape(num_devices, -1)
+  sample = jax.vmap(
+    lambda rng, position: prior.draw(rng, {'position': position}),
+    axis_name=AXIS,
+  )(keys, positions)
+  return np.asarray(sample).reshape(batch_size, -1)
+
+
+@pytest.mark.parametrize('num_devices', [1, 2, 4])
+def test_balanced_batches_have_each_entry_equally_often(num_devices):
+  prior = priors.categorical(5, balanced=True)
+  sample = draw_on_devices(prior, 40, num_devices)
+  np.testing.assert_array_equal(sample.sum(0), 8)
+  prior = priors.categorical(2, NINE_TO_ONE, balanced=True)
+  sample = draw_on_devices(prior, 40, num_devices)
+  np.testing.assert_array_equal(sample.sum(0), [36, 4])
+
+
+@hypothesis.given(st.integers(1, 7), st.integers(2, 9))
+def test_balanced_batches_differ_by_one_where_they_do_not_divide(rows, size):
+  sample = draw_on_devices(priors.categorical(size, balanced=True), 2 * rows, 2)
+  assert np.abs(sample.sum(0) - 2 * rows / size).max() < 2
+
+
+def test_balanced_is_independent_outside_of_a_training():
+  prior = priors.categorical(5, balanced=True)
+  np.testing.assert_array_equal(
+    prior.draw(KEYS, {}), priors.categorical(5).draw(KEYS, {})
+  )
 
 
 def label_batch(num_classes):
@@ -193,7 +238,7 @@ def test_label_priors_give_each_label_its_place(name):
   """Public code reads the label flag and does not use it."""
   batch = label_batch(5)
   prior = priors.LABEL_PRIORS[name](size=2, num_classes=5)
-  z = prior.sample(KEYS, batch)
+  z = prior.draw(KEYS, batch)
   right = np.asarray(prior.region(z)) == batch['label']
   labelled = batch['is_labelled']
   assert right[labelled].mean() > 0.9
@@ -209,7 +254,7 @@ def test_unlabelled_examples_have_the_whole_prior():
   options = {'gaussian_mixture': {'num_modes': 5}, 'swiss_roll': {}}
   for name, given in options.items():
     np.testing.assert_allclose(
-      priors.LABEL_PRIORS[name](size=2, num_classes=5).sample(KEYS, batch),
-      priors.PRIORS[name](size=2, **given).sample(KEYS, {}),
+      priors.LABEL_PRIORS[name](size=2, num_classes=5).draw(KEYS, batch),
+      priors.PRIORS[name](size=2, **given).draw(KEYS, {}),
       atol=1e-5,
     )

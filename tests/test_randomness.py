@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from scipy import stats
 
 from aae_jax import randomness
 
@@ -17,7 +18,9 @@ def position_keys(*positions, seed=0):
     lambda keys: randomness.normal(keys, (3,)),
     lambda keys: randomness.uniform(keys, (3,)),
     lambda keys: randomness.integers(keys, 1000),
+    lambda keys: randomness.noise(keys, (3,)),
     lambda keys: jax.random.key_data(randomness.fold_in(keys, 7)),
+    lambda keys: jax.random.key_data(randomness.named(keys, 'encoder')),
   ],
 )
 def test_noise_follows_the_position(draw):
@@ -43,11 +46,38 @@ def test_folding_tells_data_and_keys_apart():
   assert len(np.unique(np.concatenate(data), axis=0)) == 8
 
 
-def test_normal_is_standard():
-  sample = np.asarray(randomness.normal(position_keys(*range(2000)), (2,)))
+def test_names_tell_keys_apart():
+  """Of a batch's keys and of a single one."""
+  names = ('encoder', 'decoder', 'discriminator_y', 'discriminator_z', '')
+  keys = position_keys(0, 1)
+  data = [jax.random.key_data(keys)]
+  data += [jax.random.key_data(randomness.named(keys, n)) for n in names]
+  assert len(np.unique(np.concatenate(data), axis=0)) == 2 * 6
+  for index, key in enumerate(keys):
+    np.testing.assert_array_equal(
+      jax.random.key_data(randomness.named(key, 'encoder')), data[1][index]
+    )
+
+
+@pytest.mark.parametrize('draw', [randomness.normal, randomness.noise])
+def test_normal_is_standard(draw):
+  sample = np.asarray(draw(position_keys(*range(2000)), (2,)))
   assert sample.shape == (2000, 2) and sample.dtype == np.float32
   np.testing.assert_allclose(sample.mean(0), 0, atol=0.08)
   np.testing.assert_allclose(np.cov(sample.T), np.eye(2), atol=0.1)
+
+
+def test_noise_is_normal_to_its_resolution():
+  """Moments, tails, and no correlation of what shares a word of bits."""
+  keys = position_keys(*range(200))
+  sample = np.asarray(randomness.noise(keys, (5, 201)), np.float64)
+  assert sample.shape == (200, 5, 201)
+  flat = sample.ravel()
+  assert stats.kstest(flat, 'norm').pvalue > 0.01
+  np.testing.assert_allclose(stats.kurtosis(flat), 0, atol=0.05)
+  assert 4.0 < np.abs(flat).max() < 4.4
+  pairs = sample.reshape(200, -1)[:, :1004].reshape(-1, 2)
+  assert abs(np.corrcoef(pairs.T)[0, 1]) < 0.01
 
 
 def test_uniform_fills_the_unit_interval():

@@ -1,14 +1,26 @@
 """Tests of aae_jax.systems."""
 
+import dataclasses
 import functools
+from unittest import mock
 
 import chex
 import jax
 import numpy as np
 import pytest
+from scipy import stats
 import tiny
 
-from aae_jax import posteriors, train_state, train_step
+from aae_jax import (
+  errors,
+  experiment,
+  phases,
+  posteriors,
+  randomness,
+  systems,
+  train_state,
+  train_step,
+)
 from aae_jax.types import AXIS
 
 NAMES = pytest.mark.parametrize('name', tiny.NAMES)
@@ -54,8 +66,8 @@ def record_calls(name, **changes):
 @NAMES
 def test_phases_train_networks_that_there_are(name):
   system = tiny.build(name).system
-  phases = [phase.name for phase in system.phases]
-  assert len(set(phases)) == len(phases)
+  names = [phase.name for phase in system.phases]
+  assert len(set(names)) == len(names)
   trained = {network for phase in system.phases for network in phase.trains}
   assert trained == system.networks.keys()
 
@@ -194,7 +206,9 @@ def test_dimensionality_reduction_decodes_the_representation(name):
 def test_gan_adversary_gets_clean_images_and_generated_ones():
   decoder, positive, negative = record_calls('gan')['discriminator']
   np.testing.assert_array_equal(positive[1], BATCH['image'])
-  np.testing.assert_array_equal(negative[1], decoder[2])
+  np.testing.assert_allclose(
+    negative[1], 1 / (1 + np.exp(-decoder[2])), rtol=1e-5
+  )
 
 
 @NAMES
@@ -245,3 +259,237 @@ def test_every_posterior_fits_the_systems_that_choose_one(name, posterior):
   experiment = tiny.build(name, **{'posterior.name': posterior})
   state = experiment.init()
   assert set(state.params) == set(experiment.system.networks)
+
+
+@functools.cache
+def all_noises(name):
+  """Every draw of a step: (phase, array [B, n]), with noise wherever it is."""
+  system = tiny.build(
+    name,
+    **tiny.NOISY,
+    **{
+      'encoder.noise': 0.3,
+      'discriminator.noise': 0.3,
+      'encoder.input_dropout': 0.2,
+      'posterior.name': 'gaussian',
+      # Equal widths: the same keys would make the same array.
+      'latent_size': 8,
+      'prior.name': 'gaussian',
+    },
+  ).system
+  state = tiny.random_state(system)
+  drawn = []
+
+  def recorded(sampler):
+    def draw(keys, *arguments):
+      sample = sampler(keys, *arguments)
+      drawn.append(sample.reshape(len(keys), -1))
+      return sample
+
+    return draw
+
+  def of_device(state):
+    with mock.patch.multiple(
+      randomness,
+      normal=recorded(randomness.normal),
+      noise=recorded(randomness.noise),
+      uniform=recorded(randomness.uniform),
+    ):
+      train_step.make_train_step(system)(state, tiny.make_batch())
+    return list(drawn)
+
+  one = jax.vmap(of_device, None, axis_name=AXIS, axis_size=1)
+  return [np.asarray(x[0]) for x in jax.jit(one)(state)]
+
+
+def test_noises_of_a_step_are_independent():
+  """No two places draw one array: not two networks, two passes, two phases.
+
+  But for the posterior sample, the same in both phases of the adversary.
+  """
+  noises = [x for x in all_noises('semi_supervised_aae') if x.shape[1] > 1]
+  rows = {}
+  for index, noise in enumerate(noises):
+    for row in noise:
+      # The same bits in a wider array would begin alike.
+      rows.setdefault(row[:2].tobytes(), set()).add(index)
+  shared = {places for places in map(tuple, rows.values()) if len(places) > 1}
+  # Dropout, three noises of the encoder's and one of the code.
+  assert len(shared) == 5
+  for first, second in shared:
+    assert noises[first].shape == noises[second].shape
+
+
+def test_one_pass_of_the_encoder_serves_both_phases_of_the_adversary():
+  """As the compiler finds, since both have the same parameters and noise."""
+  system = tiny.build('aae').system
+  state = tiny.random_state(system)
+  products = []
+  for some in (system.phases[1:], system.phases[1:2], system.phases[2:]):
+    part = dataclasses.replace(system, phases=some)
+    step = train_step.make_train_step(part)
+    one = jax.vmap(
+      lambda state, step=step: step(state, tiny.make_batch()).params,
+      None,
+      axis_name=AXIS,
+      axis_size=1,
+    )
+    names = {phase.name for phase in some}
+    report = {
+      kind: {k: v for k, v in x.items() if k.split('/')[0] in names}
+      for kind, x in state.report.items()
+    }
+    text = jax.jit(one).lower(state.replace(report=report)).compile().as_text()
+    products.append(text.count(' dot('))
+  both, *apart = products
+  # Two hidden layers and the head.
+  assert both == sum(apart) - 3
+
+
+def test_adversary_of_z_may_see_y():
+  """Beside either sample, and without a gradient through it."""
+  calls = record_calls(
+    'semi_supervised_aae', **{'discriminator_z.sees_label': True}
+  )
+  for phase, samples in (('discriminator', 2), ('generator', 1)):
+    (_, _, heads), *adversaries = calls[phase]
+    seen = [x for name, x, _ in adversaries if name == 'discriminator_z']
+    assert len(seen) == samples
+    for sample in seen:
+      np.testing.assert_allclose(sample[:, 2:], softmax(heads['y']), rtol=1e-5)
+    np.testing.assert_array_equal(seen[-1][:, :2], heads['z'])
+
+
+@pytest.mark.parametrize('sees_label', [False, True])
+def test_no_gradient_goes_through_the_y_that_is_seen(sees_label):
+  built = tiny.build(
+    'clustering_aae', **{'discriminator_z.sees_label': sees_label}
+  )
+  generator = built.system.phases[2]
+  state = tiny.random_state(built.system)
+
+  def loss(params):
+    apply, _ = train_step.bind(
+      built.system.networks, {**state.params, **params}, {}, train=True
+    )
+    hyper = {'y_weight': 0.0, 'z_weight': 1.0}
+    return generator.loss_fn(apply, BATCH, RNGS, hyper)[0]
+
+  gradient = jax.grad(loss)({'encoder': state.params['encoder']})['encoder']
+  np.testing.assert_array_equal(gradient['y']['kernel'], 0)
+  assert np.abs(gradient['z']['kernel']).max() > 0
+
+
+def test_supervised_adversary_may_see_the_label():
+  calls = record_calls('supervised_aae', **{'discriminator_z.sees_label': True})
+  one_hot = np.eye(tiny.NUM_CLASSES)[BATCH['label']]
+  seen = [
+    sample
+    for phase in ('discriminator', 'generator')
+    for name, sample, _ in calls[phase]
+    if name == 'discriminator'
+  ]
+  assert len(seen) == 3
+  for sample in seen:
+    np.testing.assert_array_equal(sample[:, 2:], one_hot)
+
+
+@pytest.mark.parametrize('output', ['sigmoid', 'linear'])
+def test_bound_is_of_the_likelihood_that_the_output_names(output):
+  system = tiny.build('vae', **{'decoder.output': output}).system
+  state = tiny.random_state(system)
+  apply, _ = train_step.bind(system.networks, state.params, {}, train=False)
+  likelihood, divergence = system.model.bound(
+    apply, BATCH['image'], RNGS['image']
+  )
+  z = system.model.infer(apply, BATCH['image'], None)['z'].draw(
+    randomness.named(RNGS['image'], 'z')
+  )
+  mean = np.asarray(system.model.decode(apply, {'z': z}), np.float64)
+  image = np.asarray(BATCH['image'], np.float64)
+  if output == 'sigmoid':
+    expected = image * np.log(mean) + (1 - image) * np.log1p(-mean)
+  else:
+    expected = stats.norm.logpdf(image, mean)
+  np.testing.assert_allclose(
+    likelihood, expected.sum(axis=(1, 2, 3)), rtol=1e-4
+  )
+  weight = system.model.log_weight(apply, BATCH['image'], RNGS['image'])
+  # The mixture's divergence is estimated at the same draw.
+  np.testing.assert_allclose(weight, likelihood - divergence, rtol=1e-4)
+
+
+def test_classification_is_an_addition():
+  """To clusters, whose y has an entry for each class."""
+  base = tiny.build('clustering_aae', num_clusters=tiny.NUM_CLASSES)
+  added = tiny.build(
+    'clustering_aae',
+    num_clusters=tiny.NUM_CLASSES,
+    additions=('classification',),
+    num_labels=6,
+  )
+  names = [phase.name for phase in base.system.phases]
+  assert [p.name for p in added.system.phases] == [*names, 'classification']
+  assert added.labelled.shape == (1, 6) and not base.labelled.size
+  assert added.feed.labelled_batch_size == 100
+  assert added.system.model.classify and not base.system.model.classify
+
+
+@pytest.mark.parametrize(
+  'name, entries', [('aae', 0), ('clustering_aae', 4), ('gan', 0)]
+)
+def test_classification_needs_a_y_of_the_classes(name, entries):
+  with pytest.raises(errors.InputError) as error:
+    tiny.build(name, additions=('classification',))
+  assert str(error.value) == (
+    "addition 'classification' is for a system whose encoder gives y an entry "
+    f'for each of the 3 classes; this one gives {entries}.'
+  )
+
+
+def two_encoders(encoder, decoder, latent_size):
+  """A system of a user: the mean of two encoders' codes is decoded."""
+  posterior = posteriors.deterministic(latent_size)
+  encoders = ('encoder', 'second_encoder')
+  encodes = [posteriors.encode(network, z=posterior) for network in encoders]
+  base = systems.autoencoder(encoder, decoder, latent_size)
+  heads = posteriors.head_sizes(z=posterior)
+
+  def code(apply, batch, rng):
+    first, second = (each(apply, batch['image'], rng) for each in encodes)
+    return {'z': (first['z'] + second['z']) / 2}
+
+  return dataclasses.replace(
+    base,
+    networks={**base.networks, 'second_encoder': encoder(heads)},
+    phases=(
+      phases.reconstruction(code, base.model.decode, (*encoders, 'decoder')),
+    ),
+  )
+
+
+def test_a_system_can_have_two_encoders():
+  config = tiny.make_config('autoencoder')
+  config.system = f'{__name__}:two_encoders'
+  with mock.patch.object(
+    experiment.datasets, 'load', return_value=tiny.DATASET
+  ):
+    built = experiment.build(config)
+  system = built.system
+  state = jax.eval_shape(built.init)
+  assert state.params.keys() == {'encoder', 'second_encoder', 'decoder'}
+  one = jax.vmap(
+    lambda state: (
+      train_step.make_train_step(system)(state, tiny.make_batch()).params
+    ),
+    None,
+    axis_name=AXIS,
+    axis_size=1,
+  )
+  before = tiny.random_state(system)
+  after = jax.jit(one)(before)
+  for network in before.params:
+    kernel = lambda params, n=network: params[n]['trunk']['Layer_0']['Dense_0'][
+      'kernel'
+    ]
+    assert not np.array_equal(kernel(after)[0], kernel(before.params))

@@ -1,14 +1,17 @@
 """Tests of aae_jax.train_state."""
 
+import dataclasses
 import functools
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
 
-from aae_jax import train_state
+from aae_jax import losses, train_state
+from aae_jax.phases import Phase
 
 BATCH = tiny.make_batch()
 NORMALIZED = {'encoder.batch_norm': True}
@@ -58,7 +61,9 @@ def test_state_begins_with_the_values_of_the_phases():
 def test_networks_have_weights_of_their_own():
   _, state = create('semi_supervised_aae', **NORMALIZED)
   first, second = (
-    state.params[f'discriminator_{part}']['trunk']['Dense_1']['kernel']
+    state.params[f'discriminator_{part}']['trunk']['Layer_1']['Dense_0'][
+      'kernel'
+    ]
     for part in 'yz'
   )
   assert not np.array_equal(first, second)
@@ -90,6 +95,32 @@ def test_statistics_are_those_of_networks_that_normalize():
   _, state = create('semi_supervised_aae', **NORMALIZED)
   assert state.batch_stats.keys() == {'encoder'}
   assert state.batch_stats['encoder'].keys() == {'trunk'}
+
+
+def test_the_report_begins_empty():
+  system, state = create('semi_supervised_aae', **NORMALIZED)
+  losses = {f'{phase.name}/loss' for phase in system.phases}
+  assert state.report['diverged'].keys() == losses
+  assert losses < state.report['sums'].keys()
+  assert all(total == 0 for total in state.report['sums'].values())
+  assert all(first == -1 for first in state.report['diverged'].values())
+
+
+def test_a_loss_may_take_means_over_the_devices():
+  """Where a system is initialized as where it is trained."""
+
+  def loss_fn(apply, batch, rng, hyper):
+    mean = losses.batch_mean(apply('encoder', batch['image'])['z'])
+    return jnp.sum(jnp.square(mean)), {}
+
+  base = tiny.build('autoencoder').system
+  system = dataclasses.replace(
+    base, phases=(*base.phases, Phase('centring', ('encoder',), loss_fn))
+  )
+  state = jax.eval_shape(
+    lambda: train_state.create(system, jax.random.key(0), BATCH, False)
+  )
+  assert 'centring/loss' in state.report['sums']
 
 
 def test_averages_begin_as_what_they_average():

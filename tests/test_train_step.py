@@ -36,9 +36,8 @@ def semi_supervised(num_devices=2, num_seeds=SEEDS, seed=0):
 
 @functools.cache
 def seven_steps():
-  """State and metrics after a call of seven steps, past the first epoch."""
-  state, metrics, diverged = semi_supervised().train(7)
-  return state, metrics, diverged
+  """The state after a call of seven steps, two of them of the second epoch."""
+  return semi_supervised().train(7)
 
 
 # What a phase changes.
@@ -132,10 +131,14 @@ def simple_step(*phases, **options):
   step = train_step.make_train_step(system, **options)
   mapped = jax.vmap(step, None, axis_name=AXIS, axis_size=1)
   compiled = jax.jit(mapped)
-  return (
-    lambda state: jax.tree.map(lambda x: x[0], compiled(state, batch)),
-    state,
-  )
+
+  def one_step(state):
+    """The state after it, and the step's own metrics."""
+    after = jax.tree.map(lambda x: x[0], compiled(state, batch))
+    before, sums = state.report['sums'], after.report['sums']
+    return after, {name: sums[name] - before[name] for name in sums}
+
+  return one_step, state
 
 
 def ascent(name, optimizer, **hyperparams):
@@ -240,7 +243,7 @@ def test_no_averages_without_a_decay():
 
 def test_statistics_are_averaged_with_the_weights():
   before = tiny.plain(semi_supervised().init())
-  after = tiny.plain(semi_supervised().train(1)[0])
+  after = tiny.plain(semi_supervised().train(1))
   for key in ('params', 'batch_stats'):
     expected = jax.tree.map(
       lambda old, new: 2 / 11 * old + 9 / 11 * new,
@@ -256,25 +259,30 @@ def test_statistics_are_averaged_with_the_weights():
 def test_calls_of_any_length_make_the_same_steps():
   """Bit for bit, across the end of an epoch of five steps."""
   assert semi_supervised().experiment.feed.steps_per_epoch == 5
-  expected, _, _ = seven_steps()
-  state, _, _ = semi_supervised().train(2, 1, 4)
+  expected = seven_steps()
+  state = semi_supervised().train(2, 1, 4)
   assert state.step == 7
   chex.assert_trees_all_equal(tiny.plain(state), tiny.plain(expected))
 
 
-def test_metrics_are_means_over_the_steps_of_a_call():
+def test_sums_of_metrics_are_since_the_epoch_began():
   system = semi_supervised()
-  _, expected, _ = seven_steps()
-  state, first, _ = system.train(3)
-  _, second, _ = system.train(4, state=state)
-  for key, value in expected.items():
-    mean = (3 * first[key] + 4 * second[key]) / 7
-    np.testing.assert_allclose(value, mean, rtol=1e-5)
+  state, sums = None, []
+  for _ in range(7):
+    state = system.train(1, state=state)
+    sums.append(tiny.plain(state.report['sums']))
+  assert semi_supervised().experiment.feed.steps_per_epoch == 5
+  for key, found in tiny.plain(seven_steps().report['sums']).items():
+    np.testing.assert_array_equal(found, sums[6][key])
+    # The sixth step is the first of its epoch.
+    assert (np.abs(sums[4][key]) >= np.abs(sums[3][key])).all()
+  loss = [each['reconstruction/loss'] for each in sums]
+  assert (loss[5] < loss[0] * 1.5).all() and (loss[4] > 3 * loss[5]).all()
 
 
 def test_replicas_are_equal():
   """`out_axes=None` takes the first device's without a look at the others."""
-  for leaf in jax.tree.leaves(seven_steps()[:2]):
+  for leaf in jax.tree.leaves(seven_steps()):
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
       leaf = jax.random.key_data(leaf)
     shards = [np.asarray(shard.data) for shard in leaf.addressable_shards]
@@ -286,22 +294,20 @@ def test_replicas_are_equal():
 def test_seeds_and_devices_change_nothing_but_rounding(num_devices):
   """The second seed of two on two devices is that seed alone on 1 or 4."""
   steps = 4
-  together, metrics, _ = semi_supervised().train(steps)
+  together = semi_supervised().train(steps)
   expected = train_step.map_seeds(
     lambda x: x[1:], together, train_state.SEED_AXES
   )
   system = semi_supervised(num_devices, num_seeds=1, seed=1)
-  state, alone, _ = system.train(steps)
+  state = system.train(steps)
   chex.assert_trees_all_close(
     tiny.plain(state), tiny.plain(expected), rtol=1e-3, atol=1e-5
   )
-  for key, value in alone.items():
-    np.testing.assert_allclose(value, metrics[key][1:], rtol=1e-3, atol=1e-5)
 
 
 def test_seeds_differ():
-  state, metrics, _ = seven_steps()
-  first, second = metrics['reconstruction/loss']
+  state = seven_steps()
+  first, second = state.report['sums']['reconstruction/loss']
   assert first != second
   assert state.params['encoder']['y']['kernel'].shape[0] == SEEDS
 
@@ -313,7 +319,7 @@ def test_a_call_compiles_once(caplog):
   system.train(1)
   with jax.log_compiles(), caplog.at_level(logging.WARNING):
     for num_steps in (1, 2, 3):
-      state, *_ = system.run(state, system.data, num_steps)
+      state, _ = system.run(state, system.data, num_steps)
     assert 'ompil' not in caplog.text
     jax.jit(lambda x: x + 1)(1.0)
     assert 'ompil' in caplog.text
@@ -336,9 +342,11 @@ def test_rates_are_those_of_a_seed():
   sharding = train_step.replicated(system.experiment.devices)
   still = jax.device_put(still, sharding)
   before = tiny.plain(state.params)
-  after, _, _ = system.train(2, state=state.replace(hyperparams=still))
+  after = system.train(2, state=state.replace(hyperparams=still))
   after = tiny.plain(after.params)
-  kernel = lambda params: params['decoder']['trunk']['Dense_0']['kernel']
+  kernel = lambda params: params['decoder']['trunk']['Layer_0']['Dense_0'][
+    'kernel'
+  ]
   assert not np.array_equal(kernel(after)[0], kernel(before)[0])
   chex.assert_trees_all_equal(
     *(jax.tree.map(lambda x: x[1], part) for part in (after, before))
@@ -347,18 +355,37 @@ def test_rates_are_those_of_a_seed():
 
 def test_divergence_names_the_first_step_of_its_seed():
   system = semi_supervised()
-  state, _, diverged = system.train(2)
-  assert all((first == -1).all() for first in diverged.values())
+  state = system.train(2)
+  for first in state.report['diverged'].values():
+    np.testing.assert_array_equal(first, -1)
   rates = dict(state.hyperparams)
   rate = rates['classification']['learning_rate'].at[1].set(jnp.inf)
   rates['classification'] = {'learning_rate': rate}
   sharding = train_step.replicated(system.experiment.devices)
   state = state.replace(hyperparams=jax.device_put(rates, sharding))
-  _, metrics, diverged = system.train(4, state=state)
+  report = system.train(4, state=state).report
   # The last phase of step 2 spoils the encoder for step 3.
-  for key, first in diverged.items():
+  for key, first in report['diverged'].items():
     np.testing.assert_array_equal(first, [-1, 3])
-    assert np.isfinite(metrics[key][0]) and not np.isfinite(metrics[key][1])
+    sums = report['sums'][key]
+    assert np.isfinite(sums[0]) and not np.isfinite(sums[1])
+
+
+@pytest.mark.parametrize('part', ['params', 'batch_stats'])
+def test_weights_born_infinite_are_found_at_the_end_of_the_call(part):
+  """Every loss of the step may be finite, as that of its update."""
+  system = semi_supervised()
+  state = system.init()
+  _, is_sound = system.run(system.init(), system.data, 1)
+  np.testing.assert_array_equal(is_sound, [True, True])
+  spoiled = jax.tree.map(lambda x: x.at[1].set(jnp.nan), getattr(state, part))
+  sharding = train_step.replicated(system.experiment.devices)
+  state = jax.device_put(state.replace(**{part: spoiled}), sharding)
+  # No step at all: nothing but the look at the weights.
+  state, is_sound = system.run(state, system.data, 0)
+  np.testing.assert_array_equal(is_sound, [True, False])
+  for first in state.report['diverged'].values():
+    np.testing.assert_array_equal(first, -1)
 
 
 @pytest.mark.parametrize('num_devices', [1, 2])
@@ -405,7 +432,7 @@ def test_every_example_counts_once_an_epoch(num_devices, num_seeds):
   state = jax.device_put(state, sharding)
   seen = []
   for num_steps in (2, 1, 4, 2):
-    state, _, _ = run(state, data, num_steps)
+    state, _ = run(state, data, num_steps)
     seen.append(np.asarray(state.params['counts']['w']))
   np.testing.assert_array_equal(seen[0].sum(axis=1), 8)
   np.testing.assert_array_equal(seen[1], 1)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -10,12 +11,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from aae_jax import experiment, systems, train_state, train_step
+from aae_jax import experiment, recipes, systems, train_state, train_step
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.datasets.feeding import Data
 from aae_jax.train_state import TrainState
 from aae_jax.types import AXIS
-from configs import default
 
 NAMES = sorted(systems.SYSTEMS)
 IMAGE_SHAPE = (4, 4, 1)
@@ -47,6 +47,8 @@ DATASET = Dataset(
   NUM_CLASSES,
 )
 
+FACTS = experiment.Facts(IMAGE_SHAPE, NUM_CLASSES)
+
 
 @dataclasses.dataclass(frozen=True)
 class Tiny:
@@ -63,42 +65,47 @@ class Tiny:
       lambda x: jax.device_put(x, x.sharding, may_alias=False), self.initial
     )
 
-  def train(
-    self, *calls: int, state: TrainState | None = None
-  ) -> tuple[TrainState, Any, Any]:
-    """Makes calls of so many steps; the metrics are those of the last."""
+  def train(self, *calls: int, state: TrainState | None = None) -> TrainState:
+    """Makes calls of so many steps."""
     state = self.init() if state is None else state
     for num_steps in calls:
-      state, metrics, diverged = self.run(state, self.data, num_steps)
-    return state, metrics, diverged
+      state, _ = self.run(state, self.data, num_steps)
+    return state
 
 
 def make_config(name: str, **changes) -> ml_collections.ConfigDict:
   """The default configuration of a system made tiny; keys may have dots."""
-  config = default.get_config()
+  config = recipes.defaults()
   config.system = name
   config.batch_size = 8
   config.epochs = 4
-  config.prior.name = 'gaussian_mixture'
-  config.num_clusters = 4
-  for section in config.values():
-    if isinstance(section, ml_collections.ConfigDict) and 'hidden' in section:
-      section.hidden = (8, 8)
-  parts = experiment._build_parts(config, IMAGE_SHAPE, NUM_CLASSES)
-  system = systems.SYSTEMS[name](parts)
-  if not system.model.prior:
-    config.prior.name = 'gaussian'
-  if not system.model.cluster:
-    del config.num_clusters
-  if system.draws_labels:
-    config.num_labels = 2 * NUM_CLASSES
-  if system.labelled_batch:
-    config.labelled_batch_size = 8
+  parameters = inspect.signature(systems.SYSTEMS[name]).parameters
+  for section in ('encoder', 'decoder', 'discriminator'):
+    if section in parameters:
+      config[section].hidden = (8, 8)
+  if {'prior', 'dense_prior', 'label_prior'} & parameters.keys():
+    config.prior.name = 'gaussian_mixture'
+  if 'num_clusters' in parameters:
+    config.num_clusters = 4
   options = changes.pop('optimizer', {})
+  config.optimizer = {}
+  system = experiment.build_system(config, FACTS, 1)
+  if system.labels in ('drawn', 'batched'):
+    config.num_labels = 2 * NUM_CLASSES
+  if system.labels == 'batched':
+    config.labelled_batch_size = 8
   config.optimizer = {
-    phase.name: default.phase(**dict(options)) for phase in system.phases
+    phase.name: recipes.phase(**dict(options)) for phase in system.phases
   }
-  config.update_from_flattened_dict(changes)
+  absent = {'encoder', 'decoder', 'discriminator'} - parameters.keys()
+  config.update_from_flattened_dict(
+    {
+      key: value
+      for key, value in changes.items()
+      # `NOISY` is for all systems, whatever networks they have.
+      if key not in NOISY or key.split('.')[0] not in absent
+    }
+  )
   return config
 
 
@@ -159,6 +166,7 @@ def random_state(system: systems.System) -> TrainState:
       phase.name: {k: jnp.float32(v) for k, v in phase.hyperparams.items()}
       for phase in system.phases
     },
+    report=jax.tree.map(zeros, state.report),
     rng=jax.random.key(0),
   )
 
@@ -256,6 +264,7 @@ def make_batch() -> dict[str, jax.Array]:
   image, label = DATASET.train
   return {
     'image': jnp.asarray(image[:8] / 255, jnp.float32),
+    'position': jnp.arange(8),
     'label': jnp.asarray(label[:8]),
     'is_labelled': jnp.arange(8) < 3,
     'labelled_image': jnp.asarray(image[8:16] / 255, jnp.float32),

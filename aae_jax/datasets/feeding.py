@@ -12,6 +12,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from aae_jax import randomness
 from aae_jax.types import Array, Batch, Key
 
 
@@ -69,11 +70,13 @@ class Feed:
 
   def order(self, rng: Key, data: Data, epoch: Array) -> Order:
     """The order of an epoch: a function of key and epoch alone."""
-    key = jax.random.fold_in(jax.random.fold_in(rng, 2), epoch)
+    key = randomness.fold_in(randomness.named(rng, 'order'), epoch)
     unlabelled = jax.random.permutation(
-      jax.random.fold_in(key, 0), self.num_examples
+      randomness.named(key, 'unlabelled'), self.num_examples
     )
-    labelled = jax.random.permutation(jax.random.fold_in(key, 1), data.labelled)
+    labelled = jax.random.permutation(
+      randomness.named(key, 'labelled'), data.labelled
+    )
     return Order(unlabelled, labelled)
 
   def batch(
@@ -86,6 +89,7 @@ class Feed:
     index = lax.dynamic_slice(order.unlabelled, (start,), (size,))
     batch = {
       'image': scale(data.image[index]),
+      'position': device * size + jnp.arange(size),
       'label': data.label[index],
       'is_labelled': data.is_labelled[index],
     }
@@ -109,6 +113,7 @@ def example_batch(feed: Feed, image_shape: tuple[int, int, int]) -> Batch:
   size = feed.batch_size
   batch = {
     'image': jnp.zeros((size, *image_shape)),
+    'position': jnp.arange(size),
     'label': jnp.zeros(size, jnp.int32),
     'is_labelled': jnp.zeros(size, bool),
   }

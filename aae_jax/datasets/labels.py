@@ -43,6 +43,26 @@ def draw_labelled(
   ).astype(np.int32)
 
 
+def frequencies(
+  label: np.ndarray | None, num_labels: int, num_classes: int | None
+) -> tuple[float, ...] | None:
+  """The share of each class among the images that `draw_labelled` draws.
+
+  Args:
+    label: int [N], or None in a data set without.
+    num_labels: as of `draw_labelled`.
+    num_classes: number of classes.
+
+  Returns:
+    As many shares as classes, in sum 1, or None without labels.
+  """
+  if label is None or not num_classes:
+    return None
+  if num_labels != -1:
+    return (1 / num_classes,) * num_classes
+  return tuple(np.bincount(label, minlength=num_classes) / len(label))
+
+
 def _images_per_class(
   label: np.ndarray, num_labels: int, num_classes: int
 ) -> int:

@@ -1,0 +1,311 @@
+"""Every key of a configuration with its default, and what configurations share.
+
+A file of `configs/` starts from `start`, takes the recipes that it needs, and
+says what differs.
+"""
+
+from collections.abc import Iterator
+import inspect
+from typing import Any
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+from aae_jax import errors, systems
+
+
+def start(
+  system: str, dataset: str, hidden: tuple[int, ...]
+) -> ml_collections.ConfigDict:
+  """The defaults for a system on a data set.
+
+  Args:
+    system: a key of `systems.SYSTEMS`.
+    dataset: its name.
+    hidden: the sizes of the hidden layers of every network.
+  """
+  config = defaults()
+  config.system = system
+  config.dataset.name = dataset
+  for network in _networks(config):
+    network.hidden = hidden
+  return config
+
+
+def noisy(config: ml_collections.ConfigDict) -> None:
+  """An encoder with noise in every layer, and averaged weights."""
+  config.encoder.update(batch_norm=True, input_noise=0.3, noise=0.3)
+  config.ema_decay = 0.999
+
+
+def without_labels(config: ml_collections.ConfigDict) -> None:
+  """An adversary that is not sure, which keeps clusters from dying.
+
+  After `adam`, whose rate of the discriminators it raises.
+  """
+  config.discriminator.noise = 0.5
+  config.optimizer.discriminator.learning_rate = 5e-4
+
+
+def convolutional(
+  config: ml_collections.ConfigDict, channels: tuple[int, ...]
+) -> None:
+  """Makes encoder and decoder convolutional, with batch normalization."""
+  for network in _networks(config):
+    if network is not config.discriminator:
+      network.update(
+        network='convolutional', channels=channels, batch_norm=True
+      )
+
+
+def adam(
+  config: ml_collections.ConfigDict, *phases: str, **learning_rates: float
+) -> None:
+  """Adam for the phases of these names; `b1` of an adversary is 0.5.
+
+  The discriminators learn slower than the encoder that they judge, unless a
+  configuration says otherwise: one that wins leaves the encoder no gradient.
+  """
+  rates = {'discriminator': 1e-4, **learning_rates}
+  config.optimizer = {
+    name: phase(
+      learning_rate=rates.get(name, 1e-3),
+      **({'b1': 0.5} if name in _ADVERSARIES else {}),
+    )
+    for name in phases
+  }
+
+
+_ADVERSARIES = ('discriminator', 'generator')
+
+
+def variant(
+  config: ml_collections.ConfigDict, name: str, **paper_settings: Any
+) -> ml_collections.ConfigDict:
+  """The config as it is for 'fast', or with the settings of 'paper'.
+
+  Args:
+    config: whose phases are named in `optimizer`.
+    name: of the variant.
+    **paper_settings: of `paper`.
+
+  Raises:
+    InputError: there is no such variant.
+  """
+  if name == 'paper':
+    return paper(config, **paper_settings)
+  return only_fast(config, name)
+
+
+def only_fast(
+  config: ml_collections.ConfigDict, name: str
+) -> ml_collections.ConfigDict:
+  """The config of a system that the paper says no settings of.
+
+  Raises:
+    InputError: another variant is asked for.
+  """
+  if name == 'paper':
+    raise errors.InputError(
+      f'the paper has no settings for {config.system!r} on '
+      f'{config.dataset.name}; expected no variant.'
+    )
+  if name != 'fast':
+    raise errors.InputError(f'unknown variant {name!r}; known: fast, paper.')
+  return config
+
+
+def paper(
+  config: ml_collections.ConfigDict,
+  hidden: tuple[int, ...] = (1000, 1000),
+  input_dropout: float = 0.0,
+  epochs: int = 5000,
+  cuts: tuple[int, ...] = (50, 1000),
+) -> ml_collections.ConfigDict:
+  """The settings of Makhzani et al. (2015), appendix A.
+
+  Args:
+    config: whose phases are named in `optimizer`.
+    hidden: of every network.
+    input_dropout: of the encoder, in place of noise.
+    epochs: in all.
+    cuts: the epochs after which every rate is divided by ten.
+  """
+  rates = {'reconstruction': 0.01, 'separation': 0.01}
+  for name in config.optimizer:
+    config.optimizer[name] = phase(
+      'sgd',
+      rates.get(name, 0.1),
+      momentum=0.1 if name in _ADVERSARIES else 0.9,
+    )
+  for network in _networks(config):
+    network.update(hidden=hidden, initializer='normal', noise=0.0)
+  config.encoder.batch_norm = False
+  config.encoder.input_noise = 0.0 if input_dropout else 0.3
+  config.encoder.input_dropout = input_dropout
+  config.weights.generator.y_weight = config.prior.std = None
+  config.schedule = {
+    'name': 'steps',
+    'begin': None,
+    'epochs': cuts,
+    'factor': 0.1,
+  }
+  config.ema_decay = 0.0
+  config.batch_size = 100
+  config.epochs = epochs
+  return config
+
+
+def phase(
+  name: str = 'adam', learning_rate: float = 1e-3, **options: Any
+) -> dict[str, Any]:
+  """How a phase is optimized; what is None is left to the optimizer."""
+  keys = {
+    'b1': placeholder(float),
+    'b2': placeholder(float),
+    'eps': placeholder(float),
+    'momentum': placeholder(float),
+    'nesterov': placeholder(bool),
+  }
+  return {'name': name, 'learning_rate': learning_rate, **keys, **options}
+
+
+def _networks(
+  config: ml_collections.ConfigDict,
+) -> Iterator[ml_collections.ConfigDict]:
+  """The sections of the networks that the system has."""
+  parameters = inspect.signature(systems.SYSTEMS[config.system]).parameters
+  for name in ('encoder', 'decoder', 'discriminator'):
+    if name in parameters:
+      yield config[name]
+
+
+def _network(**options: Any) -> dict[str, Any]:
+  """Fully connected hidden layers, unless `convolutional` changes them."""
+  return {
+    # perceptron, or convolutional: `channels`, then `hidden` in an encoder,
+    # the other way round in a decoder.
+    'network': 'perceptron',
+    'channels': placeholder(tuple),
+    'hidden': (1000, 1000),
+    # relu, or leaky_relu, whose `slope` is 0.01 unless given.
+    'activation': 'relu',
+    'slope': placeholder(float),
+    'initializer': 'he',
+    'noise': 0.0,
+    **options,
+  }
+
+
+def defaults() -> ml_collections.ConfigDict:
+  """Every key with its default: an autoencoder on digits."""
+  return ml_collections.ConfigDict(
+    {
+      # The system, a key of aae_jax.systems.SYSTEMS, or 'module:function'.
+      'system': 'autoencoder',
+      'dataset': {
+        # digits, mnist, svhn_cropped, another tfds name, or a path.
+        'name': 'digits',
+        # Where prepared data goes.
+        'data_dir': '~/.cache/aae_jax/datasets',
+        # Where downloaded files lie; otherwise $AAE_DATA_DIR/NAME.
+        'manual_dir': placeholder(str),
+        # Training images kept back, and evaluated while training.
+        'num_validation': 0,
+        # Whether to accept files other than the published ones.
+        'allow_unverified': False,
+      },
+      # Phases added to the system: keys of aae_jax.systems.ADDITIONS.
+      'additions': (),
+      'latent_size': 2,
+      # Entries of y in a system without labels.
+      'num_clusters': 16,
+      # Labelled images of each draw, as many of each class; -1 for all.
+      'num_labels': -1,
+      **_codes(),
+      **_networks_of_all(),
+      **_optimization(),
+      # Decay of the averages that are evaluated; 0 for none.
+      'ema_decay': 0.0,
+      'batch_size': 100,
+      'labelled_batch_size': 100,
+      'epochs': 100,
+      'seed': 0,
+      # Independent runs, with seeds seed, seed + 1, ...
+      'num_seeds': 1,
+      # Steps in a call to the devices; -1 for a whole epoch.
+      'steps_per_call': -1,
+      # What a loss that is not finite does: stop, or continue while any seed
+      # is sound.
+      'on_divergence': 'stop',
+      'evaluate_every_epochs': 10,
+      'checkpoint_every_seconds': 60.0,
+      'checkpoints_to_keep': 2,
+    }
+  )
+
+
+def _codes() -> dict[str, Any]:
+  """What codes are drawn from, and what they should follow."""
+  return {
+    'posterior': {'name': 'deterministic', 'noise_size': placeholder(int)},
+    'prior': {
+      'name': 'gaussian',
+      'std': placeholder(float),
+      'num_modes': placeholder(int),
+      'radius': placeholder(float),
+      'radial_std': placeholder(float),
+      'tangential_std': placeholder(float),
+      'turns': placeholder(float),
+      'noise_std': placeholder(float),
+    },
+    # Of y: whether every batch has each entry equally often, in place of
+    # independent draws; and how frequent they are: uniform, labelled (as
+    # among the labelled images), or a number for each, such as 0.9,0.1.
+    'prior_y': {'balanced': False, 'frequencies': 'uniform'},
+  }
+
+
+def _networks_of_all() -> dict[str, Any]:
+  """The networks that there may be."""
+  return {
+    'encoder': _network(
+      batch_norm=False,
+      momentum=placeholder(float),
+      input_noise=0.0,
+      input_dropout=0.0,
+    ),
+    # Its output: sigmoid, of Bernoulli pixels; or linear, of Gaussian ones.
+    'decoder': _network(
+      batch_norm=False, momentum=placeholder(float), output='sigmoid'
+    ),
+    # An adversary that normalizes its batches sticks at 50 %, so none does.
+    'discriminator': _network(),
+    # Whether z's adversary sees the label (or y) beside z, so that z follows
+    # its prior given the label.
+    'discriminator_z': {'sees_label': False},
+  }
+
+
+def _optimization() -> dict[str, Any]:
+  """How phases are optimized."""
+  return {
+    # By phase: how it is optimized, and the weights in its loss; what is
+    # None is left to the phase.
+    'optimizer': {'reconstruction': phase()},
+    'weights': {
+      'elbo': {'divergence_weight': placeholder(float)},
+      'generator': {
+        'image_weight': placeholder(float),
+        'y_weight': placeholder(float),
+        'z_weight': placeholder(float),
+      },
+      'separation': {'threshold': placeholder(float)},
+    },
+    'schedule': {
+      'name': 'constant',
+      'begin': placeholder(float),
+      'epochs': placeholder(tuple),
+      'factor': placeholder(float),
+    },
+  }

@@ -1,0 +1,49 @@
+"""The systems: networks, phases and a model each.
+
+A builder's parameters are what its system needs; a configuration's sections
+give them by name (`experiment.PARAMETERS`), and what no parameter names is no
+option of the system. Nothing below this module knows which system is running.
+"""
+
+from aae_jax.systems.additions import classification
+from aae_jax.systems.one_code import (
+  aae,
+  autoencoder,
+  classifier,
+  gan,
+  label_regularized_aae,
+  supervised_aae,
+  vae,
+)
+from aae_jax.systems.system import Model, System
+from aae_jax.systems.two_codes import (
+  clustering_aae,
+  dimensionality_reduction_aae,
+  dimensionality_reduction_clustering_aae,
+  semi_supervised_aae,
+)
+
+_BUILDERS = (
+  autoencoder,
+  vae,
+  gan,
+  classifier,
+  aae,
+  label_regularized_aae,
+  supervised_aae,
+  semi_supervised_aae,
+  clustering_aae,
+  dimensionality_reduction_aae,
+  dimensionality_reduction_clustering_aae,
+)
+SYSTEMS = {builder.__name__: builder for builder in _BUILDERS}
+ADDITIONS = {'classification': classification}
+
+__all__ = [
+  'ADDITIONS',
+  'SYSTEMS',
+  'Model',
+  'System',
+  *SYSTEMS,
+  *ADDITIONS,
+]
