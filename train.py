@@ -15,7 +15,7 @@ from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 
-from aae_jax import errors, training
+from aae_jax import addresses, errors, training
 from configs import default
 
 _MODES = {
@@ -37,6 +37,7 @@ def main(argv: list[str]) -> None:
     raise errors.InputError('expected --config=configs/NAME.py; see --help.')
   if _MODE.value not in _MODES:
     raise errors.unknown('mode', _MODE.value, _MODES)
+  workdir = addresses.folder(_WORKDIR.value or default_workdir())
   logging.set_verbosity(logging.WARNING)
   cache = pathlib.Path('~/.cache/aae_jax/compilation').expanduser()
   jax.config.update('jax_compilation_cache_dir', str(cache))
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> None:
     'evaluate': training.evaluate,
     'export': training.export,
   }
-  run[_MODE.value](_CONFIG.value, _WORKDIR.value or default_workdir())
+  run[_MODE.value](_CONFIG.value, workdir)
 
 
 def default_workdir() -> str:

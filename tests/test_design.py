@@ -11,6 +11,7 @@ PACKAGE = pathlib.Path(aae_jax.__file__).parent
 TABLE = (
   'types',
   'errors',
+  'addresses',
   'randomness',
   'losses',
   'priors',

@@ -155,6 +155,11 @@ def test_help_lists_the_keys_with_their_defaults(usage):
       'there is no folder absent; expected the workdir of a run.',
     ),
     (
+      [CONFIG, '--workdir=az://bucket/run'],
+      'az://bucket/run is no address of a run; expected a local folder, '
+      'gs://BUCKET/FOLDER or s3://BUCKET/FOLDER.',
+    ),
+    (
       [CONFIG, '--workdir=/dev/null/run'],
       'cannot write to workdir /dev/null/run: Not a directory',
     ),
