@@ -15,7 +15,7 @@ from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 
-from aae_jax import addresses, errors, training
+from aae_jax import addresses, compilation_cache, errors, training
 from configs import default
 
 _MODES = {
@@ -40,6 +40,7 @@ def main(argv: list[str]) -> None:
   workdir = addresses.folder(_WORKDIR.value or default_workdir())
   logging.set_verbosity(logging.WARNING)
   cache = pathlib.Path('~/.cache/aae_jax/compilation').expanduser()
+  compilation_cache.prune(cache, max_bytes=2**30)
   jax.config.update('jax_compilation_cache_dir', str(cache))
   run = {
     'train': training.train_and_evaluate,

@@ -12,6 +12,7 @@ TABLE = (
   'types',
   'errors',
   'addresses',
+  'compilation_cache',
   'randomness',
   'losses',
   'priors',
