@@ -25,6 +25,7 @@ TABLE = (
   'train_step',
   'datasets',
   'checkpoints',
+  'events',
   'metrics',
   'evaluation',
   'interruption',
