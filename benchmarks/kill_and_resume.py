@@ -32,6 +32,7 @@ sys.path.insert(0, str(_ROOT))
 
 from aae_jax import experiment, metrics, training  # noqa: E402
 from aae_jax.checkpoints import Checkpoints  # noqa: E402
+from benchmarks.provenance import refuse_changed_files  # noqa: E402
 from configs import digits_autoencoder  # noqa: E402
 
 PRELOAD = ['aae_jax.training', 'benchmarks.kill_and_resume']
@@ -197,6 +198,7 @@ def main() -> None:
     default=_ROOT / 'benchmarks/results/kill_and_resume.json',
   )
   options = parser.parse_args()
+  refuse_changed_files()
   with tempfile.TemporaryDirectory() as workdir:
     result = kill_and_resume(options.kills, workdir, options.seed)
   result['date'] = datetime.date.today().isoformat()

@@ -12,6 +12,7 @@ TABLE = (
   'types',
   'errors',
   'addresses',
+  'commit',
   'compilation_cache',
   'randomness',
   'losses',
