@@ -6,7 +6,13 @@ import sys
 import pytest
 
 from aae_jax import commit
-from benchmarks import kill_and_resume, provenance, reproduce, step_time
+from benchmarks import (
+  baselines,
+  kill_and_resume,
+  provenance,
+  reproduce,
+  step_time,
+)
 
 FILES = ('aae_jax/a.py', 'train.py', 'benchmarks/results/a.json', 'docs/a.png')
 
@@ -128,6 +134,7 @@ def test_benchmarks_run_from_a_commit(monkeypatch):
 @pytest.mark.parametrize(
   'main',
   [
+    baselines.main,
     kill_and_resume.main,
     reproduce.main,
     lambda: step_time.main(['step_time.py']),
@@ -138,6 +145,7 @@ def test_every_benchmark_refuses_before_it_measures(main, monkeypatch):
   monkeypatch.setattr(sys, 'argv', ['benchmark.py'])
   # Should it not refuse, it ends all the same.
   for module, name in (
+    (baselines, 'run'),
     (kill_and_resume, 'kill_and_resume'),
     (subprocess, 'run'),
     (step_time, 'build_experiment'),
