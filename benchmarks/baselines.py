@@ -75,17 +75,17 @@ def _logistic_regression(C: float) -> LogisticRegression:
 BASELINES = {
   'label_spreading_rbf': Baseline(
     lambda gamma: _label_spreading(kernel='rbf', gamma=gamma),
-    {'gamma': (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)},
+    {'gamma': (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)},
   ),
   'label_spreading_knn': Baseline(
     lambda n_neighbors: _label_spreading(kernel='knn', n_neighbors=n_neighbors),
-    {'n_neighbors': (3, 5, 7, 10, 15, 20, 30)},
+    {'n_neighbors': (5, 7, 10, 15, 20, 30, 50)},
   ),
   'self_training': Baseline(
     lambda C, threshold: SelfTrainingClassifier(
-      _logistic_regression(C), threshold=threshold, max_iter=100
+      _logistic_regression(C), threshold=threshold
     ),
-    {'C': (0.1, 1.0, 10.0), 'threshold': (0.75, 0.9, 0.95)},
+    {'C': (1.0, 10.0, 100.0), 'threshold': (0.75, 0.9, 0.95)},
   ),
   'logistic_regression': Baseline(
     _logistic_regression, {'C': (0.01, 0.1, 1.0, 10.0, 100.0)}, False
