@@ -1,8 +1,9 @@
-# Each target does all its own set-up, in .venv.
+# Each target does all its own set-up, in .venv, or .venv312 for Python 3.12.
 PYTHON ?= python3
+PYTHON312 ?= python3.12
 BIN := .venv/bin
 
-.PHONY: demo gallery test
+.PHONY: demo gallery test check
 
 demo: .venv/installed
 	$(BIN)/python train.py --config=configs/digits_semi_supervised.py
@@ -15,7 +16,16 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -q
 
+# All that is checked before a release.
+check: test .venv312/installed
+	.venv312/bin/python -m pytest -q
+
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable '.[test]'
+	touch $@
+
+.venv312/installed: setup.cfg pyproject.toml
+	$(PYTHON312) -m venv .venv312
+	.venv312/bin/pip install --quiet --editable '.[test]'
 	touch $@

@@ -15,7 +15,7 @@ from absl import app, flags, logging
 import jax
 from ml_collections import config_flags
 
-from aae_jax import errors, recipes, training
+from aae_jax import addresses, compilation_cache, errors, recipes, training
 
 _MODES = {
   'train': 'train, or go on where a stopped run was saved; then evaluate',
@@ -36,15 +36,17 @@ def main(argv: list[str]) -> None:
     raise errors.InputError('expected --config=configs/NAME.py; see --help.')
   if _MODE.value not in _MODES:
     raise errors.unknown('mode', _MODE.value, _MODES)
+  workdir = addresses.folder(_WORKDIR.value or default_workdir())
   logging.set_verbosity(logging.WARNING)
   cache = pathlib.Path('~/.cache/aae_jax/compilation').expanduser()
+  compilation_cache.prune(cache, max_bytes=2**30)
   jax.config.update('jax_compilation_cache_dir', str(cache))
   run = {
     'train': training.train_and_evaluate,
     'evaluate': training.evaluate,
     'export': training.export,
   }
-  run[_MODE.value](_CONFIG.value, _WORKDIR.value or default_workdir())
+  run[_MODE.value](_CONFIG.value, workdir)
 
 
 def default_workdir() -> str:

@@ -12,12 +12,9 @@ from typing import Any, TextIO
 from absl import logging
 from etils import epath
 import numpy as np
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
-from tensorboardX.record_writer import RecordWriter
 import tqdm
 
-from aae_jax import errors
+from aae_jax import errors, events
 
 _SECONDS_BETWEEN_FLUSHES = 10.0
 
@@ -101,8 +98,8 @@ class MetricsWriter(contextlib.AbstractContextManager):
 
   A row is {'step', 'epoch', 'seconds', name: summary, ...}; `seconds` is the
   wall-clock time of training, without the pauses between a run's parts. A
-  bucket cannot be appended to, so the rows are kept and the file is written
-  whole: at `flush`, at the end, and every ten seconds or so.
+  bucket cannot be appended to, so rows and events are kept and both files are
+  written whole: at `flush`, at the end, and every ten seconds or so.
   """
 
   def __init__(self, workdir: epath.PathLike, restored_step: int):
@@ -115,32 +112,30 @@ class MetricsWriter(contextlib.AbstractContextManager):
 
     Raises:
       InputError: the `metrics.jsonl` that is there holds something else.
-      OSError: workdir cannot be written.
+      OSError: workdir cannot be made.
     """
     self._workdir = epath.Path(workdir)
     self._rows, seconds = _rows_until(self._path, restored_step)
     with _naming(self._workdir):
       self._workdir.mkdir(parents=True, exist_ok=True)
-      # Of tensorboardX only the file's format: its writer is a thread, which
-      # ends on a full disk, and then the training would wait for it forever.
-      self._events = RecordWriter(str(self._workdir / _events_name()))
-    self._write_event(step=0, file_version='brain.Event:2')
-    # TensorBoard hides what it has from this step on.
-    self._write_event(
-      step=restored_step + 1,
-      session_log=SessionLog(status=SessionLog.START),
-    )
+    self._events_path = self._workdir / _events_name()
+    now = time.time()
+    # TensorBoard hides what it has from the next step on.
+    self._events = [
+      events.version(now),
+      events.session_start(now, restored_step + 1),
+    ]
     self._start = time.monotonic() - seconds
     self._last_flush = time.monotonic()
 
   def __exit__(self, error_type, error, traceback) -> None:
-    """Closes; the error that ended the run is the one to see."""
+    """Flushes; the error that ended the run is the one to see."""
     try:
-      self.close()
-    except OSError as closing_error:
+      self.flush()
+    except OSError as flushing_error:
       if error_type is None:
         raise
-      logging.warning('%s', closing_error)
+      logging.warning('%s', flushing_error)
 
   def write(
     self,
@@ -163,7 +158,8 @@ class MetricsWriter(contextlib.AbstractContextManager):
     now = time.monotonic()
     row = {'step': step, 'epoch': epoch, 'seconds': round(now - self._start, 3)}
     self._rows.append(json.dumps(_finite(row | summaries), allow_nan=False))
-    self._write_event(step=step, summary=Summary(value=_scalars(summaries)))
+    scalars = _scalars(summaries)
+    self._events.append(events.scalars(time.time(), step, scalars))
     if now - self._last_flush > _SECONDS_BETWEEN_FLUSHES:
       self.flush()
 
@@ -179,30 +175,14 @@ class MetricsWriter(contextlib.AbstractContextManager):
       OSError: the files cannot be written.
     """
     _write_whole(self._path, ''.join(f'{row}\n' for row in self._rows))
-    with _naming(self._workdir):
-      self._events.flush()
+    # In place, for TensorBoard keeps the file open.
+    with _naming(self._events_path):
+      self._events_path.write_bytes(b''.join(self._events))
     self._last_flush = time.monotonic()
-
-  def close(self) -> None:
-    """Flushes and closes the files.
-
-    Raises:
-      OSError: the files cannot be written.
-    """
-    try:
-      self.flush()
-    finally:
-      with _naming(self._workdir):
-        self._events.close()
 
   @property
   def _path(self) -> epath.Path:
     return self._workdir / 'metrics.jsonl'
-
-  def _write_event(self, **content: Any) -> None:
-    event = Event(wall_time=time.time(), **content)
-    with _naming(self._workdir):
-      self._events.write(event.SerializeToString())
 
 
 def _events_name() -> str:
@@ -241,16 +221,14 @@ def _rows_until(path: epath.Path, last_step: float) -> tuple[list[str], float]:
   return rows, seconds
 
 
-def _scalars(summaries: Mapping[str, Mapping[str, Any]]) -> list[Summary.Value]:
-  """Returns the means and, of several seeds, each one's value."""
-  scalars = []
+def _scalars(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+  """Returns the means and, of several seeds, each one's value, by tag."""
+  scalars = {}
   for name, summary in summaries.items():
-    scalars.append(Summary.Value(tag=name, simple_value=summary['mean']))
+    scalars[name] = summary['mean']
     if len(summary['per_seed']) > 1:
-      scalars.extend(
-        Summary.Value(tag=f'{name}/seed_{seed}', simple_value=value)
-        for seed, value in enumerate(summary['per_seed'])
-      )
+      for seed, value in enumerate(summary['per_seed']):
+        scalars[f'{name}/seed_{seed}'] = value
   return scalars
 
 

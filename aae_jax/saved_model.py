@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from aae_jax import errors, metrics, randomness, train_step
+from aae_jax import addresses, errors, metrics, randomness, train_step
 from aae_jax import experiment as experiments
 from aae_jax.checkpoints import Checkpoints
 from aae_jax.datasets.dataset import Dataset, Split
@@ -106,11 +106,11 @@ def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
     seed: of the run with several, which model; the first if None.
 
   Raises:
-    InputError: workdir holds no checkpoint of a run, or the run has no such
-      seed.
+    InputError: workdir holds no checkpoint of a run, the run has no such
+      seed, or what reads the bucket is not installed.
     ValueError: none of the checkpoints is valid.
   """
-  workdir = epath.Path(workdir).expanduser()
+  workdir = addresses.folder(workdir)
   config, signature = _read_run(workdir)
   experiment = _without_data(config, signature)
   index = _index(experiment.seeds, seed, workdir)

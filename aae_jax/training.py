@@ -7,7 +7,6 @@ import json
 import math
 import os
 import platform
-import subprocess
 import time
 from typing import Any
 
@@ -16,7 +15,14 @@ import jax
 import ml_collections
 import numpy as np
 
-from aae_jax import analysis, errors, evaluation, figures, saved_model
+from aae_jax import (
+  analysis,
+  commit,
+  errors,
+  evaluation,
+  figures,
+  saved_model,
+)
 from aae_jax import experiment as experiments
 from aae_jax import metrics as metrics_lib
 from aae_jax.checkpoints import Checkpoints
@@ -352,7 +358,7 @@ def provenance() -> dict[str, Any]:
   packages = ('aae_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
   devices = jax.local_devices()
   return {
-    'commit': _commit(),
+    'commit': commit.describe(),
     'versions': {
       'python': platform.python_version(),
       **{name: importlib.metadata.version(name) for name in packages},
@@ -364,22 +370,6 @@ def provenance() -> dict[str, Any]:
       'cpus': os.cpu_count(),
     },
   }
-
-
-def _commit():
-  """The commit of this code, or None where git does not know it."""
-  root = epath.Path(__file__).parent.parent
-  try:
-    git = subprocess.run(
-      'git describe --always --dirty --abbrev=40 --exclude=*'.split(),
-      cwd=root,
-      capture_output=True,
-      text=True,
-      check=False,
-    )
-  except OSError:
-    return None
-  return git.stdout.strip() or None
 
 
 def _count_parameters(params, num_seeds):

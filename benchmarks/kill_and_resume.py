@@ -24,7 +24,6 @@ from typing import Any
 
 import jax
 import ml_collections
-import numpy as np
 
 _ROOT = pathlib.Path(__file__).parent.parent
 # Run as a file, this folder and not the one above is on the path.
@@ -32,10 +31,15 @@ sys.path.insert(0, str(_ROOT))
 
 from aae_jax import experiment, metrics, training  # noqa: E402
 from aae_jax.checkpoints import Checkpoints  # noqa: E402
+from benchmarks.provenance import refuse_changed_files  # noqa: E402
 from configs import digits_autoencoder  # noqa: E402
 
 PRELOAD = ['aae_jax.training', 'benchmarks.kill_and_resume']
 """What every process needs, imported once, by the server that forks them."""
+
+
+_COMPARED = ('step', 'epoch', 'validation/')
+"""How the keys of a row begin that do not depend on interruptions."""
 
 
 def make_config(seed: int, epochs: int) -> ml_collections.ConfigDict:
@@ -70,10 +74,9 @@ def kill_and_resume(
 
   Returns:
     `kills`; `killed_at_steps`, the latest complete checkpoint at each of them,
-    in order, 0 for none; `resumed`, how many parts of the run began from a
-    checkpoint; `identical`, whether arrays and results equal those of the
-    undisturbed run bit for bit, and no row of metrics is missing or there
-    twice; `seconds` that all of it took.
+    in order, 0 for none; `resumed`, how many parts of the run said that they
+    go on from a checkpoint; `identical`, see `is_same`; `seconds` that all of
+    it took.
 
   Raises:
     RuntimeError: a process ended with an error, or the run before the last
@@ -93,8 +96,8 @@ def kill_and_resume(
   return {
     'kills': len(steps),
     'killed_at_steps': steps,
-    'resumed': sum(step > 0 for step in steps),
-    'identical': _is_same(config, undisturbed, disturbed),
+    'resumed': (workdir / 'output').read_text().count('Going on from step'),
+    'identical': is_same(config, undisturbed, disturbed),
     'seconds': round(time.monotonic() - started, 1),
   }
 
@@ -153,11 +156,12 @@ def _kill(
         process.join(0.005)
       longest = time.monotonic() - started
       process.join(moments.uniform(0.0, longest / 4))
-    if not process.is_alive():
+    process.kill()
+    process.join()
+    # It may have ended, well or not, just before.
+    if process.exitcode != -signal.SIGKILL:
       output = (folder / 'output').read_text()
       raise RuntimeError(f'ended before kill {kill + 1}: {output[-2000:]}')
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
     yield _latest_step(workdir)
 
 
@@ -167,21 +171,45 @@ def _latest_step(workdir):
   return max(steps, default=0)
 
 
-def _is_same(config, one, other):
-  """Whether two runs have left the same."""
-  abstract_state = experiment.build(config).abstract_state()
-  kept = []
-  for workdir in (one, other):
-    with Checkpoints(workdir / 'checkpoints', 1) as checkpoints:
-      state = checkpoints.restore(abstract_state)
-    state = jax.device_get(state.replace(rng=jax.random.key_data(state.rng)))
-    lines = (workdir / 'metrics.jsonl').read_text().splitlines()
-    rows = [json.loads(line)['step'] for line in lines]
-    results = json.loads((workdir / 'results.json').read_text())
-    kept.append((state, rows, results['metrics']))
-  (state, *numbers), (other_state, *other_numbers) = kept
-  arrays = jax.tree.map(np.array_equal, state, other_state)
-  return all(jax.tree.leaves(arrays)) and numbers == other_numbers
+def is_same(
+  config: ml_collections.ConfigDict, one: pathlib.Path, other: pathlib.Path
+) -> bool:
+  """Whether two runs came to their end, and to the same one, bit for bit.
+
+  Compared are all arrays of the last checkpoint, the results, and the rows of
+  metrics: that none is missing or there twice, and what they say of the
+  validation images. The losses of an epoch are means since the run last began.
+
+  Args:
+    config: of both.
+    one: a workdir.
+    other: a workdir.
+  """
+  built = experiment.build(config)
+  end, other_end = (_end(built, workdir) for workdir in (one, other))
+  return end == other_end and end['steps'] == {built.total_steps}
+
+
+def _end(built: experiment.Experiment, workdir: pathlib.Path) -> dict[str, Any]:
+  """What a run has left, to be compared."""
+  with Checkpoints(workdir / 'checkpoints', 1) as checkpoints:
+    state = checkpoints.restore(built.abstract_state())
+  arrays = jax.device_get(state.replace(rng=jax.random.key_data(state.rng)))
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  results = json.loads((workdir / 'results.json').read_text())
+  return {
+    # As bytes, for -0.0 equals 0.0, and NaN nothing.
+    'arrays': [
+      (jax.tree_util.keystr(path), x.dtype, x.shape, x.tobytes())
+      for path, x in jax.tree.leaves_with_path(arrays)
+    ],
+    'rows': [
+      {k: v for k, v in row.items() if k.startswith(_COMPARED)} for row in rows
+    ],
+    'results': results['metrics'],
+    'steps': {int(state.step), rows[-1]['step'], results['step']},
+  }
 
 
 def main() -> None:
@@ -197,6 +225,7 @@ def main() -> None:
     default=_ROOT / 'benchmarks/results/kill_and_resume.json',
   )
   options = parser.parse_args()
+  refuse_changed_files()
   with tempfile.TemporaryDirectory() as workdir:
     result = kill_and_resume(options.kills, workdir, options.seed)
   result['date'] = datetime.date.today().isoformat()
@@ -204,6 +233,8 @@ def main() -> None:
   options.output.parent.mkdir(parents=True, exist_ok=True)
   metrics.write_json(options.output, result)
   print(json.dumps(result, indent=2))
+  if not result['identical']:
+    raise SystemExit('the killed run ended otherwise than the undisturbed one')
 
 
 if __name__ == '__main__':

@@ -15,6 +15,10 @@ import sys
 from typing import Any
 
 ROOT = pathlib.Path(__file__).parent.parent
+# Run as a file, this folder and not the one above is on the path.
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.provenance import refuse_changed_files  # noqa: E402
 
 SUBSET = {'dataset.allow_unverified': True}
 """Takes a part of SVHN from `$AAE_DATA_DIR/svhn_cropped`: no SVHN numbers."""
@@ -72,6 +76,7 @@ def train_command(
 
 def reproduce(name: str) -> None:
   """Runs one of `RUNS` to its end and keeps its results."""
+  refuse_changed_files()
   config, overrides = RUNS[name]
   workdir = ROOT / 'runs/benchmarks' / name
   file = pathlib.Path(f'configs/{config}.py')

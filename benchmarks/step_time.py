@@ -42,6 +42,7 @@ sys.path.insert(0, str(_ROOT))
 from aae_jax import experiment, metrics, train_step, training  # noqa: E402
 from aae_jax.datasets import feeding  # noqa: E402
 from aae_jax.types import AXIS  # noqa: E402
+from benchmarks.provenance import refuse_changed_files  # noqa: E402
 from configs import mnist_semi_supervised  # noqa: E402
 
 try:
@@ -560,12 +561,13 @@ def main(argv: Sequence[str]) -> None:
   """Measures, writes the result and says it."""
   if len(argv) > 1:
     raise app.UsageError(f'unknown argument {argv[1]!r}; expected flags.')
+  refuse_changed_files()
   load = os.getloadavg()
   built, dataset = build_experiment()
-  times = measure(make_programs(built), _REPETITIONS.value, _STEPS.value)
   provenance = training.provenance()
   if torch is not None:
     provenance['versions']['torch'] = torch.__version__
+  times = measure(make_programs(built), _REPETITIONS.value, _STEPS.value)
   result = {
     **summarize(times),
     'peer_missing': missing_peer(),

@@ -11,6 +11,9 @@ PACKAGE = pathlib.Path(aae_jax.__file__).parent
 TABLE = (
   'types',
   'errors',
+  'addresses',
+  'commit',
+  'compilation_cache',
   'randomness',
   'losses',
   'priors',
@@ -23,6 +26,7 @@ TABLE = (
   'train_step',
   'datasets',
   'checkpoints',
+  'events',
   'metrics',
   'evaluation',
   'interruption',

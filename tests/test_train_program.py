@@ -41,17 +41,31 @@ def start(tmp_path, home):
 
 
 @pytest.fixture(scope='module')
-def usage():
-  """What the program says of itself, run as a person runs it."""
-  ended = subprocess.run(
+def help_shown(tmp_path_factory):
+  """The program run as a person runs it, with a PyTorch that tells on it."""
+  folder = tmp_path_factory.mktemp('packages')
+  (folder / 'torch.py').write_text(
+    'import sys\n'
+    "print('torch was imported', file=sys.stderr)\n"
+    'raise ImportError\n'
+  )
+  return subprocess.run(
     [sys.executable, 'train.py', '--help'],
     cwd=programs.ROOT,
+    env={**os.environ, 'PYTHONPATH': str(folder)},
     capture_output=True,
     text=True,
     check=True,
   )
-  assert not ended.stderr
-  return ended.stdout
+
+
+@pytest.fixture(scope='module')
+def usage(help_shown):
+  return help_shown.stdout
+
+
+def test_start_is_silent_and_imports_no_torch(help_shown):
+  assert not help_shown.stderr
 
 
 def test_help_lists_the_modes(usage):
@@ -153,6 +167,11 @@ def test_help_lists_the_keys_with_their_defaults(usage):
     (
       [CONFIG, '--mode=export', '--workdir=absent'],
       'there is no folder absent; expected the workdir of a run.',
+    ),
+    (
+      [CONFIG, '--workdir=az://bucket/run'],
+      'az://bucket/run is no address of a run; expected a local folder, '
+      'gs://BUCKET/FOLDER or s3://BUCKET/FOLDER.',
     ),
     (
       [CONFIG, '--workdir=/dev/null/run'],

@@ -1,0 +1,155 @@
+"""Tests of aae_jax.commit and benchmarks.provenance."""
+
+import subprocess
+import sys
+
+import pytest
+
+from aae_jax import commit
+from benchmarks import (
+  baselines,
+  kill_and_resume,
+  provenance,
+  reproduce,
+  step_time,
+)
+
+FILES = ('aae_jax/a.py', 'train.py', 'benchmarks/results/a.json', 'docs/a.png')
+
+
+def git(folder, *arguments):
+  identity = ('-c', 'user.name=name', '-c', 'user.email=address')
+  return subprocess.run(
+    ['git', *identity, *arguments],
+    cwd=folder,
+    check=True,
+    capture_output=True,
+    text=True,
+  ).stdout.strip()
+
+
+def write(folder, name, text='changed'):
+  path = folder / name
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(text)
+
+
+@pytest.fixture
+def repository(tmp_path):
+  """A copy of the code, all of it committed."""
+  git(tmp_path, 'init')
+  for name in FILES:
+    write(tmp_path, name, 'committed')
+  write(tmp_path, '.gitignore', '__pycache__/\n')
+  git(tmp_path, 'add', '.')
+  git(tmp_path, 'commit', '-m', 'all')
+  return tmp_path
+
+
+def test_all_is_committed(repository):
+  assert commit.changed_files(repository) == []
+  assert commit.describe(repository) == git(repository, 'rev-parse', 'HEAD')
+
+
+@pytest.mark.parametrize('name', ['aae_jax/a.py', 'train.py'])
+@pytest.mark.parametrize('change', ['changed', 'staged', 'removed'])
+def test_code_that_changed(repository, name, change):
+  write(repository, name)
+  if change == 'staged':
+    git(repository, 'add', '.')
+  if change == 'removed':
+    (repository / name).unlink()
+  assert commit.changed_files(repository) == [name]
+  head = git(repository, 'rev-parse', 'HEAD')
+  assert commit.describe(repository) == f'{head}-dirty'
+
+
+@pytest.mark.parametrize('name', ['aae_jax/new/b.py', 'configs/new.py'])
+def test_code_that_git_does_not_know(repository, name):
+  write(repository, name)
+  assert commit.changed_files(repository) == [name]
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    'benchmarks/results/a.json',
+    'benchmarks/results/new.json',
+    'docs/a.png',
+    'notes.txt',
+    'aae_jax/__pycache__/a.pyc',
+  ],
+)
+def test_what_no_result_depends_on(repository, name):
+  write(repository, name)
+  assert commit.changed_files(repository) == []
+  assert not commit.describe(repository).endswith('-dirty')
+
+
+def test_only_the_code_counts_in_a_repository_of_others(repository):
+  write(repository, 'code/aae_jax/a.py', 'committed')
+  git(repository, 'add', '.')
+  git(repository, 'commit', '-m', 'code')
+  write(repository, 'train.py')
+  assert commit.changed_files(repository / 'code') == []
+  write(repository, 'code/aae_jax/a.py')
+  assert commit.changed_files(repository / 'code') == ['aae_jax/a.py']
+
+
+def test_code_that_is_in_no_repository(tmp_path):
+  assert commit.describe(tmp_path) is None
+  assert commit.changed_files(tmp_path) == []
+
+
+def test_code_that_git_does_not_keep(repository, monkeypatch):
+  site_packages = repository / 'site-packages'
+  write(site_packages, 'aae_jax/a.py')
+  assert commit.describe(site_packages) is None
+  monkeypatch.setenv('PATH', '')
+  assert commit.describe(repository) is None
+  assert commit.changed_files(repository) == []
+
+
+@pytest.mark.parametrize(
+  'files, shown',
+  [
+    (['train.py'], 'train.py'),
+    (list('abcde'), 'a, b, c and 2 more'),
+  ],
+)
+def test_benchmarks_refuse_changed_files(monkeypatch, files, shown):
+  monkeypatch.setattr(commit, 'changed_files', lambda: files)
+  with pytest.raises(
+    SystemExit,
+    match=f'^changed files would make the result: {shown}; commit them first$',
+  ):
+    provenance.refuse_changed_files()
+
+
+def test_benchmarks_run_from_a_commit(monkeypatch):
+  monkeypatch.setattr(commit, 'changed_files', lambda: [])
+  provenance.refuse_changed_files()
+
+
+@pytest.mark.parametrize(
+  'main',
+  [
+    baselines.main,
+    kill_and_resume.main,
+    reproduce.main,
+    lambda: step_time.main(['step_time.py']),
+  ],
+)
+def test_every_benchmark_refuses_before_it_measures(main, monkeypatch):
+  monkeypatch.setattr(commit, 'changed_files', lambda: ['train.py'])
+  monkeypatch.setattr(sys, 'argv', ['benchmark.py'])
+  # Should it not refuse, it ends all the same.
+  for module, name in (
+    (baselines, 'run'),
+    (kill_and_resume, 'kill_and_resume'),
+    (subprocess, 'run'),
+    (step_time, 'build_experiment'),
+  ):
+    monkeypatch.setattr(module, name, None)
+  with pytest.raises(SystemExit, match='^changed files would make the result'):
+    main()

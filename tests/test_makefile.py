@@ -1,0 +1,28 @@
+"""Tests of the targets of the Makefile, without running them."""
+
+import subprocess
+
+from tests.programs import ROOT
+
+
+def commands_of(target):
+  ended = subprocess.run(
+    ['make', '--dry-run', '--always-make', target, 'PYTHON312=other'],
+    cwd=ROOT,
+    check=True,
+    capture_output=True,
+    text=True,
+  )
+  return ended.stdout.splitlines()
+
+
+def test_check_runs_the_tests_on_another_python_too():
+  commands = commands_of('check')
+  tests = commands_of('test')
+  assert commands[: len(tests)] == tests
+  assert commands[len(tests) :] == [
+    'other -m venv .venv312',
+    ".venv312/bin/pip install --quiet --editable '.[test]'",
+    'touch .venv312/installed',
+    '.venv312/bin/python -m pytest -q',
+  ]
