@@ -93,6 +93,25 @@ def measures(model: Model, labels: bool) -> Mapping[str, Measure]:
   return {measure.__name__: measure for measure, yes in allowed.items() if yes}
 
 
+def sound_seeds(state: TrainState) -> np.ndarray:
+  """Which seeds have finite weights, averages and statistics, bool [S]."""
+  weights = state.params, state.batch_stats, state.ema
+  return np.asarray(_are_finite(weights))
+
+
+@jax.jit
+def _are_finite(weights):
+  return jnp.all(
+    jnp.stack(
+      [
+        jnp.all(jnp.isfinite(x), axis=tuple(range(1, x.ndim)))
+        for x in jax.tree.leaves(weights)
+      ]
+    ),
+    axis=0,
+  )
+
+
 class Evaluator:
   """Measures the states of a system; compiled once."""
 

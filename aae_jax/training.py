@@ -343,9 +343,9 @@ def _finish(experiment, workdir, state, seconds):
     **provenance(),
     'config': json.loads(experiment.config.to_json()),
   }
-  figures.write_figures(experiment, state, workdir)
-  # Last, since it says that the run is finished.
   metrics_lib.write_json(workdir / 'results.json', results)
+  # Only then, so that no picture can cost a number.
+  figures.write_figures(experiment, state, workdir)
   lines = [f'{key} {_show(value)}' for key, value in summary.items()]
   lines.append(f'Results in {workdir / "results.json"}, pictures beside it.')
   return '\n'.join(lines)

@@ -159,12 +159,16 @@ class Run:
     return self.results(place) is not None
 
   def pictures(self, place: Place) -> tuple[list[pathlib.Path], ...]:
-    """Those to be seen at once, and those that are folded away."""
+    """Those to be seen at once, and those that are folded away.
+
+    One that could not be drawn is missing.
+    """
     folder = ROOT / self.workdir(place) / 'figures'
-    others = {path.name for path in folder.glob('*.png')} - {*self.shown}
+    drawn = {path.name for path in folder.glob('*.png')}
+    others = drawn - {*self.shown}
     order = [*PICTURES, *sorted(others)]
     return (
-      [folder / name for name in self.shown],
+      [folder / name for name in self.shown if name in drawn],
       [folder / name for name in sorted(others, key=order.index)],
     )
 

@@ -325,6 +325,14 @@ def test_paper_stands_beside_numbers_of_mnist_alone(place):
   assert f'<td>{other}</td>' in table and '>paper</th>' in table
 
 
+def test_picture_that_could_not_be_drawn_is_left_out(tmp_path):
+  place = gallery.Place('digits', tmp_path)
+  folder = FIRST.workdir(place) / 'figures'
+  folder.mkdir(parents=True)
+  (folder / FIRST.shown[1]).touch()
+  assert FIRST.pictures(place) == ([folder / FIRST.shown[1]], [])
+
+
 def test_program_that_fails_is_named():
   gallery._run(['-c', 'pass'])
   with pytest.raises(

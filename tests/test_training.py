@@ -12,7 +12,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from aae_jax import errors, evaluation, experiment, training
+from aae_jax import errors, evaluation, experiment, figures, training
 from aae_jax.checkpoints import Checkpoints
 from aae_jax.errors import InputError
 from tests import tiny
@@ -69,6 +69,7 @@ class Compiled:
 
 
 _BUILD = experiment.build
+_WRITE_FIGURES = figures.write_figures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -550,6 +551,24 @@ def test_sound_seeds_may_go_on(finished, compiled, tmp_path):
   assert summary['per_seed'][1] is None
   assert summary['mean'] is None
   assert run.rows[-1]['reconstruction/loss']['per_seed'][1] is None
+
+
+def test_pictures_are_of_a_sound_seed_and_cost_no_number(
+  compiled, tmp_path, monkeypatch
+):
+  seen = []
+
+  def write_figures(experiment, state, workdir):
+    seen.append((workdir / 'results.json').exists())
+    seen.extend(_WRITE_FIGURES(experiment, state, workdir))
+
+  monkeypatch.setattr(figures, 'write_figures', write_figures)
+  monkeypatch.setattr(figures, 'DPI', 20)
+  monkeypatch.setattr(figures, 'PRIOR_DRAWS', 1000)
+  compiled.before_call = poison(seed=0, step=5)
+  train(make_config(on_divergence='continue'), tmp_path / 'run')
+  assert seen[0]
+  assert {'latent.png', 'reconstructions.png', 'curves.png'} < set(seen[1:])
 
 
 def test_no_sound_seed_is_left(compiled, tmp_path):
