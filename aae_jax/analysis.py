@@ -26,7 +26,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from aae_jax import randomness, train_step
+from aae_jax import evaluation, randomness, train_step
 from aae_jax.datasets import feeding
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.experiment import Experiment
@@ -81,9 +81,9 @@ def analyze(experiment: Experiment, state: TrainState) -> dict[str, np.ndarray]:
     state: of all seeds; its averaged weights are used where it has any.
 
   Returns:
-    The numbers by name, [S] each. Those of a seed whose weights are not finite
-    are NaN.
+    The numbers by name, [S] each. Those of a seed that is not sound are NaN.
   """
+  sound = evaluation.sound_seeds(state)
   weights = jax.device_get(
     state.ema or {'params': state.params, 'batch_stats': state.batch_stats}
   )
@@ -92,20 +92,19 @@ def analyze(experiment: Experiment, state: TrainState) -> dict[str, np.ndarray]:
   )
   compiled = _compile(experiment.system)
   found = {}
-  for seed, key in enumerate(experiment.keys()):
+  keys = experiment.keys()
+  for seed in np.flatnonzero(sound):
     own_weights = jax.tree.map(lambda x, seed=seed: x[seed], weights)
-    if not all(np.isfinite(x).all() for x in jax.tree.leaves(own_weights)):
-      continue
     trained = _Trained(
       experiment.system.model,
       experiment.dataset,
       compiled,
       jax.device_put(own_weights),
-      jax.random.fold_in(key, 4),
+      jax.random.fold_in(keys[seed], 4),
     )
     for measurement in measurements:
       for name, value in measurement(trained).items():
-        found.setdefault(name, np.full(len(experiment.seeds), np.nan))
+        found.setdefault(name, np.full(len(sound), np.nan))
         found[name][seed] = value
   return found
 

@@ -21,36 +21,49 @@ from aae_jax import errors
 
 _SECONDS_BETWEEN_FLUSHES = 10.0
 
+Summaries = Mapping[str, Mapping[str, Any]]
+"""What `summarize` returns."""
+
 
 def summarize(
   per_seed: Mapping[str, Sequence[float] | np.ndarray],
-) -> dict[str, dict[str, Any]]:
-  """Returns the mean and the spread of each metric over the seeds.
+  sound: Sequence[bool] | np.ndarray,
+) -> Summaries:
+  """Returns the mean and the spread of each metric over the sound seeds.
 
   Args:
     per_seed: one value a seed, [S], by name.
+    sound: which seeds count, [S]; one that diverged has no value to average.
 
   Returns:
     {name: {'mean', 'std', 'per_seed'}}. The standard deviation is that of a
-    sample (divided by S - 1), and None for one seed.
+    sample (divided by the number of seeds less 1), and None for fewer than two
+    sound seeds; without any the mean is NaN.
 
   Raises:
-    ValueError: a metric is not a list of at least one value.
+    ValueError: a metric is not a list of one value a seed.
   """
-  return {name: _summary(name, values) for name, values in per_seed.items()}
+  sound = np.asarray(sound, bool)
+  return {
+    name: _summary(name, np.asarray(values, np.float64), sound)
+    for name, values in per_seed.items()
+  }
 
 
-def _summary(name: str, values: Sequence[float] | np.ndarray) -> dict[str, Any]:
-  values = np.asarray(values, np.float64)
-  if values.ndim != 1 or not values.size:
+def _summary(
+  name: str, values: np.ndarray, sound: np.ndarray
+) -> dict[str, Any]:
+  if values.shape != sound.shape:
     raise ValueError(
-      f'{name} has the shape {values.shape}; expected one value a seed, [S]'
+      f'{name} has the shape {values.shape}; expected one value a seed, '
+      f'{sound.shape}'
     )
+  counted = values[sound]
   # A loss that is not finite is worth a row too.
   with np.errstate(invalid='ignore', over='ignore'):
     return {
-      'mean': float(values.mean()),
-      'std': float(values.std(ddof=1)) if values.size > 1 else None,
+      'mean': float(counted.mean()) if counted.size else math.nan,
+      'std': float(counted.std(ddof=1)) if counted.size > 1 else None,
       'per_seed': values.tolist(),
     }
 
@@ -142,27 +155,22 @@ class MetricsWriter(contextlib.AbstractContextManager):
         raise
       logging.warning('%s', closing_error)
 
-  def write(
-    self,
-    step: int,
-    epoch: int,
-    metrics: Mapping[str, Sequence[float] | np.ndarray],
-  ) -> None:
+  def write(self, step: int, epoch: int, summaries: Summaries) -> None:
     """Adds one row.
 
     Args:
       step: completed steps.
       epoch: completed epochs.
-      metrics: one value a seed, [S], by name.
+      summaries: of the metrics.
 
     Raises:
-      ValueError: a metric is not a list of at least one value.
       OSError: the files cannot be written.
     """
-    summaries = summarize(metrics)
     now = time.monotonic()
     row = {'step': step, 'epoch': epoch, 'seconds': round(now - self._start, 3)}
-    self._rows.append(json.dumps(_finite(row | summaries), allow_nan=False))
+    self._rows.append(
+      json.dumps(_finite({**row, **summaries}), allow_nan=False)
+    )
     self._write_event(step=step, summary=Summary(value=_scalars(summaries)))
     if now - self._last_flush > _SECONDS_BETWEEN_FLUSHES:
       self.flush()
@@ -241,7 +249,7 @@ def _rows_until(path: epath.Path, last_step: float) -> tuple[list[str], float]:
   return rows, seconds
 
 
-def _scalars(summaries: Mapping[str, Mapping[str, Any]]) -> list[Summary.Value]:
+def _scalars(summaries: Summaries) -> list[Summary.Value]:
   """Returns the means and, of several seeds, each one's value."""
   scalars = []
   for name, summary in summaries.items():
@@ -302,22 +310,19 @@ class Progress(contextlib.AbstractContextManager):
     """Closes."""
     self.close()
 
-  def update(
-    self,
-    step: int,
-    epoch: int,
-    metrics: Mapping[str, Sequence[float] | np.ndarray],
-  ) -> None:
+  def update(self, step: int, epoch: int, summaries: Summaries) -> None:
     """Shows the state after a step.
 
     Args:
       step: completed steps.
       epoch: completed epochs.
-      metrics: one value a seed, [S], by name; the `PHASE/loss` are shown.
+      summaries: of the metrics; the means of the `PHASE/loss` are shown.
     """
     if not self._enabled:
       return
-    text = ', '.join([f'epoch {epoch}', *_losses(metrics), *self._speed(step)])
+    text = ', '.join(
+      [f'epoch {epoch}', *_losses(summaries), *self._speed(step)]
+    )
     if self._bar is not None:
       self._bar.set_description_str(text, refresh=False)
       self._bar.update(step - self._bar.n)
@@ -347,11 +352,9 @@ class Progress(contextlib.AbstractContextManager):
     ]
 
 
-def _losses(metrics: Mapping[str, Sequence[float] | np.ndarray]) -> list[str]:
-  summaries = summarize(
-    {name: metrics[name] for name in metrics if name.endswith('/loss')}
-  )
+def _losses(summaries: Summaries) -> list[str]:
   return [
     f'{name.removesuffix("/loss")} {summary["mean"]:.4g}'
     for name, summary in summaries.items()
+    if name.endswith('/loss')
   ]

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from aae_jax import errors, metrics, randomness, train_step
+from aae_jax import errors, evaluation, metrics, randomness, train_step
 from aae_jax import experiment as experiments
 from aae_jax.checkpoints import Checkpoints
 from aae_jax.datasets.dataset import Dataset, Split
@@ -96,7 +96,7 @@ def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
 
   Args:
     workdir: of the run, local or in a bucket.
-    seed: of the run with several, which model; the first if None.
+    seed: of the run with several, which model; the first sound one if None.
 
   Raises:
     InputError: workdir holds no checkpoint of a run, or the run has no such
@@ -106,8 +106,12 @@ def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
   workdir = epath.Path(workdir).expanduser()
   config, signature = _read_run(workdir)
   experiment = _without_data(config, signature)
-  index = _index(experiment.seeds, seed, workdir)
+  _check_seed(experiment.seeds, seed, workdir)
   state = _restore(workdir, experiment)
+  if seed is None:
+    index = int(evaluation.sound_seeds(state).argmax())
+  else:
+    index = experiment.seeds.index(seed)
   variables = state.ema or {
     'params': state.params,
     'batch_stats': state.batch_stats,
@@ -415,7 +419,7 @@ class _PureFunctions:
 
 
 def export(workdir: epath.PathLike) -> Sequence[str]:
-  """Writes the model of a run's first seed as StableHLO, weights included.
+  """Writes the model that `load` loads as StableHLO, weights included.
 
   `WORKDIR/export/README.txt` tells what the files take and how to run them.
 
@@ -554,15 +558,12 @@ def _without_data(
   )
 
 
-def _index(seeds: range, seed: int | None, workdir: epath.Path) -> int:
-  if seed is None:
-    return 0
-  if seed not in seeds:
+def _check_seed(seeds: range, seed: int | None, workdir: epath.Path) -> None:
+  if seed is not None and seed not in seeds:
     raise errors.InputError(
       f'seed is {seed}, but the run in {workdir} has the seeds '
       f'{", ".join(map(str, seeds))}.'
     )
-  return seeds.index(seed)
 
 
 def _restore(

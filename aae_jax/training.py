@@ -208,11 +208,12 @@ def _train(experiment, workdir, checkpoints, state, interruption):
       _check_finite(diverged, experiment.seeds, config.on_divergence)
       if step % feed.steps_per_epoch == 0:
         epoch = step // feed.steps_per_epoch
-        row = calls.epoch_means()
+        found = calls.epoch_means()
         if epoch % config.evaluate_every_epochs == 0:
-          row |= _evaluate_split(
+          found |= _evaluate_split(
             evaluator, state, 'validation', experiment.dataset.validation
           )
+        row = metrics_lib.summarize(found, evaluation.sound_seeds(state))
         writer.write(step, epoch, row)
         progress.update(step, epoch, row)
       is_due = time.monotonic() - saved >= config.checkpoint_every_seconds
@@ -324,13 +325,15 @@ def _finish(experiment, workdir, state, seconds):
   if dataset.test.num_images:
     numbers = analysis.analyze(experiment, state)
     found |= {f'test/{key}': value for key, value in numbers.items()}
-  summary = metrics_lib.summarize(found)
+  sound = evaluation.sound_seeds(state)
+  summary = metrics_lib.summarize(found, sound)
   results = {
     'metrics': summary,
     'last_epoch': metrics_lib.last_row(workdir),
     'step': int(state.step),
     'total_steps': experiment.total_steps,
     'seeds': list(experiment.seeds),
+    'sound_seeds': np.asarray(experiment.seeds)[sound].tolist(),
     'label_draws': len(experiment.seeds) if experiment.labelled.size else 0,
     'dataset': {
       'name': dataset.name,
@@ -347,6 +350,11 @@ def _finish(experiment, workdir, state, seconds):
   # Only then, so that no picture can cost a number.
   figures.write_figures(experiment, state, workdir)
   lines = [f'{key} {_show(value)}' for key, value in summary.items()]
+  if not sound.all():
+    lines.append(
+      f'Means are over the sound seeds, {sound.sum()} of {sound.size}: the '
+      'others have diverged.'
+    )
   lines.append(f'Results in {workdir / "results.json"}, pictures beside it.')
   return '\n'.join(lines)
 
@@ -410,7 +418,8 @@ def _flatten(config, prefix=''):
 
 def _show(summary):
   mean, std, per_seed = (summary[k] for k in ('mean', 'std', 'per_seed'))
-  if std is None:
+  spread = '' if std is None else f' ± {std:.2g}'
+  if len(per_seed) == 1:
     return f'{mean:.4g}'
   seeds = ', '.join(f'{value:.4g}' for value in per_seed)
-  return f'{mean:.4g} ± {std:.2g} ({seeds})'
+  return f'{mean:.4g}{spread} ({seeds})'

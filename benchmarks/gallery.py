@@ -662,7 +662,9 @@ def _show(results, key):
 def _sample(results):
   """What the numbers are of."""
   images = f'{results["dataset"]["test"]:,} images'
-  labels, num_runs = results['config'].get('num_labels'), len(results['seeds'])
+  labels = results['config'].get('num_labels')
+  # Older results do not tell the sound seeds.
+  num_runs = len(results.get('sound_seeds', results['seeds']))
   draw = '' if labels in (None, -1) else f' of {labels:,} labels'
   if num_runs == 1:
     return f'{images}; one {"draw" if draw else "run"}{draw}.'

@@ -418,6 +418,16 @@ def test_numbers_say_what_they_are_of(num_seeds, labels, sample):
   assert gallery._sample(results) == sample
 
 
+def test_runs_that_diverged_do_not_count():
+  results = {
+    'dataset': {'test': 360},
+    'config': {'num_labels': 100},
+    'seeds': [0, 1, 2],
+    'sound_seeds': [0, 2],
+  }
+  assert gallery._sample(results).endswith('of 2 draws of 100 labels.')
+
+
 def test_durations():
   durations = [gallery._duration(seconds) for seconds in (9.6, 59.7, 102.4)]
   assert durations == ['10 s', '1 min 0 s', '1 min 42 s']

@@ -124,6 +124,19 @@ def test_first_seed_is_the_default(run, model):
   )
 
 
+def test_first_sound_seed_is_the_default(tmp_path):
+  experiment = tiny.build('semi_supervised_aae', num_seeds=2, seed=3)
+  state = experiment.init()
+  bad = lambda x: x.at[0].set(np.nan)
+  state = state.replace(params=jax.tree.map(bad, state.params))
+  write_run(tmp_path, experiment, state)
+  image = experiment.dataset.test.image
+  np.testing.assert_array_equal(
+    saved_model.load(tmp_path).classify(image),
+    saved_model.load(tmp_path, seed=4).classify(image),
+  )
+
+
 def test_needs_no_data(run, monkeypatch):
   monkeypatch.setattr(datasets, 'load', None)
   monkeypatch.setattr(datasets.loading, 'prepare_and_read', None)
@@ -139,13 +152,18 @@ def test_loading_changes_nothing_in_the_workdir(run):
   assert snapshot() == before
 
 
+def write_run(workdir, experiment, state):
+  """Leaves what `load` needs."""
+  (workdir / 'config.json').write_text(experiment.config.to_json())
+  saved_model.write_signature(workdir, experiment.dataset)
+  with Checkpoints(workdir / 'checkpoints', 1) as checkpoints:
+    checkpoints.save(0, state)
+
+
 def test_run_without_averages(tmp_path):
   experiment = tiny.build('semi_supervised_aae', seed=3)
   state = experiment.init()
-  (tmp_path / 'config.json').write_text(experiment.config.to_json())
-  saved_model.write_signature(tmp_path, experiment.dataset)
-  with Checkpoints(tmp_path / 'checkpoints', 1) as checkpoints:
-    checkpoints.save(0, state)
+  write_run(tmp_path, experiment, state)
   model = aae_jax.load(tmp_path, seed=3)
   split = experiment.dataset.test
   evaluator = evaluation.Evaluator(experiment.system, labels=True)
