@@ -58,6 +58,7 @@ class Signature:
     num_classes: None where there are no labels.
     num_train: images in the training split.
     scale: what a uint8 image is divided by.
+    digest: of the data, see `Dataset.digest`.
   """
 
   dataset: str
@@ -65,6 +66,7 @@ class Signature:
   num_classes: int | None
   num_train: int
   scale: float
+  digest: str
 
 
 class MissingFunctionError(errors.InputError, AttributeError):
@@ -83,9 +85,52 @@ def write_signature(workdir: epath.PathLike, dataset: Dataset) -> None:
     num_classes=dataset.num_classes,
     num_train=dataset.train.num_images,
     scale=255.0,
+    digest=dataset.digest,
   )
   path = epath.Path(workdir) / 'model.json'
   metrics.write_json(path, dataclasses.asdict(signature))
+
+
+def read_config(workdir: epath.Path) -> dict[str, Any]:
+  """Reads the `config.json` of a run.
+
+  Raises:
+    InputError: there is none, or an older version of aae_jax wrote it.
+  """
+  config = _read_json(workdir, 'config.json')
+  if 'objective' in config:
+    raise _older(workdir, "config.json has the key 'objective'")
+  return config
+
+
+def read_signature(workdir: epath.Path) -> Signature:
+  """Reads the `model.json` of a run.
+
+  Raises:
+    InputError: there is none, or an older version of aae_jax wrote it.
+  """
+  content = _read_json(workdir, 'model.json')
+  if 'digest' not in content:
+    raise _older(workdir, 'model.json has no digest of the data')
+  image_shape = tuple(content.pop('image_shape'))
+  return Signature(image_shape=image_shape, **content)
+
+
+def _read_json(workdir: epath.Path, name: str) -> dict[str, Any]:
+  path = workdir / name
+  if not path.exists():
+    raise errors.InputError(
+      f'{workdir} holds no run, for it has no {name}; expected the workdir '
+      'of a run.'
+    )
+  return json.loads(path.read_text())
+
+
+def _older(workdir: epath.Path, reason: str) -> errors.InputError:
+  return errors.InputError(
+    f'{workdir} is of an older version of aae_jax ({reason}) and cannot be '
+    'gone on with or loaded; train in another workdir.'
+  )
 
 
 def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
@@ -516,19 +561,8 @@ def _read_run(
     raise errors.InputError(
       f'there is no folder {workdir}; expected the workdir of a run.'
     )
-  contents = {}
-  for name in ('config.json', 'model.json'):
-    path = workdir / name
-    if not path.exists():
-      raise errors.InputError(
-        f'{workdir} holds no run, for it has no {name}; expected the workdir '
-        'of a run.'
-      )
-    contents[name] = json.loads(path.read_text())
-  config = ml_collections.ConfigDict(contents['config.json'])
-  signature = Signature(**contents['model.json'])
-  image_shape = tuple(signature.image_shape)
-  return config, dataclasses.replace(signature, image_shape=image_shape)
+  config = ml_collections.ConfigDict(read_config(workdir))
+  return config, read_signature(workdir)
 
 
 def _without_data(

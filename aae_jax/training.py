@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from etils import epath
+from flax import traverse_util
 import jax
 import ml_collections
 import numpy as np
@@ -21,8 +22,10 @@ from aae_jax import analysis, errors, evaluation, figures, saved_model
 from aae_jax import experiment as experiments
 from aae_jax import metrics as metrics_lib
 from aae_jax.checkpoints import Checkpoints
+from aae_jax.datasets.dataset import Dataset
 from aae_jax.experiment import Experiment
 from aae_jax.interruption import Interruption
+from configs import default
 
 MODES = ('train', 'evaluate', 'export')
 
@@ -52,6 +55,7 @@ def train_and_evaluate(
   with Interruption() as interruption:
     provenance()
     experiment = experiments.build(config)
+    check_data(experiment.dataset, workdir)
     print(describe(experiment, workdir), flush=True)
     _prepare(experiment, workdir)
     with Checkpoints(
@@ -83,6 +87,7 @@ def evaluate(
       f'{workdir} holds no checkpoint; expected the workdir of a run.'
     )
   experiment = experiments.build(config)
+  check_data(experiment.dataset, workdir)
   with Checkpoints(
     workdir / 'checkpoints', config.checkpoints_to_keep
   ) as checkpoints:
@@ -110,21 +115,63 @@ def check_workdir(
   config: ml_collections.ConfigDict, workdir: epath.Path
 ) -> None:
   """Refuses a workdir that holds the run of another configuration."""
-  path = workdir / 'config.json'
-  if not path.exists():
+  if not (workdir / 'config.json').exists():
     return
-  before = _flatten(json.loads(path.read_text()))
-  now = _flatten(json.loads(config.to_json()))
-  differences = [
+  different = differences(
+    *(
+      traverse_util.flatten_dict(content, sep='.')
+      for content in (
+        saved_model.read_config(workdir),
+        json.loads(config.to_json()),
+        json.loads(default.get_config().to_json()),
+      )
+    )
+  )
+  if different:
+    raise errors.InputError(
+      f'{workdir} holds the run of another configuration '
+      f'({"; ".join(different)}). Choose another --workdir.'
+    )
+
+
+def differences(
+  before: Mapping[str, Any],
+  now: Mapping[str, Any],
+  defaults: Mapping[str, Any],
+) -> list[str]:
+  """In what two configurations are not those of one run.
+
+  Neutral keys may differ, and a key that came later may be left at its default.
+
+  Args:
+    before: the flat configuration of the run, `{'encoder.noise': 0.3}`.
+    now: the one to go on with.
+    defaults: of all keys that have one.
+
+  Returns:
+    A phrase for each key.
+  """
+  known = {key: defaults[key] for key in now.keys() & defaults.keys()}
+  before = known | before
+  return [
     f'{key} is {now.get(key, "absent")}, '
     f'in the workdir {before.get(key, "absent")}'
     for key in sorted(before.keys() | now.keys())
-    if before.get(key) != now.get(key) and key not in experiments.NEUTRAL_KEYS
+    if key not in experiments.NEUTRAL_KEYS
+    and (key not in before or key not in now or before[key] != now[key])
   ]
-  if differences:
+
+
+def check_data(dataset: Dataset, workdir: epath.Path) -> None:
+  """Refuses a workdir whose run has seen other data."""
+  if not (workdir / 'config.json').exists():
+    return
+  before = saved_model.read_signature(workdir)
+  if before.digest != dataset.digest:
     raise errors.InputError(
-      f'{workdir} holds the run of another configuration '
-      f'({"; ".join(differences)}). Choose another --workdir.'
+      f'{workdir} holds the run of other data ({before.dataset}, of digest '
+      f'{before.digest[:12]}) than {dataset.name}, of digest '
+      f'{dataset.digest[:12]}; choose another --workdir.'
     )
 
 
@@ -404,16 +451,6 @@ def _count_parameters(params, num_seeds):
     name: sum(leaf.size for leaf in jax.tree.leaves(tree)) // num_seeds
     for name, tree in params.items()
   }
-
-
-def _flatten(config, prefix=''):
-  flat = {}
-  for key, value in config.items():
-    if isinstance(value, dict):
-      flat |= _flatten(value, f'{prefix}{key}.')
-    else:
-      flat[f'{prefix}{key}'] = value
-  return flat
 
 
 def _show(summary):

@@ -70,7 +70,7 @@ def make_model(name, **changes):
     (state.params, state.batch_stats),
   )
   signature = saved_model.Signature(
-    'random', tiny.IMAGE_SHAPE, tiny.NUM_CLASSES, 44, 255.0
+    'random', tiny.IMAGE_SHAPE, tiny.NUM_CLASSES, 44, 255.0, ''
   )
   variables = {'params': params, 'batch_stats': batch_stats}
   return saved_model.LoadedModel(experiment.system, variables, signature)
@@ -409,6 +409,41 @@ def test_no_checkpoint(run, tmp_path):
   (tmp_path / 'model.json').unlink()
   with pytest.raises(InputError, match=r'for it has no model\.json'):
     saved_model.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ('name', 'change', 'reason'),
+  [
+    (
+      'config.json',
+      lambda content: content.update(objective=content.pop('system')),
+      "config.json has the key 'objective'",
+    ),
+    (
+      'model.json',
+      lambda content: content.pop('digest'),
+      'model.json has no digest of the data',
+    ),
+  ],
+)
+def test_run_of_an_older_version(name, change, reason, run, tmp_path):
+  for copied in ('config.json', 'model.json'):
+    shutil.copy(run.workdir / copied, tmp_path)
+  content = json.loads((tmp_path / name).read_text())
+  change(content)
+  (tmp_path / name).write_text(json.dumps(content))
+  before = sorted(tmp_path.iterdir())
+  for entry in (
+    lambda: saved_model.load(tmp_path),
+    lambda: training.train_and_evaluate(run.config, tmp_path),
+  ):
+    with pytest.raises(InputError) as raised:
+      entry()
+    assert str(raised.value) == (
+      f'{tmp_path} is of an older version of aae_jax ({reason}) and cannot be '
+      'gone on with or loaded; train in another workdir.'
+    )
+  assert sorted(tmp_path.iterdir()) == before
 
 
 def test_unknown_attribute_of_the_package():

@@ -351,6 +351,70 @@ def test_run_of_another_config_is_refused(finished, change, messages):
   assert finished.files == before
 
 
+NOW = {'epochs': 4, 'encoder.noise': 0.0, 'num_labels': 6}
+DEFAULTS = {'epochs': 100, 'encoder.noise': 0.0, 'steps_per_call': -1}
+
+
+@pytest.mark.parametrize(
+  ('before', 'different'),
+  [
+    (NOW, []),
+    # A neutral key may differ, lack, or be gone.
+    ({**NOW, 'steps_per_call': 3}, []),
+    ({**NOW, 'epochs': 5}, ['epochs is 4, in the workdir 5']),
+    # What came later is at its default, as it was without the key.
+    ({'epochs': 4, 'num_labels': 6}, []),
+    # This one is not.
+    (
+      {'encoder.noise': 0.0, 'num_labels': 6},
+      ['epochs is 4, in the workdir 100'],
+    ),
+    # And this one has none.
+    (
+      {'epochs': 4, 'encoder.noise': 0.0},
+      ['num_labels is 6, in the workdir absent'],
+    ),
+    # What is gone was another program, whatever its value.
+    ({**NOW, 'decay': None}, ['decay is absent, in the workdir None']),
+  ],
+)
+def test_differences(before, different):
+  assert training.differences(before, NOW, DEFAULTS) == different
+
+
+def test_run_that_lacks_a_newer_key_goes_on(finished, tmp_path):
+  path = tmp_path / 'config.json'
+  content = json.loads(finished.config.to_json())
+  del content['encoder']['initializer'], content['posterior']
+  path.write_text(json.dumps(content))
+  training.check_workdir(finished.config, tmp_path)
+  config = finished.config.copy_and_resolve_references()
+  config.encoder.initializer = 'normal'
+  with pytest.raises(
+    InputError, match='initializer is normal, in the workdir he'
+  ):
+    training.check_workdir(config, tmp_path)
+
+
+def test_run_of_other_data_is_refused(compiled, tmp_path):
+  config = make_single_config(steps_per_call=3, checkpoint_every_seconds=0.0)
+  stop_before_call(compiled, 4)
+  with pytest.raises(Stop):
+    train(config, tmp_path / 'run')
+  before = Run(config, tmp_path / 'run').files
+  other = dataclasses.replace(DATASET, test=tiny.make_split(13, 99))
+  compiled.dataset = other
+  for entry in (training.train_and_evaluate, training.evaluate):
+    with pytest.raises(InputError) as raised:
+      entry(config, tmp_path / 'run')
+    assert str(raised.value) == (
+      f'{tmp_path}/run holds the run of other data (random, of digest '
+      f'{DATASET.digest[:12]}) than random, of digest {other.digest[:12]}; '
+      'choose another --workdir.'
+    )
+  assert Run(config, tmp_path / 'run').files == before
+
+
 def test_neutral_keys_may_differ(finished, capsys):
   config = finished.config.copy_and_resolve_references()
   config.update_from_flattened_dict(
