@@ -112,10 +112,9 @@ def _naming(path: epath.Path) -> Iterator[None]:
 class MetricsWriter(contextlib.AbstractContextManager):
   """Writes `metrics.jsonl` and TensorBoard's events; a context manager.
 
-  A row is {'step', 'epoch', 'seconds', name: summary, ...}; `seconds` is the
-  wall-clock time of training, without the pauses between a run's parts. A
-  bucket cannot be appended to, so the rows are kept and the file is written
-  whole: at `flush`, at the end, and every ten seconds or so.
+  A row is {'step', 'epoch', 'seconds', name: summary, ...}. A bucket cannot be
+  appended to, so the rows are kept and the file is written whole: at `flush`,
+  at the end, and every ten seconds or so.
   """
 
   def __init__(self, workdir: epath.PathLike, restored_step: int):
@@ -131,7 +130,7 @@ class MetricsWriter(contextlib.AbstractContextManager):
       OSError: workdir cannot be written.
     """
     self._workdir = epath.Path(workdir)
-    self._rows, seconds = _rows_until(self._path, restored_step)
+    self._rows = _rows_until(self._path, restored_step)
     with _naming(self._workdir):
       self._workdir.mkdir(parents=True, exist_ok=True)
       # Of tensorboardX only the file's format: its writer is a thread, which
@@ -143,7 +142,6 @@ class MetricsWriter(contextlib.AbstractContextManager):
       step=restored_step + 1,
       session_log=SessionLog(status=SessionLog.START),
     )
-    self._start = time.monotonic() - seconds
     self._last_flush = time.monotonic()
 
   def __exit__(self, error_type, error, traceback) -> None:
@@ -155,30 +153,27 @@ class MetricsWriter(contextlib.AbstractContextManager):
         raise
       logging.warning('%s', closing_error)
 
-  def write(self, step: int, epoch: int, summaries: Summaries) -> None:
+  def write(
+    self, step: int, epoch: int, seconds: float, summaries: Summaries
+  ) -> None:
     """Adds one row.
 
     Args:
       step: completed steps.
       epoch: completed epochs.
+      seconds: that training has taken.
       summaries: of the metrics.
 
     Raises:
       OSError: the files cannot be written.
     """
-    now = time.monotonic()
-    row = {'step': step, 'epoch': epoch, 'seconds': round(now - self._start, 3)}
+    row = {'step': step, 'epoch': epoch, 'seconds': round(seconds, 3)}
     self._rows.append(
       json.dumps(_finite({**row, **summaries}), allow_nan=False)
     )
     self._write_event(step=step, summary=Summary(value=_scalars(summaries)))
-    if now - self._last_flush > _SECONDS_BETWEEN_FLUSHES:
+    if time.monotonic() - self._last_flush > _SECONDS_BETWEEN_FLUSHES:
       self.flush()
-
-  @property
-  def seconds(self) -> float:
-    """Wall-clock time of training so far, without pauses."""
-    return time.monotonic() - self._start
 
   def flush(self) -> None:
     """Makes the files hold all rows.
@@ -224,29 +219,26 @@ def last_row(workdir: epath.PathLike) -> dict[str, Any]:
   Raises:
     InputError: `metrics.jsonl` holds something else.
   """
-  rows, _ = _rows_until(epath.Path(workdir) / 'metrics.jsonl', math.inf)
+  rows = _rows_until(epath.Path(workdir) / 'metrics.jsonl', math.inf)
   return json.loads(rows[-1]) if rows else {}
 
 
-def _rows_until(path: epath.Path, last_step: float) -> tuple[list[str], float]:
-  """Returns the rows up to a step as they are, and the last one's seconds."""
+def _rows_until(path: epath.Path, last_step: float) -> list[str]:
+  """Returns the rows up to a step as they are."""
   if not path.exists():
-    return [], 0.0
-  rows, seconds = [], 0.0
+    return []
+  rows = []
   text = path.read_bytes().decode(errors='replace')
   for number, line in enumerate(text.splitlines(), 1):
     try:
-      row = json.loads(line)
-      if row['step'] > last_step:
-        continue
-      seconds = float(row['seconds'])
+      if json.loads(line)['step'] <= last_step:
+        rows.append(line)
     except (ValueError, KeyError, TypeError):
       raise errors.InputError(
         f'line {number} of {path} is not a row of metrics: {line[:40]!r}; '
         'remove the line to go on'
       ) from None
-    rows.append(line)
-  return rows, seconds
+  return rows
 
 
 def _scalars(summaries: Summaries) -> list[Summary.Value]:

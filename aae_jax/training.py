@@ -2,13 +2,8 @@
 
 from collections.abc import Mapping
 import contextlib
-import functools
-import importlib.metadata
 import json
 import math
-import os
-import platform
-import subprocess
 import time
 from typing import Any
 
@@ -18,13 +13,21 @@ import jax
 import ml_collections
 import numpy as np
 
-from aae_jax import analysis, errors, evaluation, figures, saved_model
+from aae_jax import (
+  analysis,
+  errors,
+  evaluation,
+  figures,
+  provenance,
+  saved_model,
+)
 from aae_jax import experiment as experiments
 from aae_jax import metrics as metrics_lib
 from aae_jax.checkpoints import Checkpoints
 from aae_jax.datasets.dataset import Dataset
 from aae_jax.experiment import Experiment
 from aae_jax.interruption import Interruption
+from aae_jax.provenance import History
 from configs import default
 
 MODES = ('train', 'evaluate', 'export')
@@ -39,8 +42,8 @@ def train_and_evaluate(
   """Trains a system, or goes on where its run stopped, and evaluates it.
 
   Leaves in the workdir `config.json`, `model.json`, `checkpoints/`,
-  `metrics.jsonl`, TensorBoard events, and `results.json` once the last step is
-  done.
+  `metrics.jsonl`, TensorBoard events, `provenance.json`, and `results.json`
+  once the last step is done.
 
   Raises:
     InputError: the configuration is wrong, or the workdir holds another run.
@@ -53,7 +56,7 @@ def train_and_evaluate(
     print(f'{workdir} holds the finished run: there is nothing to do.')
     return
   with Interruption() as interruption:
-    provenance()
+    provenance.of_process()
     experiment = experiments.build(config)
     check_data(experiment.dataset, workdir)
     print(describe(experiment, workdir), flush=True)
@@ -66,10 +69,11 @@ def train_and_evaluate(
         state = experiment.init()
       else:
         print(f'Going on from step {int(state.step):,}.', flush=True)
-      state, seconds = _train(
-        experiment, workdir, checkpoints, state, interruption
+      history = History(workdir, int(state.step))
+      state = _train(
+        experiment, workdir, checkpoints, state, history, interruption
       )
-    print(_finish(experiment, workdir, state, seconds), flush=True)
+    print(_finish(experiment, workdir, state, history), flush=True)
 
 
 def evaluate(
@@ -80,6 +84,7 @@ def evaluate(
   Raises:
     InputError: there is no checkpoint, or it is another configuration's.
   """
+  provenance.of_process()
   workdir = epath.Path(workdir)
   check_workdir(config, workdir)
   if not (workdir / 'checkpoints').exists():
@@ -96,8 +101,8 @@ def evaluate(
     raise errors.InputError(
       f'{workdir} holds no checkpoint; expected the workdir of a run.'
     )
-  seconds = metrics_lib.last_row(workdir).get('seconds', 0.0)
-  print(_finish(experiment, workdir, state, seconds), flush=True)
+  history = History(workdir, int(state.step))
+  print(_finish(experiment, workdir, state, history), flush=True)
 
 
 def export(config: ml_collections.ConfigDict, workdir: epath.PathLike) -> None:
@@ -222,8 +227,8 @@ def _prepare(experiment, workdir):
     ) from None
 
 
-def _train(experiment, workdir, checkpoints, state, interruption):
-  """Steps to the end; returns the state and the seconds it has taken."""
+def _train(experiment, workdir, checkpoints, state, history, interruption):
+  """Steps to the end; returns the state."""
   config, feed = experiment.config, experiment.feed
   run, data = experiment.run(), experiment.data()
   evaluator = evaluation.Evaluator(
@@ -261,13 +266,14 @@ def _train(experiment, workdir, checkpoints, state, interruption):
             evaluator, state, 'validation', experiment.dataset.validation
           )
         row = metrics_lib.summarize(found, evaluation.sound_seeds(state))
-        writer.write(step, epoch, row)
+        writer.write(step, epoch, history.seconds, row)
         progress.update(step, epoch, row)
       is_due = time.monotonic() - saved >= config.checkpoint_every_seconds
       is_interrupted = interruption.signal is not None
       if is_due or is_interrupted:
-        # In this order, so that no checkpoint lacks rows before it.
+        # In this order, so that no checkpoint lacks what was before it.
         writer.flush()
+        history.save(step)
         checkpoints.save(step, state)
         saved = time.monotonic()
       if is_interrupted:
@@ -276,9 +282,10 @@ def _train(experiment, workdir, checkpoints, state, interruption):
           f'saved step {step:,}; the same command goes on from there.'
         )
     writer.flush()
+    history.save(step)
     checkpoints.save(step, state)
     checkpoints.wait()
-    return state, writer.seconds
+    return state
 
 
 class Calls:
@@ -359,7 +366,7 @@ def _is_finished(workdir):
   return results['step'] == results['total_steps']
 
 
-def _finish(experiment, workdir, state, seconds):
+def _finish(experiment, workdir, state, history):
   """Evaluates, writes results and figures, and says the numbers in lines."""
   dataset = experiment.dataset
   evaluator = evaluation.Evaluator(
@@ -389,8 +396,9 @@ def _finish(experiment, workdir, state, seconds):
       'test': dataset.test.num_images,
     },
     'parameters': _count_parameters(state.params, len(experiment.seeds)),
-    'training_seconds': seconds,
-    **provenance(),
+    'training_seconds': sum(part['seconds'] for part in history.trained),
+    'trained': history.trained,
+    'evaluated': provenance.of_process(),
     'config': json.loads(experiment.config.to_json()),
   }
   metrics_lib.write_json(workdir / 'results.json', results)
@@ -404,46 +412,6 @@ def _finish(experiment, workdir, state, seconds):
     )
   lines.append(f'Results in {workdir / "results.json"}, pictures beside it.')
   return '\n'.join(lines)
-
-
-@functools.cache
-def provenance() -> dict[str, Any]:
-  """Where numbers come from: commit, versions of packages and hardware.
-
-  As they are at the first call, which is before training: the code that runs is
-  the code that was there then.
-  """
-  packages = ('aae_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
-  devices = jax.local_devices()
-  return {
-    'commit': _commit(),
-    'versions': {
-      'python': platform.python_version(),
-      **{name: importlib.metadata.version(name) for name in packages},
-    },
-    'hardware': {
-      'devices': len(devices),
-      'kind': devices[0].device_kind,
-      'platform': devices[0].platform,
-      'cpus': os.cpu_count(),
-    },
-  }
-
-
-def _commit():
-  """The commit of this code, or None where git does not know it."""
-  root = epath.Path(__file__).parent.parent
-  try:
-    git = subprocess.run(
-      'git describe --always --dirty --abbrev=40 --exclude=*'.split(),
-      cwd=root,
-      capture_output=True,
-      text=True,
-      check=False,
-    )
-  except OSError:
-    return None
-  return git.stdout.strip() or None
 
 
 def _count_parameters(params, num_seeds):

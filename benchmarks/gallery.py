@@ -530,14 +530,16 @@ def _facts(there, place):
   runs = {run.name: run for exhibit in there for run in exhibit.runs}
   found = [run.results(place) for run in runs.values()]
   seconds = sum(results['training_seconds'] for results in found)
+  # Older results are of one process, and say so at the top.
+  makers = [m for results in found for m in results.get('trained', [results])]
   facts = {
     'Data': [_describe_data(results['dataset']) for results in found],
-    'Hardware': [_describe_hardware(r['hardware']) for r in found],
+    'Hardware': [_describe_hardware(part['hardware']) for part in makers],
     'Software': [
-      f'jax {r["versions"]["jax"]}, Python {r["versions"]["python"]}'
-      for r in found
+      f'jax {part["versions"]["jax"]}, Python {part["versions"]["python"]}'
+      for part in makers
     ],
-    'Commit': [_describe_commit(results['commit']) for results in found],
+    'Commit': [_describe_commit(part['commit']) for part in makers],
     'Training': [f'{_duration(seconds)} for {len(found)} runs'],
     'Written': [datetime.date.today().isoformat()],
   }

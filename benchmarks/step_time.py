@@ -39,7 +39,7 @@ _ROOT = pathlib.Path(__file__).parent.parent
 # Run as a file, this folder and not the one above is on the path.
 sys.path.insert(0, str(_ROOT))
 
-from aae_jax import experiment, metrics, train_step, training  # noqa: E402
+from aae_jax import experiment, metrics, provenance, train_step  # noqa: E402
 from aae_jax.datasets import feeding  # noqa: E402
 from aae_jax.types import AXIS  # noqa: E402
 from configs import mnist_semi_supervised  # noqa: E402
@@ -563,9 +563,9 @@ def main(argv: Sequence[str]) -> None:
   load = os.getloadavg()
   built, dataset = build_experiment()
   times = measure(make_programs(built), _REPETITIONS.value, _STEPS.value)
-  provenance = training.provenance()
+  made_by = provenance.of_process()
   if torch is not None:
-    provenance['versions']['torch'] = torch.__version__
+    made_by['versions']['torch'] = torch.__version__
   result = {
     **summarize(times),
     'peer_missing': missing_peer(),
@@ -574,7 +574,7 @@ def main(argv: Sequence[str]) -> None:
     'steps_per_repetition': _STEPS.value,
     'time': datetime.datetime.now(datetime.UTC).isoformat('T', 'seconds'),
     'load_average_at_start': load,
-    **provenance,
+    **made_by,
     'config': json.loads(built.config.to_json()),
   }
   output = epath.Path(_OUTPUT.value)

@@ -24,6 +24,7 @@ TABLE = (
   'datasets',
   'checkpoints',
   'metrics',
+  'provenance',
   'evaluation',
   'interruption',
   'experiment',

@@ -325,6 +325,26 @@ def test_paper_stands_beside_numbers_of_mnist_alone(place):
   assert f'<td>{other}</td>' in table and '>paper</th>' in table
 
 
+def test_facts_are_of_all_who_trained_also_of_older_results(place, monkeypatch):
+  results = FIRST.results(place)
+  *_, process = results['trained']
+  hardware = {**process['hardware'], 'cpus': 77}
+  older = {**results, **process, 'hardware': hardware}
+  del older['trained'], older['evaluated']
+  found = {
+    FIRST.name: {
+      **results,
+      'trained': [process, {**process, 'commit': 'c0ffee' * 7}],
+    },
+    SECOND.name: older,
+  }
+  monkeypatch.setattr(gallery.Run, 'results', lambda run, _: found[run.name])
+  facts = gallery._facts([FIRST, SECOND], place)
+  assert 'c0ffeec0ff' in facts
+  assert process['commit'][:10] in facts
+  assert f'{process["hardware"]["cpus"]} CPU cores; 77 CPU cores' in facts
+
+
 def test_picture_that_could_not_be_drawn_is_left_out(tmp_path):
   place = gallery.Place('digits', tmp_path)
   folder = FIRST.workdir(place) / 'figures'
