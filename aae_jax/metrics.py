@@ -117,19 +117,23 @@ class MetricsWriter(contextlib.AbstractContextManager):
   at the end, and every ten seconds or so.
   """
 
-  def __init__(self, workdir: epath.PathLike, restored_step: int):
+  def __init__(
+    self, workdir: epath.PathLike, restored_step: int, seeds: Sequence[int]
+  ):
     """Takes up the rows of a run.
 
     Args:
       workdir: local or in a bucket; made if missing.
       restored_step: completed steps of the checkpoint that training goes on
         from, else 0. Later rows are dropped, as the run will repeat them.
+      seeds: of the run, [S], which TensorBoard names its curves after.
 
     Raises:
       InputError: the `metrics.jsonl` that is there holds something else.
       OSError: workdir cannot be written.
     """
     self._workdir = epath.Path(workdir)
+    self._seeds = seeds
     self._rows = _rows_until(self._path, restored_step)
     with _naming(self._workdir):
       self._workdir.mkdir(parents=True, exist_ok=True)
@@ -171,7 +175,9 @@ class MetricsWriter(contextlib.AbstractContextManager):
     self._rows.append(
       json.dumps(_finite({**row, **summaries}), allow_nan=False)
     )
-    self._write_event(step=step, summary=Summary(value=_scalars(summaries)))
+    self._write_event(
+      step=step, summary=Summary(value=self._scalars(summaries))
+    )
     if time.monotonic() - self._last_flush > _SECONDS_BETWEEN_FLUSHES:
       self.flush()
 
@@ -201,6 +207,18 @@ class MetricsWriter(contextlib.AbstractContextManager):
   @property
   def _path(self) -> epath.Path:
     return self._workdir / 'metrics.jsonl'
+
+  def _scalars(self, summaries: Summaries) -> list[Summary.Value]:
+    """Returns the means and, of several seeds, each one's value."""
+    scalars = []
+    for name, summary in summaries.items():
+      scalars.append(Summary.Value(tag=name, simple_value=summary['mean']))
+      if len(self._seeds) > 1:
+        scalars.extend(
+          Summary.Value(tag=f'{name}/seed_{seed}', simple_value=value)
+          for seed, value in zip(self._seeds, summary['per_seed'], strict=True)
+        )
+    return scalars
 
   def _write_event(self, **content: Any) -> None:
     event = Event(wall_time=time.time(), **content)
@@ -239,19 +257,6 @@ def _rows_until(path: epath.Path, last_step: float) -> list[str]:
         'remove the line to go on'
       ) from None
   return rows
-
-
-def _scalars(summaries: Summaries) -> list[Summary.Value]:
-  """Returns the means and, of several seeds, each one's value."""
-  scalars = []
-  for name, summary in summaries.items():
-    scalars.append(Summary.Value(tag=name, simple_value=summary['mean']))
-    if len(summary['per_seed']) > 1:
-      scalars.extend(
-        Summary.Value(tag=f'{name}/seed_{seed}', simple_value=value)
-        for seed, value in enumerate(summary['per_seed'])
-      )
-  return scalars
 
 
 class Progress(contextlib.AbstractContextManager):

@@ -237,7 +237,9 @@ def _train(experiment, workdir, checkpoints, state, history, interruption):
   step = int(state.step)
   calls = Calls(config.steps_per_call, feed.steps_per_epoch)
   with contextlib.ExitStack() as stack:
-    writer = stack.enter_context(metrics_lib.MetricsWriter(workdir, step))
+    writer = stack.enter_context(
+      metrics_lib.MetricsWriter(workdir, step, experiment.seeds)
+    )
     progress = stack.enter_context(
       metrics_lib.Progress(
         experiment.total_steps,
@@ -388,7 +390,7 @@ def _finish(experiment, workdir, state, history):
     'total_steps': experiment.total_steps,
     'seeds': list(experiment.seeds),
     'sound_seeds': np.asarray(experiment.seeds)[sound].tolist(),
-    'label_draws': len(experiment.seeds) if experiment.labelled.size else 0,
+    'label_draws': _count_label_draws(experiment),
     'dataset': {
       'name': dataset.name,
       'train': dataset.train.num_images,
@@ -412,6 +414,12 @@ def _finish(experiment, workdir, state, history):
     )
   lines.append(f'Results in {workdir / "results.json"}, pictures beside it.')
   return '\n'.join(lines)
+
+
+def _count_label_draws(experiment: Experiment) -> int:
+  """One a seed; none where no labels are drawn, or all are taken."""
+  is_drawn = experiment.config.get('num_labels', -1) != -1
+  return len(experiment.seeds) if is_drawn else 0
 
 
 def _count_parameters(params, num_seeds):

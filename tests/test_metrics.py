@@ -136,7 +136,7 @@ def test_write_json_fails_whole(tmp_path):
 
 
 def test_rows(tmp_path):
-  with MetricsWriter(tmp_path / 'new', 0) as writer:
+  with MetricsWriter(tmp_path / 'new', 0, [0, 1]) as writer:
     write(
       writer, 10, 1, {'a/loss': np.float32([1, 3]), 'b/error': [np.nan, 1]}, 1.5
     )
@@ -156,7 +156,7 @@ def test_rows(tmp_path):
 
 
 def test_losses_that_are_not_finite_are_written(tmp_path):
-  with MetricsWriter(tmp_path, 0) as writer:
+  with MetricsWriter(tmp_path, 0, [0, 1]) as writer:
     write(
       writer, 1, 0, {'a/loss': [np.inf, -np.inf], 'b/loss': [1e300, -1e300]}
     )
@@ -164,13 +164,13 @@ def test_losses_that_are_not_finite_are_written(tmp_path):
 
 
 def test_resumed_rows_replace_what_was_after_the_checkpoint(tmp_path):
-  with MetricsWriter(tmp_path, 0) as writer:
+  with MetricsWriter(tmp_path, 0, [0]) as writer:
     for step in (10, 20, 30):
       write(writer, step, 1, {'a/loss': [step]})
   path = tmp_path / 'metrics.jsonl'
   kept = path.read_text().replace('"epoch": 1', '"epoch":   1')
   path.write_text(kept)
-  with MetricsWriter(tmp_path, 20) as writer:
+  with MetricsWriter(tmp_path, 20, [0]) as writer:
     write(writer, 30, 1, {'a/loss': [-30]})
   lines = path.read_text().splitlines()
   assert lines[:2] == kept.splitlines()[:2]
@@ -181,7 +181,7 @@ def test_resumed_rows_replace_what_was_after_the_checkpoint(tmp_path):
 
 def test_last_row(tmp_path):
   assert metrics.last_row(tmp_path) == {}
-  with MetricsWriter(tmp_path, 0) as writer:
+  with MetricsWriter(tmp_path, 0, [0]) as writer:
     write(writer, 10, 1, {'a/loss': [1]})
   assert metrics.last_row(tmp_path)['a/loss']['mean'] == 1
 
@@ -194,11 +194,11 @@ def test_refuses_a_file_of_something_else(tmp_path, line):
     f'{{"step": 1, "seconds": 1}}\n{line}\n', encoding='latin-1'
   )
   with pytest.raises(InputError, match='line 2 of .*jsonl is not a row'):
-    MetricsWriter(tmp_path, 10)
+    MetricsWriter(tmp_path, 10, [0])
 
 
 def test_rows_reach_the_disk_by_themselves(tmp_path, clock):
-  with MetricsWriter(tmp_path, 0) as writer:
+  with MetricsWriter(tmp_path, 0, [0]) as writer:
     write(writer, 1, 0, {'a/loss': [1]})
     assert not (tmp_path / 'metrics.jsonl').exists()
     clock.now += 11
@@ -212,7 +212,7 @@ def test_rows_reach_the_disk_by_themselves(tmp_path, clock):
 
 
 def test_tensorboard(tmp_path):
-  with MetricsWriter(tmp_path, 0) as writer:
+  with MetricsWriter(tmp_path, 0, [7, 8]) as writer:
     write(writer, 5, 1, {'a/loss': [1.0, 2.0], 'a/error': [0.25, 0.25]})
   version, session, row = read_events(tmp_path)
   assert version.file_version == 'brain.Event:2'
@@ -220,17 +220,17 @@ def test_tensorboard(tmp_path):
   assert row.step == 5
   assert {value.tag: value.simple_value for value in row.summary.value} == {
     'a/loss': 1.5,
-    'a/loss/seed_0': 1.0,
-    'a/loss/seed_1': 2.0,
+    'a/loss/seed_7': 1.0,
+    'a/loss/seed_8': 2.0,
     'a/error': 0.25,
-    'a/error/seed_0': 0.25,
-    'a/error/seed_1': 0.25,
+    'a/error/seed_7': 0.25,
+    'a/error/seed_8': 0.25,
   }
 
 
 def test_tensorboard_of_a_resumed_run(tmp_path):
   for restored_step, loss in ((0, 1.0), (5, 2.0)):
-    with MetricsWriter(tmp_path, restored_step) as writer:
+    with MetricsWriter(tmp_path, restored_step, [0]) as writer:
       write(writer, 10, 1, {'a/loss': [loss]})
   events = list(read_events(tmp_path))
   purges = [e.step for e in events if e.HasField('session_log')]
@@ -245,14 +245,14 @@ def test_tensorboard_of_a_resumed_run(tmp_path):
 def test_full_disk(tmp_path):
   with full_disk(2000):
     with pytest.raises(OSError, match=f'write {tmp_path}.*: File too large'):
-      with MetricsWriter(tmp_path, 0) as writer:
+      with MetricsWriter(tmp_path, 0, [0]) as writer:
         for step in range(100):
           write(writer, step, 0, {'a/loss': [1.0]})
 
 
 def test_full_disk_does_not_hide_the_error_of_the_run(tmp_path, caplog):
   with full_disk(2000), pytest.raises(KeyError, match='of the run'):
-    with MetricsWriter(tmp_path, 0) as writer:
+    with MetricsWriter(tmp_path, 0, [0]) as writer:
       for step in range(30):
         write(writer, step, 0, {'a/loss': [1.0]})
       raise KeyError('of the run')
@@ -262,7 +262,7 @@ def test_full_disk_does_not_hide_the_error_of_the_run(tmp_path, caplog):
 def test_workdir_that_cannot_be_made(tmp_path):
   pathlib.Path(tmp_path / 'file').write_text('')
   with pytest.raises(OSError, match='cannot write .*/file/run: Not a direct'):
-    MetricsWriter(tmp_path / 'file' / 'run', 0)
+    MetricsWriter(tmp_path / 'file' / 'run', 0, [0])
 
 
 def run_progress(stream, clock, steps, **kwargs):

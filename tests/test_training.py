@@ -723,6 +723,29 @@ def test_workdir_that_cannot_be_written(compiled, tmp_path):
     train(make_single_config(), tmp_path / 'file' / 'run')
 
 
+@pytest.mark.parametrize(
+  ('changes', 'draws'), [({}, 2), ({'num_labels': -1}, 0)]
+)
+def test_label_draws_are_those_that_are_made(changes, draws):
+  built = tiny.build('semi_supervised_aae', num_seeds=2, **changes)
+  assert training._count_label_draws(built) == draws
+  # Every seed has its own draw, or all the labels.
+  assert len({tuple(row) for row in built.labelled.tolist()}) == max(1, draws)
+
+
+def test_no_labels_are_drawn_where_none_are_learned_from():
+  built = tiny.build('autoencoder', num_seeds=2)
+  assert training._count_label_draws(built) == 0
+
+
+def test_tensorboard_names_the_seeds(finished):
+  [path] = finished.workdir.glob('events.*')
+  content = path.read_bytes()
+  for seed in SEEDS:
+    assert b'reconstruction/loss/seed_%d' % seed in content
+  assert b'seed_0' not in content
+
+
 def test_plan_is_told(compiled, tmp_path):
   experiment = compiled.build(make_config())
   lines = dict(
