@@ -383,8 +383,14 @@ def _finish(experiment, workdir, state, history):
     found |= {f'test/{key}': value for key, value in numbers.items()}
   sound = evaluation.sound_seeds(state)
   summary = metrics_lib.summarize(found, sound)
+  chosen_on, _ = analysis.choosing_split(dataset)
   results = {
     'metrics': summary,
+    'chosen_on': {
+      name: chosen_on
+      for name in summary
+      if name.removeprefix('test/') in analysis.CHOSEN
+    },
     'last_epoch': metrics_lib.last_row(workdir),
     'step': int(state.step),
     'total_steps': experiment.total_steps,

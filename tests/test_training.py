@@ -76,7 +76,11 @@ class Compiled:
 def analyze(built, state):
   """Numbers that take no time."""
   del state
-  return {'energy_distance': np.array([0.25, 0.75])[: len(built.seeds)]}
+  seeds = slice(len(built.seeds))
+  return {
+    'energy_distance': np.array([0.25, 0.75])[seeds],
+    'parzen_bandwidth': np.array([0.1, 0.2])[seeds],
+  }
 
 
 _BUILD = experiment.build
@@ -229,7 +233,8 @@ def test_metrics_of_seeds(finished):
     for measure in ('classification_error', 'reconstruction_error')
     for weights in ('', '_raw')
   ]
-  assert set(metrics) == {*names, 'test/energy_distance'}
+  analyzed = {'test/energy_distance', 'test/parzen_bandwidth'}
+  assert set(metrics) == {*names, *analyzed}
   for summary in metrics.values():
     assert len(summary['per_seed']) == len(SEEDS)
     assert summary['mean'] == np.mean(summary['per_seed'])
@@ -241,6 +246,15 @@ def test_metrics_of_one_seed_have_no_spread(finished_single):
   summary = finished_single.results['metrics']['test/reconstruction_error']
   assert summary['std'] is None
   assert summary['per_seed'] == [summary['mean']]
+
+
+def test_images_that_chose_are_named(finished, compiled, tmp_path):
+  assert finished.results['chosen_on'] == {
+    'test/parzen_bandwidth': 'validation'
+  }
+  compiled.dataset = tiny.DATASET
+  run = train(make_single_config(), tmp_path / 'run')
+  assert run.results['chosen_on'] == {'test/parzen_bandwidth': 'training'}
 
 
 def test_parameters_are_those_of_one_seed(finished):
@@ -673,7 +687,8 @@ def test_sound_seeds_may_go_on(finished, compiled, tmp_path, capsys):
   run = train(config, tmp_path / 'run')
   assert run.results['sound_seeds'] == [4]
   measured = dict(run.results['metrics'])
-  del measured['test/energy_distance']  # The analysis is not the real one.
+  # The analysis is not the real one.
+  del measured['test/energy_distance'], measured['test/parzen_bandwidth']
   assert len(measured) == 8
   for name, summary in measured.items():
     expected = finished.results['metrics'][name]['per_seed'][0]
