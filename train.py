@@ -12,6 +12,7 @@ import signal
 import sys
 
 from absl import app, flags, logging
+from flax import traverse_util
 import jax
 from ml_collections import config_flags
 
@@ -92,7 +93,9 @@ def usage() -> str:
     rows.append(f'  {str(path):{width}}  {docstring.splitlines()[0]}')
   rows += ['', 'Keys and their defaults (a configuration may set others;']
   rows += ['what is None is left to the part that takes it):']
-  rows += [f'  {key} = {value!r}' for key, value in _flat(recipes.defaults())]
+  rows += [
+    f'  {key} = {value!r}' for key, value in _flat(recipes.defaults()).items()
+  ]
   rows += ['', 'The workdir is runs/NAME and the keys given, unless --workdir.']
   return '\n'.join(rows)
 
@@ -101,12 +104,9 @@ def _config_files():
   return sorted(pathlib.Path('configs').glob('*.py'))
 
 
-def _flat(config, prefix='config.'):
-  for key, value in config.items():
-    if hasattr(value, 'items') and value:
-      yield from _flat(value, f'{prefix}{key}.')
-    else:
-      yield f'{prefix}{key}', value
+def _flat(config):
+  """The values of a configuration by the names of their flags."""
+  return traverse_util.flatten_dict({'config': config.to_dict()}, sep='.')
 
 
 def _config_argument(argv):
@@ -131,7 +131,7 @@ def _check_config_file(argv):
 def _unknown_key(argv):
   """The message for the first key that the configuration does not have."""
   path, *variant = _config_argument(argv).split(':', 1)
-  known = dict(_flat(runpy.run_path(path)['get_config'](*variant)))
+  known = _flat(runpy.run_path(path)['get_config'](*variant))
   given = [
     argument.lstrip('-').partition('=')[0]
     for argument in argv

@@ -25,7 +25,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from aae_jax import randomness, train_step
+from aae_jax import evaluation, randomness, train_step
 from aae_jax.datasets import feeding
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.experiment import Experiment
@@ -73,6 +73,8 @@ def analyze(experiment: Experiment, state: TrainState) -> dict[str, np.ndarray]:
   parzen_log_likelihood: see the function, in nats; with `_fitted_gaussian`, of
     a system without a prior, from a Gaussian fitted to training codes; and with
     `_standard_error`.
+  parzen_bandwidth: that it was found with, the standard deviation of a pixel,
+    where images are in [0, 1].
   importance_weighted_bound: on the log-likelihood, in nats.
 
   Args:
@@ -80,9 +82,9 @@ def analyze(experiment: Experiment, state: TrainState) -> dict[str, np.ndarray]:
     state: of all seeds; its averaged weights are used where it has any.
 
   Returns:
-    The numbers by name, [S] each. Those of a seed whose weights are not finite
-    are NaN.
+    The numbers by name, [S] each. Those of a seed that is not sound are NaN.
   """
+  sound = evaluation.sound_seeds(state)
   weights = jax.device_get(
     state.ema or {'params': state.params, 'batch_stats': state.batch_stats}
   )
@@ -91,22 +93,39 @@ def analyze(experiment: Experiment, state: TrainState) -> dict[str, np.ndarray]:
   )
   compiled = _compile(experiment.system)
   found = {}
-  for seed, key in enumerate(experiment.keys()):
+  keys = experiment.keys()
+  for seed in np.flatnonzero(sound):
     own_weights = jax.tree.map(lambda x, seed=seed: x[seed], weights)
-    if not all(np.isfinite(x).all() for x in jax.tree.leaves(own_weights)):
-      continue
     trained = _Trained(
       experiment.system.model,
       experiment.dataset,
       compiled,
       jax.device_put(own_weights),
-      randomness.named(key, 'analysis'),
+      randomness.named(keys[seed], 'analysis'),
     )
     for measurement in measurements:
       for name, value in measurement(trained).items():
-        found.setdefault(name, np.full(len(experiment.seeds), np.nan))
+        found.setdefault(name, np.full(len(sound), np.nan))
         found[name][seed] = value
   return found
+
+
+CHOSEN = ('clustering_error', 'parzen_bandwidth')
+"""The numbers for which something is chosen on other images than the test's:
+the names of the clusters, and the bandwidth."""
+
+
+def choosing_split(dataset: Dataset) -> tuple[str, Split]:
+  """The images that choose, and of which split they are.
+
+  Those for validation, or else a tenth of those that were trained on: a number
+  that is chosen on these is not quite that of held-out images.
+  """
+  if dataset.validation.num_images:
+    return 'validation', dataset.validation
+  size = dataset.train.num_images
+  last = dataset.train.part(size - max(1, min(5000, size // 10)), size)
+  return 'training', last
 
 
 def energy_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -228,7 +247,7 @@ def _parzen_block(image, sample, bandwidths):
 
 def parzen_log_likelihood(
   sample: np.ndarray, validation: np.ndarray, test: np.ndarray
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
   """The mean log-likelihood of images under a Parzen window of samples.
 
   Goodfellow et al. (2014), section 5: the bandwidth is the one of `BANDWIDTHS`
@@ -240,13 +259,15 @@ def parzen_log_likelihood(
     test: float [N, ...], N at least 2.
 
   Returns:
-    The mean over the test images and its standard error, in nats.
+    The mean over the test images and its standard error, in nats; and the
+    bandwidth, the standard deviation of a pixel.
   """
   likelihood = parzen_log_densities(validation, sample, BANDWIDTHS)
   best = likelihood.mean(axis=1).argmax()
   found = parzen_log_densities(test, sample, BANDWIDTHS[best : best + 1])[0]
   found = found.astype(np.float64)
-  return found.mean(), found.std(ddof=1) / np.sqrt(len(found))
+  standard_error = found.std(ddof=1) / np.sqrt(len(found))
+  return found.mean(), standard_error, BANDWIDTHS[best]
 
 
 def sample_fitted_gaussian(
@@ -326,13 +347,20 @@ class _Trained:
 
   def parzen(self, name: str, sample: np.ndarray) -> dict[str, float]:
     """The numbers of a Parzen window of sampled images."""
-    validation = _some(_validation(self.dataset), MAX_BANDWIDTH_IMAGES)
+    _, validation = choosing_split(self.dataset)
     images = (
       np.asarray(feeding.scale(split.image))
-      for split in (validation, self.dataset.test)
+      for split in (
+        _some(validation, MAX_BANDWIDTH_IMAGES),
+        self.dataset.test,
+      )
     )
-    mean, standard_error = parzen_log_likelihood(sample, *images)
-    return {name: mean, f'{name}_standard_error': standard_error}
+    mean, standard_error, bandwidth = parzen_log_likelihood(sample, *images)
+    return {
+      name: mean,
+      f'{name}_standard_error': standard_error,
+      'parzen_bandwidth': bandwidth,
+    }
 
 
 def _compile(system):
@@ -409,7 +437,7 @@ def _clustering(trained):
   numbers = {'empty_clusters': num_clusters - len(np.unique(cluster))}
   if label is None:
     return numbers
-  validation = _validation(trained.dataset)
+  _, validation = choosing_split(trained.dataset)
   names = name_clusters(
     trained.run('cluster', validation.image), validation.label
   )
@@ -476,14 +504,6 @@ def _parzen_of_fitted_gaussian(trained):
 def _bound(trained):
   bound = trained.run('bound', trained.dataset.test.image)
   return {'importance_weighted_bound': bound.mean(dtype=np.float64)}
-
-
-def _validation(dataset):
-  """The validation images, or else a tenth of those that were trained on."""
-  if dataset.validation.num_images:
-    return dataset.validation
-  size = dataset.train.num_images
-  return dataset.train.part(size - max(1, min(5000, size // 10)), size)
 
 
 def _some(split, most):

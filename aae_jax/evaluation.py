@@ -93,6 +93,25 @@ def measures(model: Model, labels: bool) -> Mapping[str, Measure]:
   return {measure.__name__: measure for measure, yes in allowed.items() if yes}
 
 
+def sound_seeds(state: TrainState) -> np.ndarray:
+  """Which seeds have finite weights, averages and statistics, bool [S]."""
+  weights = state.params, state.batch_stats, state.ema
+  return np.asarray(_are_finite(weights))
+
+
+@jax.jit
+def _are_finite(weights):
+  return jnp.all(
+    jnp.stack(
+      [
+        jnp.all(jnp.isfinite(x), axis=tuple(range(1, x.ndim)))
+        for x in jax.tree.leaves(weights)
+      ]
+    ),
+    axis=0,
+  )
+
+
 class Evaluator:
   """Measures the states of a system; compiled once."""
 
@@ -118,13 +137,17 @@ class Evaluator:
     """The mean of every measure over a split, [S] for each.
 
     Where the state holds averages they are what is measured, and the newest
-    weights as `NAME_raw` beside them.
+    weights as `NAME_raw` beside them. A seed that is not sound has no number:
+    all of its are NaN.
     """
-    if not state.ema:
-      return self._mean(state.params, state.batch_stats, split)
-    averaged = self._mean(state.ema['params'], state.ema['batch_stats'], split)
-    newest = self._mean(state.params, state.batch_stats, split)
-    return averaged | {f'{name}_raw': v for name, v in newest.items()}
+    found = self._mean(state.params, state.batch_stats, split)
+    if state.ema:
+      newest = {f'{name}_raw': mean for name, mean in found.items()}
+      averages = state.ema['params'], state.ema['batch_stats']
+      found = self._mean(*averages, split) | newest
+    # Without this a seed of NaN would have an error: their argmax is 0.
+    sound = sound_seeds(state)
+    return {name: np.where(sound, mean, np.nan) for name, mean in found.items()}
 
   def _mean(self, params: Any, batch_stats: Any, split: Split):
     size = len(split.image)

@@ -8,12 +8,15 @@ on white.
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import functools
 import io
 import itertools
 import json
 import math
+import textwrap
 from typing import Any
 
+from absl import logging
 from etils import epath
 import jax
 import jax.numpy as jnp
@@ -28,7 +31,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from aae_jax import train_step
+from aae_jax import evaluation, train_step
 from aae_jax.datasets import feeding
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.experiment import Experiment
@@ -66,33 +69,56 @@ HEAD_MARKER = {
 def write_figures(
   experiment: Experiment, state: TrainState, workdir: epath.Path
 ) -> list[str]:
-  """Writes the figures of the first seed to `workdir/figures`.
+  """Writes the figures of the first sound seed to `workdir/figures`.
+
+  A picture that cannot be drawn or written is named in a warning.
 
   Args:
     experiment: the system and its data. Held-out images are the test images,
       or else those for validation, or else those it was trained on.
-    state: of all seeds; its averaged weights are used where it has any.
+    state: of all seeds; its averaged weights are used where it has any. If no
+      seed is sound, only the curves are drawn.
     workdir: where `metrics.jsonl` is, local or in a bucket.
 
   Returns:
     The names of the files written.
   """
-  trained = _first_seed(experiment, state)
-  figures = {
-    'reconstructions.png': _reconstructions(trained),
-    'latent.png': _latent(trained),
-    'manifold.png': _manifold(trained),
-    'samples.png': _samples(trained),
-    'styles.png': _styles(trained),
-    'clusters.png': _clusters(trained),
-    'curves.png': _curves(experiment, workdir),
-  }
-  figures = {name: figure for name, figure in figures.items() if figure}
+  drawings = {'curves.png': lambda: _curves(experiment, workdir)}
+  sound = evaluation.sound_seeds(state)
+  if sound.any():
+    trained = _trained(experiment, state, int(sound.argmax()))
+    own = {
+      'reconstructions.png': _reconstructions,
+      'latent.png': _latent,
+      'manifold.png': _manifold,
+      'samples.png': _samples,
+      'styles.png': _styles,
+      'clusters.png': _clusters,
+    }
+    drawings = {
+      name: functools.partial(draw, trained) for name, draw in own.items()
+    } | drawings
   folder = workdir / 'figures'
-  folder.mkdir(parents=True, exist_ok=True)
-  for name, figure in figures.items():
-    (folder / name).write_bytes(to_png(figure))
-  return list(figures)
+  return [
+    name for name, draw in drawings.items() if _write(folder / name, draw)
+  ]
+
+
+def _write(path: epath.Path, draw: Callable[[], Figure | None]) -> bool:
+  """Writes a picture; whether it is there."""
+  try:
+    figure = draw()
+    if figure is None:
+      return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(to_png(figure))
+  except Exception as error:  # Whatever it is, no picture may end a run.
+    reason = textwrap.shorten(
+      f'{type(error).__name__}: {error}', width=200, placeholder='...'
+    )
+    logging.warning('%s cannot be drawn: %s', path.name, reason)
+    return False
+  return True
 
 
 def to_png(figure: Figure) -> bytes:
@@ -458,12 +484,15 @@ class _Trained:
     return drawn, label if decides else None
 
 
-def _first_seed(experiment: Experiment, state: TrainState) -> _Trained:
+def _trained(experiment: Experiment, state: TrainState, index: int) -> _Trained:
+  """The seed at that place."""
   weights = state.ema or {
     'params': state.params,
     'batch_stats': state.batch_stats,
   }
-  weights = jax.tree.map(lambda x: jnp.asarray(x[0]), jax.device_get(weights))
+  weights = jax.tree.map(
+    lambda x: jnp.asarray(x[index]), jax.device_get(weights)
+  )
   networks = experiment.system.networks
 
   def compiled(function):
@@ -475,14 +504,14 @@ def _first_seed(experiment: Experiment, state: TrainState) -> _Trained:
     return lambda *arguments: jax.device_get(run(weights, *arguments))
 
   seeds = experiment.seeds
-  first = f' (first of {len(seeds)})' if len(seeds) > 1 else ''
+  first = f' (first sound one of {len(seeds)})' if len(seeds) > 1 else ''
   averaged = ', averaged weights' if state.ema else ''
   return _Trained(
     experiment.system.model,
     compiled,
     *held_out(experiment.dataset),
     experiment.dataset.num_classes,
-    f'{_run_name(experiment)}, seed {seeds[0]}{first}, '
+    f'{_run_name(experiment)}, seed {seeds[index]}{first}, '
     f'step {int(state.step):,}{averaged}',
   )
 

@@ -18,36 +18,49 @@ from aae_jax import errors, events
 
 _SECONDS_BETWEEN_FLUSHES = 10.0
 
+Summaries = Mapping[str, Mapping[str, Any]]
+"""What `summarize` returns."""
+
 
 def summarize(
   per_seed: Mapping[str, Sequence[float] | np.ndarray],
-) -> dict[str, dict[str, Any]]:
-  """Returns the mean and the spread of each metric over the seeds.
+  sound: Sequence[bool] | np.ndarray,
+) -> Summaries:
+  """Returns the mean and the spread of each metric over the sound seeds.
 
   Args:
     per_seed: one value a seed, [S], by name.
+    sound: which seeds count, [S]; one that diverged has no value to average.
 
   Returns:
     {name: {'mean', 'std', 'per_seed'}}. The standard deviation is that of a
-    sample (divided by S - 1), and None for one seed.
+    sample (divided by the number of seeds less 1), and None for fewer than two
+    sound seeds; without any the mean is NaN.
 
   Raises:
-    ValueError: a metric is not a list of at least one value.
+    ValueError: a metric is not a list of one value a seed.
   """
-  return {name: _summary(name, values) for name, values in per_seed.items()}
+  sound = np.asarray(sound, bool)
+  return {
+    name: _summary(name, np.asarray(values, np.float64), sound)
+    for name, values in per_seed.items()
+  }
 
 
-def _summary(name: str, values: Sequence[float] | np.ndarray) -> dict[str, Any]:
-  values = np.asarray(values, np.float64)
-  if values.ndim != 1 or not values.size:
+def _summary(
+  name: str, values: np.ndarray, sound: np.ndarray
+) -> dict[str, Any]:
+  if values.shape != sound.shape:
     raise ValueError(
-      f'{name} has the shape {values.shape}; expected one value a seed, [S]'
+      f'{name} has the shape {values.shape}; expected one value a seed, '
+      f'{sound.shape}'
     )
+  counted = values[sound]
   # A loss that is not finite is worth a row too.
   with np.errstate(invalid='ignore', over='ignore'):
     return {
-      'mean': float(values.mean()),
-      'std': float(values.std(ddof=1)) if values.size > 1 else None,
+      'mean': float(counted.mean()) if counted.size else math.nan,
+      'std': float(counted.std(ddof=1)) if counted.size > 1 else None,
       'per_seed': values.tolist(),
     }
 
@@ -96,26 +109,29 @@ def _naming(path: epath.Path) -> Iterator[None]:
 class MetricsWriter(contextlib.AbstractContextManager):
   """Writes `metrics.jsonl` and TensorBoard's events; a context manager.
 
-  A row is {'step', 'epoch', 'seconds', name: summary, ...}; `seconds` is the
-  wall-clock time of training, without the pauses between a run's parts. A
-  bucket cannot be appended to, so rows and events are kept and both files are
-  written whole: at `flush`, at the end, and every ten seconds or so.
+  A row is {'step', 'epoch', 'seconds', name: summary, ...}. A bucket cannot be
+  appended to, so rows and events are kept and both files are written whole: at
+  `flush`, at the end, and every ten seconds or so.
   """
 
-  def __init__(self, workdir: epath.PathLike, restored_step: int):
+  def __init__(
+    self, workdir: epath.PathLike, restored_step: int, seeds: Sequence[int]
+  ):
     """Takes up the rows of a run.
 
     Args:
       workdir: local or in a bucket; made if missing.
       restored_step: completed steps of the checkpoint that training goes on
         from, else 0. Later rows are dropped, as the run will repeat them.
+      seeds: of the run, [S], which TensorBoard names its curves after.
 
     Raises:
       InputError: the `metrics.jsonl` that is there holds something else.
       OSError: workdir cannot be made.
     """
     self._workdir = epath.Path(workdir)
-    self._rows, seconds = _rows_until(self._path, restored_step)
+    self._seeds = seeds
+    self._rows = _rows_until(self._path, restored_step)
     with _naming(self._workdir):
       self._workdir.mkdir(parents=True, exist_ok=True)
     self._events_path = self._workdir / _events_name()
@@ -125,7 +141,6 @@ class MetricsWriter(contextlib.AbstractContextManager):
       events.version(now),
       events.session_start(now, restored_step + 1),
     ]
-    self._start = time.monotonic() - seconds
     self._last_flush = time.monotonic()
 
   def __exit__(self, error_type, error, traceback) -> None:
@@ -138,35 +153,27 @@ class MetricsWriter(contextlib.AbstractContextManager):
       logging.warning('%s', flushing_error)
 
   def write(
-    self,
-    step: int,
-    epoch: int,
-    metrics: Mapping[str, Sequence[float] | np.ndarray],
+    self, step: int, epoch: int, seconds: float, summaries: Summaries
   ) -> None:
     """Adds one row.
 
     Args:
       step: completed steps.
       epoch: completed epochs.
-      metrics: one value a seed, [S], by name.
+      seconds: that training has taken.
+      summaries: of the metrics.
 
     Raises:
-      ValueError: a metric is not a list of at least one value.
       OSError: the files cannot be written.
     """
-    summaries = summarize(metrics)
-    now = time.monotonic()
-    row = {'step': step, 'epoch': epoch, 'seconds': round(now - self._start, 3)}
-    self._rows.append(json.dumps(_finite(row | summaries), allow_nan=False))
-    scalars = _scalars(summaries)
+    row = {'step': step, 'epoch': epoch, 'seconds': round(seconds, 3)}
+    self._rows.append(
+      json.dumps(_finite({**row, **summaries}), allow_nan=False)
+    )
+    scalars = self._scalars(summaries)
     self._events.append(events.scalars(time.time(), step, scalars))
-    if now - self._last_flush > _SECONDS_BETWEEN_FLUSHES:
+    if time.monotonic() - self._last_flush > _SECONDS_BETWEEN_FLUSHES:
       self.flush()
-
-  @property
-  def seconds(self) -> float:
-    """Wall-clock time of training so far, without pauses."""
-    return time.monotonic() - self._start
 
   def flush(self) -> None:
     """Makes the files hold all rows.
@@ -184,6 +191,16 @@ class MetricsWriter(contextlib.AbstractContextManager):
   def _path(self) -> epath.Path:
     return self._workdir / 'metrics.jsonl'
 
+  def _scalars(self, summaries: Summaries) -> dict[str, float]:
+    """Returns the means and, of several seeds, each one's value, by tag."""
+    scalars = {}
+    for name, summary in summaries.items():
+      scalars[name] = summary['mean']
+      if len(self._seeds) > 1:
+        for seed, value in zip(self._seeds, summary['per_seed'], strict=True):
+          scalars[f'{name}/seed_{seed}'] = value
+    return scalars
+
 
 def _events_name() -> str:
   """Returns a new name each time, or a part of a run would lose the last."""
@@ -196,40 +213,26 @@ def last_row(workdir: epath.PathLike) -> dict[str, Any]:
   Raises:
     InputError: `metrics.jsonl` holds something else.
   """
-  rows, _ = _rows_until(epath.Path(workdir) / 'metrics.jsonl', math.inf)
+  rows = _rows_until(epath.Path(workdir) / 'metrics.jsonl', math.inf)
   return json.loads(rows[-1]) if rows else {}
 
 
-def _rows_until(path: epath.Path, last_step: float) -> tuple[list[str], float]:
-  """Returns the rows up to a step as they are, and the last one's seconds."""
+def _rows_until(path: epath.Path, last_step: float) -> list[str]:
+  """Returns the rows up to a step as they are."""
   if not path.exists():
-    return [], 0.0
-  rows, seconds = [], 0.0
+    return []
+  rows = []
   text = path.read_bytes().decode(errors='replace')
   for number, line in enumerate(text.splitlines(), 1):
     try:
-      row = json.loads(line)
-      if row['step'] > last_step:
-        continue
-      seconds = float(row['seconds'])
+      if json.loads(line)['step'] <= last_step:
+        rows.append(line)
     except (ValueError, KeyError, TypeError):
       raise errors.InputError(
         f'line {number} of {path} is not a row of metrics: {line[:40]!r}; '
         'remove the line to go on'
       ) from None
-    rows.append(line)
-  return rows, seconds
-
-
-def _scalars(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-  """Returns the means and, of several seeds, each one's value, by tag."""
-  scalars = {}
-  for name, summary in summaries.items():
-    scalars[name] = summary['mean']
-    if len(summary['per_seed']) > 1:
-      for seed, value in enumerate(summary['per_seed']):
-        scalars[f'{name}/seed_{seed}'] = value
-  return scalars
+  return rows
 
 
 class Progress(contextlib.AbstractContextManager):
@@ -280,22 +283,19 @@ class Progress(contextlib.AbstractContextManager):
     """Closes."""
     self.close()
 
-  def update(
-    self,
-    step: int,
-    epoch: int,
-    metrics: Mapping[str, Sequence[float] | np.ndarray],
-  ) -> None:
+  def update(self, step: int, epoch: int, summaries: Summaries) -> None:
     """Shows the state after a step.
 
     Args:
       step: completed steps.
       epoch: completed epochs.
-      metrics: one value a seed, [S], by name; the `PHASE/loss` are shown.
+      summaries: of the metrics; the means of the `PHASE/loss` are shown.
     """
     if not self._enabled:
       return
-    text = ', '.join([f'epoch {epoch}', *_losses(metrics), *self._speed(step)])
+    text = ', '.join(
+      [f'epoch {epoch}', *_losses(summaries), *self._speed(step)]
+    )
     if self._bar is not None:
       self._bar.set_description_str(text, refresh=False)
       self._bar.update(step - self._bar.n)
@@ -325,11 +325,9 @@ class Progress(contextlib.AbstractContextManager):
     ]
 
 
-def _losses(metrics: Mapping[str, Sequence[float] | np.ndarray]) -> list[str]:
-  summaries = summarize(
-    {name: metrics[name] for name in metrics if name.endswith('/loss')}
-  )
+def _losses(summaries: Summaries) -> list[str]:
   return [
     f'{name.removesuffix("/loss")} {summary["mean"]:.4g}'
     for name, summary in summaries.items()
+    if name.endswith('/loss')
   ]

@@ -16,7 +16,14 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from aae_jax import addresses, errors, metrics, randomness, train_step
+from aae_jax import (
+  addresses,
+  errors,
+  evaluation,
+  metrics,
+  randomness,
+  train_step,
+)
 from aae_jax import experiment as experiments
 from aae_jax.checkpoints import Checkpoints
 from aae_jax.datasets.dataset import Dataset, Split
@@ -60,6 +67,7 @@ class Signature:
     frequencies: the share of each class among the labelled images, or None
       without labels.
     scale: what a uint8 image is divided by.
+    digest: of the data, see `Dataset.digest`.
   """
 
   dataset: str
@@ -68,6 +76,7 @@ class Signature:
   num_train: int
   frequencies: tuple[float, ...] | None
   scale: float
+  digest: str
 
 
 class MissingFunctionError(errors.InputError, AttributeError):
@@ -90,9 +99,52 @@ def write_signature(
     num_train=dataset.train.num_images,
     frequencies=experiment.facts.frequencies,
     scale=255.0,
+    digest=dataset.digest,
   )
   path = epath.Path(workdir) / 'model.json'
   metrics.write_json(path, dataclasses.asdict(signature))
+
+
+def read_config(workdir: epath.Path) -> dict[str, Any]:
+  """Reads the `config.json` of a run.
+
+  Raises:
+    InputError: there is none, or an older version of aae_jax wrote it.
+  """
+  config = _read_json(workdir, 'config.json')
+  if 'objective' in config:
+    raise _older(workdir, "config.json has the key 'objective'")
+  return config
+
+
+def read_signature(workdir: epath.Path) -> Signature:
+  """Reads the `model.json` of a run.
+
+  Raises:
+    InputError: there is none, or an older version of aae_jax wrote it.
+  """
+  content = _read_json(workdir, 'model.json')
+  if 'digest' not in content:
+    raise _older(workdir, 'model.json has no digest of the data')
+  image_shape = tuple(content.pop('image_shape'))
+  return Signature(image_shape=image_shape, **content)
+
+
+def _read_json(workdir: epath.Path, name: str) -> dict[str, Any]:
+  path = workdir / name
+  if not path.exists():
+    raise errors.InputError(
+      f'{workdir} holds no run, for it has no {name}; expected the workdir '
+      'of a run.'
+    )
+  return json.loads(path.read_text())
+
+
+def _older(workdir: epath.Path, reason: str) -> errors.InputError:
+  return errors.InputError(
+    f'{workdir} is of an older version of aae_jax ({reason}) and cannot be '
+    'gone on with or loaded; train in another workdir.'
+  )
 
 
 def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
@@ -103,7 +155,7 @@ def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
 
   Args:
     workdir: of the run, local or in a bucket.
-    seed: of the run with several, which model; the first if None.
+    seed: of the run with several, which model; the first sound one if None.
 
   Raises:
     InputError: workdir holds no checkpoint of a run, the run has no such
@@ -113,8 +165,12 @@ def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
   workdir = addresses.folder(workdir)
   config, signature = _read_run(workdir)
   experiment = _without_data(config, signature)
-  index = _index(experiment.seeds, seed, workdir)
+  _check_seed(experiment.seeds, seed, workdir)
   state = _restore(workdir, experiment)
+  if seed is None:
+    index = int(evaluation.sound_seeds(state).argmax())
+  else:
+    index = experiment.seeds.index(seed)
   variables = state.ema or {
     'params': state.params,
     'batch_stats': state.batch_stats,
@@ -422,7 +478,7 @@ class _PureFunctions:
 
 
 def export(workdir: epath.PathLike) -> Sequence[str]:
-  """Writes the model of a run's first seed as StableHLO, weights included.
+  """Writes the model that `load` loads as StableHLO, weights included.
 
   `WORKDIR/export/README.txt` tells what the files take and how to run them.
 
@@ -519,19 +575,8 @@ def _read_run(
     raise errors.InputError(
       f'there is no folder {workdir}; expected the workdir of a run.'
     )
-  contents = {}
-  for name in ('config.json', 'model.json'):
-    path = workdir / name
-    if not path.exists():
-      raise errors.InputError(
-        f'{workdir} holds no run, for it has no {name}; expected the workdir '
-        'of a run.'
-      )
-    contents[name] = json.loads(path.read_text())
-  config = ml_collections.ConfigDict(contents['config.json'])
-  signature = Signature(**contents['model.json'])
-  image_shape = tuple(signature.image_shape)
-  return config, dataclasses.replace(signature, image_shape=image_shape)
+  config = ml_collections.ConfigDict(read_config(workdir))
+  return config, read_signature(workdir)
 
 
 def _without_data(
@@ -560,15 +605,12 @@ def _without_data(
   )
 
 
-def _index(seeds: range, seed: int | None, workdir: epath.Path) -> int:
-  if seed is None:
-    return 0
-  if seed not in seeds:
+def _check_seed(seeds: range, seed: int | None, workdir: epath.Path) -> None:
+  if seed is not None and seed not in seeds:
     raise errors.InputError(
       f'seed is {seed}, but the run in {workdir} has the seeds '
       f'{", ".join(map(str, seeds))}.'
     )
-  return seeds.index(seed)
 
 
 def _restore(

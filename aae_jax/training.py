@@ -1,33 +1,34 @@
 """The loop: build, restore, step, log, evaluate, save."""
 
+from collections.abc import Mapping
 import contextlib
-import functools
-import importlib.metadata
 import json
 import math
-import os
-import platform
 import time
 from typing import Any
 
 from etils import epath
+from flax import traverse_util
 import jax
 import ml_collections
 import numpy as np
 
 from aae_jax import (
   analysis,
-  commit,
   errors,
   evaluation,
   figures,
+  provenance,
   saved_model,
 )
 from aae_jax import experiment as experiments
 from aae_jax import metrics as metrics_lib
 from aae_jax.checkpoints import Checkpoints
+from aae_jax.datasets.dataset import Dataset
 from aae_jax.experiment import Experiment
 from aae_jax.interruption import Interruption
+from aae_jax.provenance import History
+from configs import default
 
 MODES = ('train', 'evaluate', 'export')
 
@@ -41,8 +42,8 @@ def train_and_evaluate(
   """Trains a system, or goes on where its run stopped, and evaluates it.
 
   Leaves in the workdir `config.json`, `model.json`, `checkpoints/`,
-  `metrics.jsonl`, TensorBoard events, and `results.json` once the last step is
-  done.
+  `metrics.jsonl`, TensorBoard events, `provenance.json`, and `results.json`
+  once the last step is done.
 
   Raises:
     InputError: the configuration is wrong, or the workdir holds another run.
@@ -55,8 +56,9 @@ def train_and_evaluate(
     print(f'{workdir} holds the finished run: there is nothing to do.')
     return
   with Interruption() as interruption:
-    provenance()
+    provenance.of_process()
     experiment = experiments.build(config)
+    check_data(experiment.dataset, workdir)
     print(describe(experiment, workdir), flush=True)
     _prepare(experiment, workdir)
     with Checkpoints(
@@ -67,10 +69,11 @@ def train_and_evaluate(
         state = experiment.init()
       else:
         print(f'Going on from step {int(state.step):,}.', flush=True)
-      state, seconds = _train(
-        experiment, workdir, checkpoints, state, interruption
+      history = History(workdir, int(state.step))
+      state = _train(
+        experiment, workdir, checkpoints, state, history, interruption
       )
-    print(_finish(experiment, workdir, state, seconds), flush=True)
+    print(_finish(experiment, workdir, state, history), flush=True)
 
 
 def evaluate(
@@ -81,6 +84,7 @@ def evaluate(
   Raises:
     InputError: there is no checkpoint, or it is another configuration's.
   """
+  provenance.of_process()
   workdir = epath.Path(workdir)
   check_workdir(config, workdir)
   if not (workdir / 'checkpoints').exists():
@@ -88,6 +92,7 @@ def evaluate(
       f'{workdir} holds no checkpoint; expected the workdir of a run.'
     )
   experiment = experiments.build(config)
+  check_data(experiment.dataset, workdir)
   with Checkpoints(
     workdir / 'checkpoints', config.checkpoints_to_keep
   ) as checkpoints:
@@ -96,8 +101,8 @@ def evaluate(
     raise errors.InputError(
       f'{workdir} holds no checkpoint; expected the workdir of a run.'
     )
-  seconds = metrics_lib.last_row(workdir).get('seconds', 0.0)
-  print(_finish(experiment, workdir, state, seconds), flush=True)
+  history = History(workdir, int(state.step))
+  print(_finish(experiment, workdir, state, history), flush=True)
 
 
 def export(config: ml_collections.ConfigDict, workdir: epath.PathLike) -> None:
@@ -115,21 +120,63 @@ def check_workdir(
   config: ml_collections.ConfigDict, workdir: epath.Path
 ) -> None:
   """Refuses a workdir that holds the run of another configuration."""
-  path = workdir / 'config.json'
-  if not path.exists():
+  if not (workdir / 'config.json').exists():
     return
-  before = _flatten(json.loads(path.read_text()))
-  now = _flatten(json.loads(config.to_json()))
-  differences = [
+  different = differences(
+    *(
+      traverse_util.flatten_dict(content, sep='.')
+      for content in (
+        saved_model.read_config(workdir),
+        json.loads(config.to_json()),
+        json.loads(default.get_config().to_json()),
+      )
+    )
+  )
+  if different:
+    raise errors.InputError(
+      f'{workdir} holds the run of another configuration '
+      f'({"; ".join(different)}). Choose another --workdir.'
+    )
+
+
+def differences(
+  before: Mapping[str, Any],
+  now: Mapping[str, Any],
+  defaults: Mapping[str, Any],
+) -> list[str]:
+  """In what two configurations are not those of one run.
+
+  Neutral keys may differ, and a key that came later may be left at its default.
+
+  Args:
+    before: the flat configuration of the run, `{'encoder.noise': 0.3}`.
+    now: the one to go on with.
+    defaults: of all keys that have one.
+
+  Returns:
+    A phrase for each key.
+  """
+  known = {key: defaults[key] for key in now.keys() & defaults.keys()}
+  before = known | before
+  return [
     f'{key} is {now.get(key, "absent")}, '
     f'in the workdir {before.get(key, "absent")}'
     for key in sorted(before.keys() | now.keys())
-    if before.get(key) != now.get(key) and key not in experiments.NEUTRAL_KEYS
+    if key not in experiments.NEUTRAL_KEYS
+    and (key not in before or key not in now or before[key] != now[key])
   ]
-  if differences:
+
+
+def check_data(dataset: Dataset, workdir: epath.Path) -> None:
+  """Refuses a workdir whose run has seen other data."""
+  if not (workdir / 'config.json').exists():
+    return
+  before = saved_model.read_signature(workdir)
+  if before.digest != dataset.digest:
     raise errors.InputError(
-      f'{workdir} holds the run of another configuration '
-      f'({"; ".join(differences)}). Choose another --workdir.'
+      f'{workdir} holds the run of other data ({before.dataset}, of digest '
+      f'{before.digest[:12]}) than {dataset.name}, of digest '
+      f'{dataset.digest[:12]}; choose another --workdir.'
     )
 
 
@@ -180,8 +227,8 @@ def _prepare(experiment, workdir):
     ) from None
 
 
-def _train(experiment, workdir, checkpoints, state, interruption):
-  """Steps to the end; returns the state and the seconds it has taken."""
+def _train(experiment, workdir, checkpoints, state, history, interruption):
+  """Steps to the end; returns the state."""
   config, feed = experiment.config, experiment.feed
   run, data = experiment.run(), experiment.data()
   evaluator = evaluation.Evaluator(
@@ -190,7 +237,9 @@ def _train(experiment, workdir, checkpoints, state, interruption):
   step = int(state.step)
   calls = Calls(config.steps_per_call, feed.steps_per_epoch)
   with contextlib.ExitStack() as stack:
-    writer = stack.enter_context(metrics_lib.MetricsWriter(workdir, step))
+    writer = stack.enter_context(
+      metrics_lib.MetricsWriter(workdir, step, experiment.seeds)
+    )
     progress = stack.enter_context(
       metrics_lib.Progress(
         experiment.total_steps,
@@ -214,21 +263,23 @@ def _train(experiment, workdir, checkpoints, state, interruption):
       _check_finite(diverged, experiment.seeds, config.on_divergence)
       if step % feed.steps_per_epoch == 0:
         epoch = step // feed.steps_per_epoch
-        row = {
+        found = {
           name: total / feed.steps_per_epoch
           for name, total in report['sums'].items()
         }
         if epoch % config.evaluate_every_epochs == 0:
-          row |= _evaluate_split(
+          found |= _evaluate_split(
             evaluator, state, 'validation', experiment.dataset.validation
           )
-        writer.write(step, epoch, row)
+        row = metrics_lib.summarize(found, evaluation.sound_seeds(state))
+        writer.write(step, epoch, history.seconds, row)
         progress.update(step, epoch, row)
       is_due = time.monotonic() - saved >= config.checkpoint_every_seconds
       is_interrupted = interruption.signal is not None
       if is_due or is_interrupted:
-        # In this order, so that no checkpoint lacks rows before it.
+        # In this order, so that no checkpoint lacks what was before it.
         writer.flush()
+        history.save(step)
         checkpoints.save(step, state)
         saved = time.monotonic()
       if is_interrupted:
@@ -237,9 +288,10 @@ def _train(experiment, workdir, checkpoints, state, interruption):
           f'saved step {step:,}; the same command goes on from there.'
         )
     writer.flush()
+    history.save(step)
     checkpoints.save(step, state)
     checkpoints.wait()
-    return state, writer.seconds
+    return state
 
 
 class Calls:
@@ -308,7 +360,7 @@ def _is_finished(workdir):
   return results['step'] == results['total_steps']
 
 
-def _finish(experiment, workdir, state, seconds):
+def _finish(experiment, workdir, state, history):
   """Evaluates, writes results and figures, and says the numbers in lines."""
   dataset = experiment.dataset
   evaluator = evaluation.Evaluator(
@@ -321,14 +373,22 @@ def _finish(experiment, workdir, state, seconds):
   if dataset.test.num_images:
     numbers = analysis.analyze(experiment, state)
     found |= {f'test/{key}': value for key, value in numbers.items()}
-  summary = metrics_lib.summarize(found)
+  sound = evaluation.sound_seeds(state)
+  summary = metrics_lib.summarize(found, sound)
+  chosen_on, _ = analysis.choosing_split(dataset)
   results = {
     'metrics': summary,
+    'chosen_on': {
+      name: chosen_on
+      for name in summary
+      if name.removeprefix('test/') in analysis.CHOSEN
+    },
     'last_epoch': metrics_lib.last_row(workdir),
     'step': int(state.step),
     'total_steps': experiment.total_steps,
     'seeds': list(experiment.seeds),
-    'label_draws': len(experiment.seeds) if experiment.labelled.size else 0,
+    'sound_seeds': np.asarray(experiment.seeds)[sound].tolist(),
+    'label_draws': _count_label_draws(experiment),
     'dataset': {
       'name': dataset.name,
       'train': dataset.train.num_images,
@@ -336,40 +396,28 @@ def _finish(experiment, workdir, state, seconds):
       'test': dataset.test.num_images,
     },
     'parameters': _count_parameters(state.params, len(experiment.seeds)),
-    'training_seconds': seconds,
-    **provenance(),
+    'training_seconds': sum(part['seconds'] for part in history.trained),
+    'trained': history.trained,
+    'evaluated': provenance.of_process(),
     'config': json.loads(experiment.config.to_json()),
   }
-  figures.write_figures(experiment, state, workdir)
-  # Last, since it says that the run is finished.
   metrics_lib.write_json(workdir / 'results.json', results)
+  # Only then, so that no picture can cost a number.
+  figures.write_figures(experiment, state, workdir)
   lines = [f'{key} {_show(value)}' for key, value in summary.items()]
+  if not sound.all():
+    lines.append(
+      f'Means are over the sound seeds, {sound.sum()} of {sound.size}: the '
+      'others have diverged.'
+    )
   lines.append(f'Results in {workdir / "results.json"}, pictures beside it.')
   return '\n'.join(lines)
 
 
-@functools.cache
-def provenance() -> dict[str, Any]:
-  """Where numbers come from: commit, versions of packages and hardware.
-
-  As they are at the first call, which is before training: the code that runs is
-  the code that was there then.
-  """
-  packages = ('aae_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
-  devices = jax.local_devices()
-  return {
-    'commit': commit.describe(),
-    'versions': {
-      'python': platform.python_version(),
-      **{name: importlib.metadata.version(name) for name in packages},
-    },
-    'hardware': {
-      'devices': len(devices),
-      'kind': devices[0].device_kind,
-      'platform': devices[0].platform,
-      'cpus': os.cpu_count(),
-    },
-  }
+def _count_label_draws(experiment: Experiment) -> int:
+  """One a seed; none where no labels are drawn, or all are taken."""
+  is_drawn = experiment.labelled.size and experiment.config.num_labels != -1
+  return len(experiment.seeds) if is_drawn else 0
 
 
 def _count_parameters(params, num_seeds):
@@ -379,19 +427,10 @@ def _count_parameters(params, num_seeds):
   }
 
 
-def _flatten(config, prefix=''):
-  flat = {}
-  for key, value in config.items():
-    if isinstance(value, dict):
-      flat |= _flatten(value, f'{prefix}{key}.')
-    else:
-      flat[f'{prefix}{key}'] = value
-  return flat
-
-
 def _show(summary):
   mean, std, per_seed = (summary[k] for k in ('mean', 'std', 'per_seed'))
-  if std is None:
+  spread = '' if std is None else f' ± {std:.2g}'
+  if len(per_seed) == 1:
     return f'{mean:.4g}'
   seeds = ', '.join(f'{value:.4g}' for value in per_seed)
-  return f'{mean:.4g} ± {std:.2g} ({seeds})'
+  return f'{mean:.4g}{spread} ({seeds})'

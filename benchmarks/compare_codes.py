@@ -2,8 +2,8 @@
 
   python benchmarks/compare_codes.py WORKDIR ... [--columns=2] --output=FILE.png
 
-Each panel shows the codes of the held-out images under the first seed of a run,
-coloured by class, and the energy distance to the prior that the run measured.
+Each panel shows the codes of the held-out images under the first sound seed of
+a run, coloured by class, and its energy distance to the prior.
 The panels fill row after row; give the runs of one prior after each other, for
 the panels of a row have the same axes.
 """
@@ -68,7 +68,7 @@ def _read_results(workdir: epath.PathLike) -> Mapping[str, Any]:
 
 def _panel(workdir, results):
   """What `draw_comparison` takes of a run."""
-  model = aae_jax.load(workdir)
+  model = aae_jax.load(workdir, _seed(results))
   size = model.code_sizes.get('z') if 'encode' in model.functions else None
   if size != 2:
     found = f'{size}-D codes' if size else 'no codes of images'
@@ -81,6 +81,11 @@ def _panel(workdir, results):
     ]
   )
   return _name(results), code, label, _measured(results)
+
+
+def _seed(results: Mapping[str, Any]) -> int:
+  """The seed that is drawn; older results do not tell which are sound."""
+  return results.get('sound_seeds', results['seeds'])[0]
 
 
 def _held_out(results: Mapping[str, Any]) -> tuple[Split, str]:
@@ -113,7 +118,8 @@ def _measured(results):
   found = results['metrics'].get('test/energy_distance')
   if found is None:
     return 'no prior'
-  return f'energy distance {found["per_seed"][0]:.4f}'
+  index = results['seeds'].index(_seed(results))
+  return f'energy distance {found["per_seed"][index]:.4f}'
 
 
 def main() -> None:

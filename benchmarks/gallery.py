@@ -159,12 +159,16 @@ class Run:
     return self.results(place) is not None
 
   def pictures(self, place: Place) -> tuple[list[pathlib.Path], ...]:
-    """Those to be seen at once, and those that are folded away."""
+    """Those to be seen at once, and those that are folded away.
+
+    One that could not be drawn is missing.
+    """
     folder = ROOT / self.workdir(place) / 'figures'
-    others = {path.name for path in folder.glob('*.png')} - {*self.shown}
+    drawn = {path.name for path in folder.glob('*.png')}
+    others = drawn - {*self.shown}
     order = [*PICTURES, *sorted(others)]
     return (
-      [folder / name for name in self.shown],
+      [folder / name for name in self.shown if name in drawn],
       [folder / name for name in sorted(others, key=order.index)],
     )
 
@@ -526,14 +530,16 @@ def _facts(there, place):
   runs = {run.name: run for exhibit in there for run in exhibit.runs}
   found = [run.results(place) for run in runs.values()]
   seconds = sum(results['training_seconds'] for results in found)
+  # Older results are of one process, and say so at the top.
+  makers = [m for results in found for m in results.get('trained', [results])]
   facts = {
     'Data': [_describe_data(results['dataset']) for results in found],
-    'Hardware': [_describe_hardware(r['hardware']) for r in found],
+    'Hardware': [_describe_hardware(part['hardware']) for part in makers],
     'Software': [
-      f'jax {r["versions"]["jax"]}, Python {r["versions"]["python"]}'
-      for r in found
+      f'jax {part["versions"]["jax"]}, Python {part["versions"]["python"]}'
+      for part in makers
     ],
-    'Commit': [_describe_commit(results['commit']) for results in found],
+    'Commit': [_describe_commit(part['commit']) for part in makers],
     'Training': [f'{_duration(seconds)} for {len(found)} runs'],
     'Written': [datetime.date.today().isoformat()],
   }
@@ -658,7 +664,9 @@ def _show(results, key):
 def _sample(results):
   """What the numbers are of."""
   images = f'{results["dataset"]["test"]:,} images'
-  labels, num_runs = results['config'].get('num_labels'), len(results['seeds'])
+  labels = results['config'].get('num_labels')
+  # Older results do not tell the sound seeds.
+  num_runs = len(results.get('sound_seeds', results['seeds']))
   draw = '' if labels in (None, -1) else f' of {labels:,} labels'
   if num_runs == 1:
     return f'{images}; one {"draw" if draw else "run"}{draw}.'

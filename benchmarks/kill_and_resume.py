@@ -29,7 +29,7 @@ _ROOT = pathlib.Path(__file__).parent.parent
 # Run as a file, this folder and not the one above is on the path.
 sys.path.insert(0, str(_ROOT))
 
-from aae_jax import experiment, metrics, training  # noqa: E402
+from aae_jax import experiment, metrics, provenance, training  # noqa: E402
 from aae_jax.checkpoints import Checkpoints  # noqa: E402
 from benchmarks.provenance import refuse_changed_files  # noqa: E402
 from configs import digits_autoencoder  # noqa: E402
@@ -229,7 +229,7 @@ def main() -> None:
   with tempfile.TemporaryDirectory() as workdir:
     result = kill_and_resume(options.kills, workdir, options.seed)
   result['date'] = datetime.date.today().isoformat()
-  result |= training.provenance()
+  result |= provenance.of_process()
   options.output.parent.mkdir(parents=True, exist_ok=True)
   metrics.write_json(options.output, result)
   print(json.dumps(result, indent=2))

@@ -39,7 +39,7 @@ _ROOT = pathlib.Path(__file__).parent.parent
 # Run as a file, this folder and not the one above is on the path.
 sys.path.insert(0, str(_ROOT))
 
-from aae_jax import experiment, metrics, train_step, training  # noqa: E402
+from aae_jax import experiment, metrics, provenance, train_step  # noqa: E402
 from aae_jax.datasets import feeding  # noqa: E402
 from aae_jax.types import AXIS  # noqa: E402
 from benchmarks.provenance import refuse_changed_files  # noqa: E402
@@ -564,10 +564,10 @@ def main(argv: Sequence[str]) -> None:
   refuse_changed_files()
   load = os.getloadavg()
   built, dataset = build_experiment()
-  provenance = training.provenance()
-  if torch is not None:
-    provenance['versions']['torch'] = torch.__version__
   times = measure(make_programs(built), _REPETITIONS.value, _STEPS.value)
+  made_by = provenance.of_process()
+  if torch is not None:
+    made_by['versions']['torch'] = torch.__version__
   result = {
     **summarize(times),
     'peer_missing': missing_peer(),
@@ -576,7 +576,7 @@ def main(argv: Sequence[str]) -> None:
     'steps_per_repetition': _STEPS.value,
     'time': datetime.datetime.now(datetime.UTC).isoformat('T', 'seconds'),
     'load_average_at_start': load,
-    **provenance,
+    **made_by,
     'config': json.loads(built.config.to_json()),
   }
   output = epath.Path(_OUTPUT.value)

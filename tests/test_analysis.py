@@ -1,5 +1,6 @@
 """Tests of aae_jax.analysis."""
 
+import dataclasses
 import itertools
 import types
 
@@ -131,7 +132,7 @@ def test_parzen_density_far_from_all_samples_does_not_underflow():
 
 def test_parzen_likelihood_of_a_normal_is_its_negative_entropy():
   sample, validation, test = np.split(0.2 * normal(6000, 2), [4000, 5000])
-  mean, standard_error = analysis.parzen_log_likelihood(
+  mean, standard_error, _ = analysis.parzen_log_likelihood(
     sample, validation, test
   )
   entropy = 2 * stats.norm(scale=0.2).entropy()
@@ -148,9 +149,10 @@ def test_the_bandwidth_is_chosen_on_validation_images():
   best = analysis.BANDWIDTHS[np.argmax(likelihood)]
   assert analysis.BANDWIDTHS[0] < best < analysis.BANDWIDTHS[-1]
   wanted = windows(test, sample, best)
-  mean, standard_error = analysis.parzen_log_likelihood(
+  mean, standard_error, bandwidth = analysis.parzen_log_likelihood(
     sample, validation, test
   )
+  assert bandwidth == best
   np.testing.assert_allclose(mean, wanted.mean(), rtol=1e-4)
   np.testing.assert_allclose(standard_error, stats.sem(wanted), rtol=1e-4)
 
@@ -440,7 +442,7 @@ ENTROPY = stats.norm(scale=0.1).entropy()
 
 
 def assert_parzen(found, name, wanted):
-  assert found.keys() == {name, f'{name}_standard_error'}
+  assert found.keys() == {name, f'{name}_standard_error', 'parzen_bandwidth'}
   np.testing.assert_allclose(found[name], wanted, atol=0.06)
   standard_error = found[f'{name}_standard_error']
   np.testing.assert_allclose(standard_error, np.sqrt(0.5 / 2000), rtol=0.2)
@@ -465,6 +467,85 @@ def test_parzen_of_an_autoencoder_is_of_a_gaussian_fitted_to_its_codes():
   decode = lambda apply, code: (code['z'] - 2)[:, None, :, None]
   found = analyze(GREY, (2.0,), encode=encode_pixels, decode=decode)
   assert_parzen(found, 'parzen_log_likelihood_fitted_gaussian', -ENTROPY)
+
+
+def test_images_that_choose_are_for_validation_or_were_trained_on():
+  train = (np.linspace(0, 1, 40)[:, None],)
+  test = (np.zeros((9, 1)),)
+  name, split = analysis.choosing_split(make_dataset(train, test))
+  assert name == 'training'
+  np.testing.assert_array_equal(split.image, PIXELS.train.image[-4:])
+  with_validation = make_dataset(train, test, (np.full((3, 1), 0.5),))
+  name, split = analysis.choosing_split(with_validation)
+  assert name == 'validation'
+  assert split is with_validation.validation
+
+
+def make_grey(*stds):
+  """One pixel, N(0.5, std^2): training, test and validation images."""
+  train, test, *validation = (
+    (0.5 + std * normal(2000, 1, seed=seed).clip(-4, 4),)
+    for seed, std in enumerate(stds)
+  )
+  return make_dataset(train, test, *validation)
+
+
+@pytest.mark.parametrize(
+  ('stds', 'wanted'),
+  [
+    # Samples are 0.5 for certain, so the best bandwidth is the std of images.
+    ((0.1, 0.02, 0.05), 0.05),
+    # The last tenth of the training images without validation images.
+    ((0.1, 0.02), 0.1),
+  ],
+)
+def test_the_bandwidth_is_not_chosen_on_test_images(stds, wanted):
+  functions = {
+    'prior': lambda keys, batch: {'z': jnp.full((*keys.shape, 1, 1, 1), 0.5)},
+    'decode': lambda apply, code: code['z'],
+  }
+  found = analyze(make_grey(*stds), **functions)
+  np.testing.assert_allclose(found['parzen_bandwidth'], wanted, rtol=0.13)
+  # And it is the one that the likelihood is found with.
+  test = stats.norm(0.5, found['parzen_bandwidth']).logpdf(
+    make_grey(*stds).test.image.ravel() / 255
+  )
+  np.testing.assert_allclose(
+    found['parzen_log_likelihood'], test.mean(), rtol=1e-3
+  )
+
+
+def test_the_gaussian_is_fitted_to_codes_of_training_images(monkeypatch):
+  seen = []
+
+  def sample(code, num_samples, generator):
+    seen.append(code)
+    return np.zeros((num_samples, 1), np.float32)
+
+  monkeypatch.setattr(analysis, 'sample_fitted_gaussian', sample)
+  dataset = make_grey(0.1, 0.02, 0.05)
+  analyze(
+    dataset,
+    encode=encode_pixels,
+    decode=lambda apply, code: code['z'][:, None, :, None],
+  )
+  [code] = seen
+  np.testing.assert_allclose(code, dataset.train.image[:, 0, :, 0] / 255)
+
+
+def test_neighbours_are_training_images():
+  """Their labels are those of the test images shifted by one."""
+  label = np.arange(30) % 3
+  value = label[:, None] / 2
+  shifted = value, (label + 1) % 3
+  dataset = make_dataset(shifted, (value, label), (value, label), 3)
+  found = analyze(
+    dataset,
+    encode=encode_pixels,
+    represent=lambda apply, code: code['z'],
+    cluster_heads=lambda apply: jnp.zeros((3, 1)),
+  )
+  np.testing.assert_allclose(found['knn_error'], [100])
 
 
 def test_samplers_see_labels_as_often_as_the_training_images_have_them():
@@ -526,7 +607,52 @@ def test_importance_weighted_bound_of_a_linear_model(monkeypatch):
   assert find_bound(3.0) == bounds[-1]
 
 
-PARZEN = {'parzen_log_likelihood', 'parzen_log_likelihood_standard_error'}
+class Constant:
+  """A network that returns its parameters, whatever its input."""
+
+  def apply(self, variables, x, *, rng, train, mutable):
+    repeat = lambda value: jnp.broadcast_to(value, (len(x), *value.shape))
+    return jax.tree.map(repeat, variables['params']), {}
+
+
+@pytest.mark.parametrize('std', [1.0, 2.0])
+@pytest.mark.parametrize('q_std', [1.0, 1.3])
+def test_importance_weighted_bound_of_the_vae(std, q_std, monkeypatch):
+  """A decoder that does not look at z: its likelihood is p(x).
+
+  The mean of p(z) / q(z) over q is 1, so that the bound tends to p(x); the
+  sign of a density, or one that is left out, changes it by nats.
+  """
+  monkeypatch.setattr(analysis, 'NUM_SAMPLES', 100)
+  monkeypatch.setattr(analysis, 'NUM_IMPORTANCE_SAMPLES', 2000)
+  changes = {'prior.name': 'gaussian', 'prior.std': std}
+  built = tiny.build('vae', **changes)
+  log_variance = 2 * np.log(q_std * std)
+  params = {
+    'encoder': {'z': jnp.array([[0.2, -0.1, log_variance, log_variance]])},
+    'decoder': jnp.full((1, *tiny.IMAGE_SHAPE), 0.25),
+  }
+  system = dataclasses.replace(
+    built.system, networks=dict.fromkeys(params, Constant())
+  )
+  found = analysis.analyze(
+    dataclasses.replace(built, system=system),
+    types.SimpleNamespace(params=params, batch_stats={}, ema={}),
+  )
+  pixel = tiny.DATASET.test.image / 255
+  likelihood = pixel * np.log(0.25) + (1 - pixel) * np.log(0.75)
+  np.testing.assert_allclose(
+    found['importance_weighted_bound'],
+    likelihood.sum(axis=(1, 2, 3)).mean(),
+    atol=0.05,
+  )
+
+
+PARZEN = {
+  'parzen_bandwidth',
+  'parzen_log_likelihood',
+  'parzen_log_likelihood_standard_error',
+}
 MATCHED = {'energy_distance', *PARZEN}
 CLUSTERED = {
   'clustering_error',
@@ -537,6 +663,7 @@ CLUSTERED = {
 }
 NUMBERS = {
   'autoencoder': {
+    'parzen_bandwidth',
     'parzen_log_likelihood_fitted_gaussian',
     'parzen_log_likelihood_fitted_gaussian_standard_error',
   },

@@ -79,6 +79,16 @@ def test_number_is_that_of_the_seed_that_is_drawn(aae, autoencoder):
   assert notes == [f'energy distance {distance:.4f}', 'no prior']
 
 
+def test_first_sound_seed_is_drawn():
+  results = {
+    'seeds': [4, 5],
+    'sound_seeds': [5],
+    'metrics': {'test/energy_distance': {'per_seed': [None, 0.25]}},
+  }
+  assert compare_codes._seed(results) == 5
+  assert compare_codes._measured(results) == 'energy distance 0.2500'
+
+
 def test_picture_is_written(aae, tmp_path, monkeypatch):
   path = tmp_path / 'new' / 'codes.png'
   call(monkeypatch, aae, aae, '--columns=1', f'--output={path}')

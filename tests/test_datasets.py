@@ -618,6 +618,48 @@ def test_npz(load, tmp_path):
   assert dataset.test.label.dtype == np.int32
 
 
+def test_digest_tells_contents_of_one_name_apart(load, tmp_path):
+  image = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+  other = image.copy()
+  other[1, 2, 3] += 1
+  arrays = {
+    'image': image,
+    'test_image': image,
+    'label': np.array([0, 1]),
+    'test_label': np.array([0, 1]),
+  }
+  contents = [
+    arrays,
+    {**arrays, 'image': other},
+    {**arrays, 'test_image': other},
+    {**arrays, 'label': np.array([1, 0])},
+    {**arrays, 'test_label': np.array([1, 0])},
+    {'image': image, 'test_image': image},
+    {**arrays, 'image': image[..., np.newaxis]},
+  ]
+  digests = [load(write_npz(tmp_path, **c)).digest for c in contents]
+  # [N, H, W] and [N, H, W, 1] are one content.
+  assert digests[-1] == digests[0]
+  assert len({*digests}) == len(digests) - 1
+  held_out = load(write_npz(tmp_path, **arrays), num_validation=1)
+  assert held_out.digest not in digests
+
+
+def test_digest_is_of_shapes_and_types():
+  image = np.zeros((1, 2, 3, 1), np.uint8)
+  splits = [
+    datasets.Split(image, np.zeros(1, np.int32)),
+    datasets.Split(image.reshape(1, 3, 2, 1), np.zeros(1, np.int32)),
+    datasets.Split(image, np.zeros(1, np.float32)),
+    datasets.Split(image, None),
+  ]
+  none = datasets.Split(image[:0], None)
+  digests = {
+    datasets.Dataset('name', split, none, none, None).digest for split in splits
+  }
+  assert len(digests) == len(splits)
+
+
 def test_npz_of_floats_without_labels(load, tmp_path):
   color = np.stack([GREY] * 3, axis=-1)
   path = write_npz(tmp_path, image=(color / 255).astype(np.float32))

@@ -28,6 +28,7 @@ TABLE = (
   'checkpoints',
   'events',
   'metrics',
+  'provenance',
   'evaluation',
   'interruption',
   'recipes',

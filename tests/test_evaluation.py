@@ -106,6 +106,21 @@ def test_averages_are_what_counts_where_there_are_any():
   assert_close(found, wanted)
 
 
+@pytest.mark.parametrize('part', ['params', 'ema'])
+@pytest.mark.parametrize('value', [np.nan, np.inf])
+def test_a_seed_that_is_not_sound_has_no_number(part, value):
+  """Not even an error: argmax of NaN is a class."""
+  state = make_state({'params': make_params(1), 'batch_stats': {}})
+  sound = evaluation.Evaluator(SYSTEM, labels=True)(state, SPLIT)
+  spoilt = state.params if part == 'params' else state.ema['params']
+  spoilt['decoder'][0, 2, 3] = value
+  np.testing.assert_array_equal(evaluation.sound_seeds(state), [False, True])
+  found = evaluation.Evaluator(SYSTEM, labels=True)(state, SPLIT)
+  assert found.keys() == sound.keys() and len(found) == 4
+  for name, per_seed in found.items():
+    np.testing.assert_array_equal(per_seed, [np.nan, sound[name][1]])
+
+
 def test_averages_go_with_averaged_statistics():
   built = tiny.build('autoencoder', num_seeds=2, **{'encoder.batch_norm': True})
   state = tiny.random_state(built.system)

@@ -213,7 +213,7 @@ def test_figures_follow_from_what_the_model_has(model, names, drawn, workdir):
   written = drawn(make_experiment(model), workdir)
   assert list(written) == [f'{name}.png' for name in names]
   folder = workdir / 'figures'
-  assert {path.name for path in folder.iterdir()} == set(written)
+  assert {path.name for path in folder.glob('*')} == set(written)
 
 
 def test_files_are_pictures_that_fit_a_page(workdir):
@@ -347,7 +347,7 @@ def test_title_says_when_points_are_left_out(drawn, workdir, monkeypatch):
   ('num_seeds', 'averages', 'note'),
   [
     (1, (), 'some_system on random, seed 7, step 1,400'),
-    (3, (), 'some_system on random, seed 7 (first of 3), step 1,400'),
+    (3, (), 'some_system on random, seed 7 (first sound one of 3), step 1,400'),
     (
       1,
       (0.9,),
@@ -376,6 +376,39 @@ def test_first_seed_and_averaged_weights_are_drawn(
   state = make_state((0.25, 0.5), averages)
   drawn(make_experiment(model, num_seeds=2), workdir, state)
   np.testing.assert_array_equal(cells[0], shade)
+
+
+def test_first_sound_seed_is_drawn_and_named(drawn, workdir, cells):
+  model = Model(
+    {'z': 3},
+    decode=lambda apply, code: apply('decoder', code['z']),
+    prior=lambda keys, batch: {'z': keys},
+  )
+  state = make_state((math.nan, 0.25, 0.5))
+  written = drawn(make_experiment(model, num_seeds=3), workdir, state)
+  np.testing.assert_array_equal(cells[0], 0.25)
+  note = 'some_system on random, seed 8 (first sound one of 3), step 1,400'
+  assert texts(written['samples.png'])[1] == note
+
+
+def test_no_seed_is_sound_and_only_the_curves_are_drawn(drawn, workdir):
+  write_rows(workdir, {'reconstruction/loss': [2.0]})
+  written = drawn(make_experiment(AAE), workdir, make_state((math.inf,)))
+  assert list(written) == ['curves.png']
+
+
+def test_picture_that_cannot_be_drawn_costs_no_other(
+  drawn, workdir, monkeypatch, caplog
+):
+  def fail(trained):
+    raise ValueError('no room\nfor it')
+
+  monkeypatch.setattr(figures, '_latent', fail)
+  written = drawn(make_experiment(AUTOENCODER), workdir)
+  assert list(written) == ['reconstructions.png', 'manifold.png']
+  assert [record.getMessage() for record in caplog.records] == [
+    'latent.png cannot be drawn: ValueError: no room for it'
+  ]
 
 
 def test_latent_panels_share_axes_and_show_all_points(drawn, workdir):

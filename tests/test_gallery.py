@@ -325,6 +325,34 @@ def test_paper_stands_beside_numbers_of_mnist_alone(place):
   assert f'<td>{other}</td>' in table and '>paper</th>' in table
 
 
+def test_facts_are_of_all_who_trained_also_of_older_results(place, monkeypatch):
+  results = FIRST.results(place)
+  *_, process = results['trained']
+  hardware = {**process['hardware'], 'cpus': 77}
+  older = {**results, **process, 'hardware': hardware}
+  del older['trained'], older['evaluated']
+  found = {
+    FIRST.name: {
+      **results,
+      'trained': [process, {**process, 'commit': 'c0ffee' * 7}],
+    },
+    SECOND.name: older,
+  }
+  monkeypatch.setattr(gallery.Run, 'results', lambda run, _: found[run.name])
+  facts = gallery._facts([FIRST, SECOND], place)
+  assert 'c0ffeec0ff' in facts
+  assert process['commit'][:10] in facts
+  assert f'{process["hardware"]["cpus"]} CPU cores; 77 CPU cores' in facts
+
+
+def test_picture_that_could_not_be_drawn_is_left_out(tmp_path):
+  place = gallery.Place('digits', tmp_path)
+  folder = FIRST.workdir(place) / 'figures'
+  folder.mkdir(parents=True)
+  (folder / FIRST.shown[1]).touch()
+  assert FIRST.pictures(place) == ([folder / FIRST.shown[1]], [])
+
+
 def test_program_that_fails_is_named():
   gallery._run(['-c', 'pass'])
   with pytest.raises(
@@ -408,6 +436,16 @@ def test_numbers_say_what_they_are_of(num_seeds, labels, sample):
     'seeds': list(range(num_seeds)),
   }
   assert gallery._sample(results) == sample
+
+
+def test_runs_that_diverged_do_not_count():
+  results = {
+    'dataset': {'test': 360},
+    'config': {'num_labels': 100},
+    'seeds': [0, 1, 2],
+    'sound_seeds': [0, 2],
+  }
+  assert gallery._sample(results).endswith('of 2 draws of 100 labels.')
 
 
 def test_durations():

@@ -52,6 +52,16 @@ def read_rows(directory):
   return [json.loads(line) for line in text.splitlines()]
 
 
+def summarize(per_seed):
+  """The summaries of seeds that are all sound."""
+  num_seeds = len(next(iter(per_seed.values()), ()))
+  return metrics.summarize(per_seed, np.ones(num_seeds, bool))
+
+
+def write(writer, step, epoch, per_seed, seconds=0.0):
+  writer.write(step, epoch, seconds, summarize(per_seed))
+
+
 @contextlib.contextmanager
 def full_disk(size):
   soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -63,7 +73,7 @@ def full_disk(size):
 
 
 def test_summarize_several_seeds():
-  summary = metrics.summarize({'a/loss': jnp.array([1.0, 2.0, 6.0])})
+  summary = summarize({'a/loss': jnp.array([1.0, 2.0, 6.0])})
   assert summary == {
     'a/loss': {
       'mean': 3.0,
@@ -74,16 +84,33 @@ def test_summarize_several_seeds():
 
 
 def test_summarize_one_seed_has_no_spread():
-  assert metrics.summarize({'a': [2]}) == {
+  assert summarize({'a': [2]}) == {
     'a': {'mean': 2.0, 'std': None, 'per_seed': [2.0]}
   }
 
 
-@pytest.mark.parametrize('values', [1.0, [], np.ones((2, 2))])
+@pytest.mark.parametrize(
+  ('sound', 'mean', 'std'),
+  [
+    ([True, False, True], 3.0, 8**0.5),
+    ([False, False, True], 5.0, None),
+    ([False] * 3, np.nan, None),
+    # A sound seed's number that is not finite is no reason to leave it out.
+    ([False, True, True], np.nan, np.nan),
+  ],
+)
+def test_summaries_are_over_the_sound_seeds(sound, mean, std):
+  summary = metrics.summarize({'a': [1.0, np.nan, 5.0]}, sound)['a']
+  np.testing.assert_equal(summary['mean'], mean)
+  assert summary['std'] == pytest.approx(std, nan_ok=True)
+  np.testing.assert_equal(summary['per_seed'], [1.0, np.nan, 5.0])
+
+
+@pytest.mark.parametrize('values', [1.0, [1.0], np.ones((2, 2))])
 def test_summarize_refuses_other_shapes(values):
   shape = re.escape(str(np.shape(values)))
   with pytest.raises(ValueError, match=f'a/loss has the shape {shape}; expec'):
-    metrics.summarize({'a/loss': values})
+    metrics.summarize({'a/loss': values}, [True, True])
 
 
 def test_write_json(tmp_path):
@@ -108,10 +135,11 @@ def test_write_json_fails_whole(tmp_path):
   assert json.loads(path.read_text()) == [1]
 
 
-def test_rows(tmp_path, clock):
-  with MetricsWriter(tmp_path / 'new', 0) as writer:
-    clock.now += 1.5
-    writer.write(10, 1, {'a/loss': np.float32([1, 3]), 'b/error': [np.nan, 1]})
+def test_rows(tmp_path):
+  with MetricsWriter(tmp_path / 'new', 0, [0, 1]) as writer:
+    write(
+      writer, 10, 1, {'a/loss': np.float32([1, 3]), 'b/error': [np.nan, 1]}, 1.5
+    )
   assert read_rows(tmp_path / 'new') == [
     {
       'step': 10,
@@ -128,39 +156,33 @@ def test_rows(tmp_path, clock):
 
 
 def test_losses_that_are_not_finite_are_written(tmp_path):
-  with MetricsWriter(tmp_path, 0) as writer:
-    writer.write(1, 0, {'a/loss': [np.inf, -np.inf], 'b/loss': [1e300, -1e300]})
+  with MetricsWriter(tmp_path, 0, [0, 1]) as writer:
+    write(
+      writer, 1, 0, {'a/loss': [np.inf, -np.inf], 'b/loss': [1e300, -1e300]}
+    )
   assert read_rows(tmp_path)[0]['a/loss']['per_seed'] == [None, None]
 
 
-def test_resumed_rows_replace_what_was_after_the_checkpoint(tmp_path, clock):
-  with MetricsWriter(tmp_path, 0) as writer:
+def test_resumed_rows_replace_what_was_after_the_checkpoint(tmp_path):
+  with MetricsWriter(tmp_path, 0, [0]) as writer:
     for step in (10, 20, 30):
-      clock.now += 1
-      writer.write(step, 1, {'a/loss': [step]})
+      write(writer, step, 1, {'a/loss': [step]})
   path = tmp_path / 'metrics.jsonl'
   kept = path.read_text().replace('"epoch": 1', '"epoch":   1')
   path.write_text(kept)
-  clock.now += 50  # The pause between the two parts.
-  with MetricsWriter(tmp_path, 20) as writer:
-    clock.now += 1
-    writer.write(30, 1, {'a/loss': [-30]})
+  with MetricsWriter(tmp_path, 20, [0]) as writer:
+    write(writer, 30, 1, {'a/loss': [-30]})
   lines = path.read_text().splitlines()
   assert lines[:2] == kept.splitlines()[:2]
   assert len(lines) == 3
   last = json.loads(lines[2])
   assert (last['step'], last['a/loss']['mean']) == (30, -30)
-  assert last['seconds'] == 3
 
 
-def test_seconds_of_training(tmp_path, clock):
+def test_last_row(tmp_path):
   assert metrics.last_row(tmp_path) == {}
-  with MetricsWriter(tmp_path, 0) as writer:
-    clock.now += 4
-    writer.write(10, 1, {'a/loss': [1]})
-    clock.now += 2
-    assert writer.seconds == 6
-  assert metrics.last_row(tmp_path)['seconds'] == 4
+  with MetricsWriter(tmp_path, 0, [0]) as writer:
+    write(writer, 10, 1, {'a/loss': [1]})
   assert metrics.last_row(tmp_path)['a/loss']['mean'] == 1
 
 
@@ -172,17 +194,17 @@ def test_refuses_a_file_of_something_else(tmp_path, line):
     f'{{"step": 1, "seconds": 1}}\n{line}\n', encoding='latin-1'
   )
   with pytest.raises(InputError, match='line 2 of .*jsonl is not a row'):
-    MetricsWriter(tmp_path, 10)
+    MetricsWriter(tmp_path, 10, [0])
 
 
 def test_rows_reach_the_disk_by_themselves(tmp_path, clock):
-  with MetricsWriter(tmp_path, 0) as writer:
-    writer.write(1, 0, {'a/loss': [1]})
+  with MetricsWriter(tmp_path, 0, [0]) as writer:
+    write(writer, 1, 0, {'a/loss': [1]})
     assert not (tmp_path / 'metrics.jsonl').exists()
     clock.now += 11
-    writer.write(2, 0, {'a/loss': [1]})
+    write(writer, 2, 0, {'a/loss': [1]})
     assert len(read_rows(tmp_path)) == 2
-    writer.write(3, 0, {'a/loss': [1]})
+    write(writer, 3, 0, {'a/loss': [1]})
     assert len(read_rows(tmp_path)) == 2
     writer.flush()
     assert len(read_rows(tmp_path)) == 3
@@ -190,26 +212,26 @@ def test_rows_reach_the_disk_by_themselves(tmp_path, clock):
 
 
 def test_tensorboard(tmp_path):
-  with MetricsWriter(tmp_path, 0) as writer:
-    writer.write(5, 1, {'a/loss': [1.0, 2.0], 'a/error': [0.25, 0.25]})
+  with MetricsWriter(tmp_path, 0, [7, 8]) as writer:
+    write(writer, 5, 1, {'a/loss': [1.0, 2.0], 'a/error': [0.25, 0.25]})
   version, session, row = read_events(tmp_path)
   assert version.file_version == 'brain.Event:2'
   assert session.session_log.status == SessionLog.START
   assert row.step == 5
   assert {value.tag: value.simple_value for value in row.summary.value} == {
     'a/loss': 1.5,
-    'a/loss/seed_0': 1.0,
-    'a/loss/seed_1': 2.0,
+    'a/loss/seed_7': 1.0,
+    'a/loss/seed_8': 2.0,
     'a/error': 0.25,
-    'a/error/seed_0': 0.25,
-    'a/error/seed_1': 0.25,
+    'a/error/seed_7': 0.25,
+    'a/error/seed_8': 0.25,
   }
 
 
 def test_tensorboard_of_a_resumed_run(tmp_path):
   for restored_step, loss in ((0, 1.0), (5, 2.0)):
-    with MetricsWriter(tmp_path, restored_step) as writer:
-      writer.write(10, 1, {'a/loss': [loss]})
+    with MetricsWriter(tmp_path, restored_step, [0]) as writer:
+      write(writer, 10, 1, {'a/loss': [loss]})
   events = list(read_events(tmp_path))
   purges = [e.step for e in events if e.HasField('session_log')]
   assert purges == [1, 6]
@@ -223,16 +245,16 @@ def test_tensorboard_of_a_resumed_run(tmp_path):
 def test_full_disk(tmp_path):
   with full_disk(2000):
     with pytest.raises(OSError, match=f'write {tmp_path}.*: File too large'):
-      with MetricsWriter(tmp_path, 0) as writer:
+      with MetricsWriter(tmp_path, 0, [0]) as writer:
         for step in range(100):
-          writer.write(step, 0, {'a/loss': [1.0]})
+          write(writer, step, 0, {'a/loss': [1.0]})
 
 
 def test_full_disk_does_not_hide_the_error_of_the_run(tmp_path, caplog):
   with full_disk(2000), pytest.raises(KeyError, match='of the run'):
-    with MetricsWriter(tmp_path, 0) as writer:
+    with MetricsWriter(tmp_path, 0, [0]) as writer:
       for step in range(30):
-        writer.write(step, 0, {'a/loss': [1.0]})
+        write(writer, step, 0, {'a/loss': [1.0]})
       raise KeyError('of the run')
   assert 'File too large' in caplog.text
 
@@ -240,7 +262,7 @@ def test_full_disk_does_not_hide_the_error_of_the_run(tmp_path, caplog):
 def test_workdir_that_cannot_be_made(tmp_path):
   pathlib.Path(tmp_path / 'file').write_text('')
   with pytest.raises(OSError, match='cannot write .*/file/run: Not a direct'):
-    MetricsWriter(tmp_path / 'file' / 'run', 0)
+    MetricsWriter(tmp_path / 'file' / 'run', 0, [0])
 
 
 def run_progress(stream, clock, steps, **kwargs):
@@ -252,7 +274,7 @@ def run_progress(stream, clock, steps, **kwargs):
   with Progress(40, 0, 10, 200, stream=stream, **kwargs) as progress:
     for step in steps:
       clock.now += 2
-      progress.update(step, step // 10, losses)
+      progress.update(step, step // 10, summarize(losses))
 
 
 def test_progress_prints_a_line_an_epoch(clock):

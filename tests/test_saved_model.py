@@ -70,7 +70,7 @@ def make_model(name, **changes):
     (state.params, state.batch_stats),
   )
   signature = saved_model.Signature(
-    'random', tiny.IMAGE_SHAPE, tiny.NUM_CLASSES, 44, 255.0
+    'random', tiny.IMAGE_SHAPE, tiny.NUM_CLASSES, 44, 255.0, ''
   )
   variables = {'params': params, 'batch_stats': batch_stats}
   return saved_model.LoadedModel(experiment.system, variables, signature)
@@ -124,6 +124,19 @@ def test_first_seed_is_the_default(run, model):
   )
 
 
+def test_first_sound_seed_is_the_default(tmp_path):
+  experiment = tiny.build('semi_supervised_aae', num_seeds=2, seed=3)
+  state = experiment.init()
+  bad = lambda x: x.at[0].set(np.nan)
+  state = state.replace(params=jax.tree.map(bad, state.params))
+  write_run(tmp_path, experiment, state)
+  image = experiment.dataset.test.image
+  np.testing.assert_array_equal(
+    saved_model.load(tmp_path).classify(image),
+    saved_model.load(tmp_path, seed=4).classify(image),
+  )
+
+
 def test_needs_no_data(run, monkeypatch):
   monkeypatch.setattr(datasets, 'load', None)
   monkeypatch.setattr(datasets.loading, 'prepare_and_read', None)
@@ -139,13 +152,18 @@ def test_loading_changes_nothing_in_the_workdir(run):
   assert snapshot() == before
 
 
+def write_run(workdir, experiment, state):
+  """Leaves what `load` needs."""
+  (workdir / 'config.json').write_text(experiment.config.to_json())
+  saved_model.write_signature(workdir, experiment.dataset)
+  with Checkpoints(workdir / 'checkpoints', 1) as checkpoints:
+    checkpoints.save(0, state)
+
+
 def test_run_without_averages(tmp_path):
   experiment = tiny.build('semi_supervised_aae', seed=3)
   state = experiment.init()
-  (tmp_path / 'config.json').write_text(experiment.config.to_json())
-  saved_model.write_signature(tmp_path, experiment.dataset)
-  with Checkpoints(tmp_path / 'checkpoints', 1) as checkpoints:
-    checkpoints.save(0, state)
+  write_run(tmp_path, experiment, state)
   model = aae_jax.load(tmp_path, seed=3)
   split = experiment.dataset.test
   evaluator = evaluation.Evaluator(experiment.system, labels=True)
@@ -391,6 +409,41 @@ def test_no_checkpoint(run, tmp_path):
   (tmp_path / 'model.json').unlink()
   with pytest.raises(InputError, match=r'for it has no model\.json'):
     saved_model.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ('name', 'change', 'reason'),
+  [
+    (
+      'config.json',
+      lambda content: content.update(objective=content.pop('system')),
+      "config.json has the key 'objective'",
+    ),
+    (
+      'model.json',
+      lambda content: content.pop('digest'),
+      'model.json has no digest of the data',
+    ),
+  ],
+)
+def test_run_of_an_older_version(name, change, reason, run, tmp_path):
+  for copied in ('config.json', 'model.json'):
+    shutil.copy(run.workdir / copied, tmp_path)
+  content = json.loads((tmp_path / name).read_text())
+  change(content)
+  (tmp_path / name).write_text(json.dumps(content))
+  before = sorted(tmp_path.iterdir())
+  for entry in (
+    lambda: saved_model.load(tmp_path),
+    lambda: training.train_and_evaluate(run.config, tmp_path),
+  ):
+    with pytest.raises(InputError) as raised:
+      entry()
+    assert str(raised.value) == (
+      f'{tmp_path} is of an older version of aae_jax ({reason}) and cannot be '
+      'gone on with or loaded; train in another workdir.'
+    )
+  assert sorted(tmp_path.iterdir()) == before
 
 
 def test_unknown_attribute_of_the_package():

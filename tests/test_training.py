@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import re
 import types
 
 import jax
@@ -12,14 +11,20 @@ import ml_collections
 import numpy as np
 import pytest
 
-from aae_jax import errors, evaluation, experiment, training
+from aae_jax import (
+  errors,
+  evaluation,
+  experiment,
+  figures,
+  provenance,
+  training,
+)
 from aae_jax.checkpoints import Checkpoints
 from aae_jax.errors import InputError
 from tests import tiny
 
 SEEDS = range(4, 6)
 TOTAL_STEPS = 20  # Four epochs of 44 images in batches of 8.
-ANALYSIS = {'energy_distance': np.array([0.25, 0.75])}
 DATASET = dataclasses.replace(tiny.DATASET, validation=tiny.make_split(9, 3))
 
 
@@ -68,7 +73,18 @@ class Compiled:
     return self._evaluators[id(system)]
 
 
+def analyze(built, state):
+  """Numbers that take no time."""
+  del state
+  seeds = slice(len(built.seeds))
+  return {
+    'energy_distance': np.array([0.25, 0.75])[seeds],
+    'parzen_bandwidth': np.array([0.1, 0.2])[seeds],
+  }
+
+
 _BUILD = experiment.build
+_WRITE_FIGURES = figures.write_figures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +110,11 @@ def compiled():
   compiled = Compiled()
   patch.setattr(experiment.datasets, 'load', lambda **_: compiled.dataset)
   patch.setattr(training.experiments, 'build', compiled.build)
-  evaluators = types.SimpleNamespace(Evaluator=compiled.evaluator)
+  evaluators = types.SimpleNamespace(
+    Evaluator=compiled.evaluator, sound_seeds=evaluation.sound_seeds
+  )
   patch.setattr(training, 'evaluation', evaluators)
-  patch.setattr(training.analysis, 'analyze', lambda *_: ANALYSIS)
+  patch.setattr(training.analysis, 'analyze', analyze)
   patch.setattr(training.figures, 'write_figures', lambda *_: None)
   yield compiled
   patch.undo()
@@ -186,7 +204,7 @@ def test_results(finished):
   results = finished.results
   assert results['config'] == json.loads(finished.config.to_json())
   assert results['step'] == results['total_steps'] == TOTAL_STEPS
-  assert results['seeds'] == list(SEEDS)
+  assert results['seeds'] == results['sound_seeds'] == list(SEEDS)
   assert results['dataset'] == {
     'name': 'random',
     'train': 44,
@@ -194,10 +212,17 @@ def test_results(finished):
     'test': 13,
   }
   assert results['training_seconds'] > 0
-  assert re.fullmatch('[0-9a-f]{40}(-dirty)?', results['commit'])
-  assert results['versions']['jax'] == jax.__version__
-  assert results['hardware']['devices'] == len(jax.local_devices())
-  assert results['hardware']['platform'] == 'cpu'
+  made_by = provenance.of_process()
+  assert results['evaluated'] == made_by
+  assert results['trained'] == [
+    {
+      **made_by,
+      'first_step': 0,
+      'last_step': TOTAL_STEPS,
+      'seconds': results['training_seconds'],
+    }
+  ]
+  assert not {'commit', 'versions', 'hardware'} & results.keys()
 
 
 def test_metrics_of_seeds(finished):
@@ -208,7 +233,8 @@ def test_metrics_of_seeds(finished):
     for measure in ('classification_error', 'reconstruction_error')
     for weights in ('', '_raw')
   ]
-  assert set(metrics) == {*names, 'test/energy_distance'}
+  analyzed = {'test/energy_distance', 'test/parzen_bandwidth'}
+  assert set(metrics) == {*names, *analyzed}
   for summary in metrics.values():
     assert len(summary['per_seed']) == len(SEEDS)
     assert summary['mean'] == np.mean(summary['per_seed'])
@@ -220,6 +246,15 @@ def test_metrics_of_one_seed_have_no_spread(finished_single):
   summary = finished_single.results['metrics']['test/reconstruction_error']
   assert summary['std'] is None
   assert summary['per_seed'] == [summary['mean']]
+
+
+def test_images_that_chose_are_named(finished, compiled, tmp_path):
+  assert finished.results['chosen_on'] == {
+    'test/parzen_bandwidth': 'validation'
+  }
+  compiled.dataset = tiny.DATASET
+  run = train(make_single_config(), tmp_path / 'run')
+  assert run.results['chosen_on'] == {'test/parzen_bandwidth': 'training'}
 
 
 def test_parameters_are_those_of_one_seed(finished):
@@ -343,6 +378,70 @@ def test_run_of_another_config_is_refused(finished, change, messages):
   assert finished.files == before
 
 
+NOW = {'epochs': 4, 'encoder.noise': 0.0, 'num_labels': 6}
+DEFAULTS = {'epochs': 100, 'encoder.noise': 0.0, 'steps_per_call': -1}
+
+
+@pytest.mark.parametrize(
+  ('before', 'different'),
+  [
+    (NOW, []),
+    # A neutral key may differ, lack, or be gone.
+    ({**NOW, 'steps_per_call': 3}, []),
+    ({**NOW, 'epochs': 5}, ['epochs is 4, in the workdir 5']),
+    # What came later is at its default, as it was without the key.
+    ({'epochs': 4, 'num_labels': 6}, []),
+    # This one is not.
+    (
+      {'encoder.noise': 0.0, 'num_labels': 6},
+      ['epochs is 4, in the workdir 100'],
+    ),
+    # And this one has none.
+    (
+      {'epochs': 4, 'encoder.noise': 0.0},
+      ['num_labels is 6, in the workdir absent'],
+    ),
+    # What is gone was another program, whatever its value.
+    ({**NOW, 'decay': None}, ['decay is absent, in the workdir None']),
+  ],
+)
+def test_differences(before, different):
+  assert training.differences(before, NOW, DEFAULTS) == different
+
+
+def test_run_that_lacks_a_newer_key_goes_on(finished, tmp_path):
+  path = tmp_path / 'config.json'
+  content = json.loads(finished.config.to_json())
+  del content['encoder']['initializer'], content['posterior']
+  path.write_text(json.dumps(content))
+  training.check_workdir(finished.config, tmp_path)
+  config = finished.config.copy_and_resolve_references()
+  config.encoder.initializer = 'normal'
+  with pytest.raises(
+    InputError, match='initializer is normal, in the workdir he'
+  ):
+    training.check_workdir(config, tmp_path)
+
+
+def test_run_of_other_data_is_refused(compiled, tmp_path):
+  config = make_single_config(steps_per_call=3, checkpoint_every_seconds=0.0)
+  stop_before_call(compiled, 4)
+  with pytest.raises(Stop):
+    train(config, tmp_path / 'run')
+  before = Run(config, tmp_path / 'run').files
+  other = dataclasses.replace(DATASET, test=tiny.make_split(13, 99))
+  compiled.dataset = other
+  for entry in (training.train_and_evaluate, training.evaluate):
+    with pytest.raises(InputError) as raised:
+      entry(config, tmp_path / 'run')
+    assert str(raised.value) == (
+      f'{tmp_path}/run holds the run of other data (random, of digest '
+      f'{DATASET.digest[:12]}) than random, of digest {other.digest[:12]}; '
+      'choose another --workdir.'
+    )
+  assert Run(config, tmp_path / 'run').files == before
+
+
 def test_neutral_keys_may_differ(finished, capsys):
   config = finished.config.copy_and_resolve_references()
   config.update_from_flattened_dict(
@@ -455,6 +554,45 @@ def test_run_goes_on_where_it_was_saved(compiled, tmp_path, capsys):
   assert 'Going on from step 8.' in capsys.readouterr().out
 
 
+def test_results_name_who_trained_and_who_evaluated(
+  compiled, tmp_path, monkeypatch
+):
+  """Calls end after steps 1, 2, 5, 8, ...; the third process evaluates."""
+  config = make_single_config(steps_per_call=3, checkpoint_every_seconds=0.0)
+  made_by = iter('abc')
+
+  def begin():
+    process = {'commit': next(made_by)}
+    monkeypatch.setattr(provenance, 'of_process', lambda: process)
+
+  begin()
+  stop_before_call(compiled, 4)
+  with pytest.raises(Stop):
+    train(config, tmp_path / 'run')
+  begin()
+  stop_before_call(compiled, None)
+  run = train(config, tmp_path / 'run')
+  trained = run.results['trained']
+  assert [(p['commit'], p['first_step'], p['last_step']) for p in trained] == [
+    ('a', 0, 8),
+    ('b', 8, TOTAL_STEPS),
+  ]
+  assert run.results['evaluated'] == {'commit': 'b'}
+  seconds = run.results['training_seconds']
+  assert seconds == sum(p['seconds'] for p in trained)
+  # The rows go on where the first process has saved, not where it wrote one.
+  times = [
+    json.loads(row)['seconds']
+    for row in (run.workdir / 'metrics.jsonl').read_text().splitlines()
+  ]
+  assert times[0] < trained[0]['seconds'] < times[1] < times[-1] <= seconds
+  begin()
+  training.evaluate(config, run.workdir)
+  assert run.results['trained'] == trained
+  assert run.results['evaluated'] == {'commit': 'c'}
+  assert run.results['training_seconds'] == seconds
+
+
 def test_run_that_ended_before_its_results(finished_single, compiled, tmp_path):
   run = train(make_single_config(), tmp_path / 'run')
   (run.workdir / 'results.json').unlink()
@@ -484,6 +622,10 @@ def test_rows_are_written_before_the_checkpoint(
   def save(self, step, state):
     rows = (tmp_path / 'run' / 'metrics.jsonl').read_text().splitlines()
     seen.append((step, len(rows)))
+    assert (
+      provenance.History(tmp_path / 'run', step).trained[-1]['last_step']
+      == step
+    )
     return original(self, step, state)
 
   monkeypatch.setattr(Checkpoints, 'save', save)
@@ -539,17 +681,46 @@ def test_loss_that_is_not_finite_stops_the_run(finished, compiled, tmp_path):
   assert_same_run(train(config, run.workdir), finished)
 
 
-def test_sound_seeds_may_go_on(finished, compiled, tmp_path):
+def test_sound_seeds_may_go_on(finished, compiled, tmp_path, capsys):
   compiled.before_call = poison(seed=1, step=5)
   config = make_config(on_divergence='continue')
   run = train(config, tmp_path / 'run')
-  for name in ('test/classification_error_raw', 'test/reconstruction_error'):
-    summary = run.results['metrics'][name]
-    expected = finished.results['metrics'][name]['per_seed']
-    assert summary['per_seed'][0] == expected[0]
-  assert summary['per_seed'][1] is None
-  assert summary['mean'] is None
-  assert run.rows[-1]['reconstruction/loss']['per_seed'][1] is None
+  assert run.results['sound_seeds'] == [4]
+  measured = dict(run.results['metrics'])
+  # The analysis is not the real one.
+  del measured['test/energy_distance'], measured['test/parzen_bandwidth']
+  assert len(measured) == 8
+  for name, summary in measured.items():
+    expected = finished.results['metrics'][name]['per_seed'][0]
+    assert summary == {
+      'mean': expected,
+      'std': None,
+      'per_seed': [expected, None],
+    }, name
+  row = run.rows[-1]
+  assert row['reconstruction/loss']['per_seed'][1] is None
+  assert row['reconstruction/loss']['mean'] is not None
+  name = 'validation/classification_error'
+  assert row[name] == run.results['metrics'][name]
+  assert 'the sound seeds, 1 of 2: the others' in capsys.readouterr().out
+
+
+def test_pictures_are_of_a_sound_seed_and_cost_no_number(
+  compiled, tmp_path, monkeypatch
+):
+  seen = []
+
+  def write_figures(experiment, state, workdir):
+    seen.append((workdir / 'results.json').exists())
+    seen.extend(_WRITE_FIGURES(experiment, state, workdir))
+
+  monkeypatch.setattr(figures, 'write_figures', write_figures)
+  monkeypatch.setattr(figures, 'DPI', 20)
+  monkeypatch.setattr(figures, 'PRIOR_DRAWS', 1000)
+  compiled.before_call = poison(seed=0, step=5)
+  train(make_config(on_divergence='continue'), tmp_path / 'run')
+  assert seen[0]
+  assert {'latent.png', 'reconstructions.png', 'curves.png'} < set(seen[1:])
 
 
 def test_no_sound_seed_is_left(compiled, tmp_path):
@@ -565,6 +736,29 @@ def test_workdir_that_cannot_be_written(compiled, tmp_path):
     InputError, match='^cannot write to workdir .*/file/run: Not a directory'
   ):
     train(make_single_config(), tmp_path / 'file' / 'run')
+
+
+@pytest.mark.parametrize(
+  ('changes', 'draws'), [({}, 2), ({'num_labels': -1}, 0)]
+)
+def test_label_draws_are_those_that_are_made(changes, draws):
+  built = tiny.build('semi_supervised_aae', num_seeds=2, **changes)
+  assert training._count_label_draws(built) == draws
+  # Every seed has its own draw, or all the labels.
+  assert len({tuple(row) for row in built.labelled.tolist()}) == max(1, draws)
+
+
+def test_no_labels_are_drawn_where_none_are_learned_from():
+  built = tiny.build('autoencoder', num_seeds=2)
+  assert training._count_label_draws(built) == 0
+
+
+def test_tensorboard_names_the_seeds(finished):
+  [path] = finished.workdir.glob('events.*')
+  content = path.read_bytes()
+  for seed in SEEDS:
+    assert b'reconstruction/loss/seed_%d' % seed in content
+  assert b'seed_0' not in content
 
 
 def test_plan_is_told(compiled, tmp_path):
@@ -630,11 +824,6 @@ def test_epoch_means_weigh_calls_by_their_steps():
   np.testing.assert_array_equal(calls.epoch_means()['loss'], [1.0, 6.0])
   calls.finished(2, {'loss': np.float32([5.0, 5.0])}, 1.0)
   np.testing.assert_array_equal(calls.epoch_means()['loss'], [5.0, 5.0])
-
-
-def test_commit_is_unknown_without_git(monkeypatch):
-  monkeypatch.setenv('PATH', '')
-  assert training.provenance.__wrapped__()['commit'] is None
 
 
 def test_export_of_nothing(tmp_path):

@@ -1,6 +1,8 @@
 """What a loaded data set is."""
 
 import dataclasses
+import functools
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -54,6 +56,22 @@ class Dataset:
   def image_shape(self) -> tuple[int, int, int]:
     """(H, W, C)."""
     return self.train.image.shape[1:]
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """Hexadecimal sha256 of the arrays of all splits, their shapes and types.
+
+    Two data sets of one name may be of other content: this tells them apart.
+    """
+    found = hashlib.sha256()
+    for name in ('train', 'validation', 'test'):
+      for part, array in getattr(self, name)._asdict().items():
+        found.update(f'{name}.{part} '.encode())
+        if array is None:
+          continue
+        found.update(f'{array.dtype} {array.shape}'.encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
 
   def hold_out(self, num_validation: int) -> 'Dataset':
     """Moves the last training images to the validation split.
