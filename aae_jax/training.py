@@ -19,6 +19,7 @@ from aae_jax import (
   evaluation,
   figures,
   provenance,
+  recipes,
   saved_model,
 )
 from aae_jax import experiment as experiments
@@ -28,7 +29,6 @@ from aae_jax.datasets.dataset import Dataset
 from aae_jax.experiment import Experiment
 from aae_jax.interruption import Interruption
 from aae_jax.provenance import History
-from configs import default
 
 MODES = ('train', 'evaluate', 'export')
 
@@ -128,7 +128,7 @@ def check_workdir(
       for content in (
         saved_model.read_config(workdir),
         json.loads(config.to_json()),
-        json.loads(default.get_config().to_json()),
+        json.loads(recipes.defaults().to_json()),
       )
     )
   )
@@ -271,7 +271,7 @@ def _train(experiment, workdir, checkpoints, state, history, interruption):
           found |= _evaluate_split(
             evaluator, state, 'validation', experiment.dataset.validation
           )
-        row = metrics_lib.summarize(found, evaluation.sound_seeds(state))
+        row = metrics_lib.summarize(found, is_sound)
         writer.write(step, epoch, history.seconds, row)
         progress.update(step, epoch, row)
       is_due = time.monotonic() - saved >= config.checkpoint_every_seconds

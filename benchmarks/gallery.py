@@ -30,9 +30,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Run as a file, this folder and not the one above is on the path.
 sys.path.insert(0, str(ROOT))
 
-from aae_jax import datasets, errors, figures  # noqa: E402
+from aae_jax import datasets, errors, figures, recipes  # noqa: E402
 from benchmarks import reproduce  # noqa: E402
-from configs import default  # noqa: E402
 
 FOLDER = pathlib.Path('runs/gallery')
 """Of the page and of the runs, in the root of the repository."""
@@ -470,7 +469,7 @@ EXHIBITS = (
 def choose_data() -> str:
   """MNIST where it is at hand or can be downloaded, otherwise digits."""
   try:
-    datasets.load('mnist', data_dir=default.get_config().dataset.data_dir)
+    datasets.load('mnist', data_dir=recipes.defaults().dataset.data_dir)
   except OSError as error:
     print(f'The gallery is of digits, for there is no MNIST: {error}')
     return 'digits'

@@ -9,15 +9,17 @@ from PIL import Image
 import pytest
 
 import aae_jax
-from aae_jax import analysis, errors, figures, training
+from aae_jax import analysis, errors, figures, recipes, training
 from benchmarks import compare_codes
-from configs import default, digits_aae, digits_autoencoder, digits_gan
+from configs import digits_aae, digits_autoencoder, digits_gan
 
 
 def train(config, workdir, **changes):
   """A run of one epoch of a tiny system, without figures of its own."""
   config.epochs = 1
-  default.hidden(config, 8, 8)
+  for network in (config.encoder, config.decoder):
+    if network.hidden != recipes.defaults().encoder.hidden:
+      network.hidden = (8, 8)
   config.update(changes)
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(analysis, 'NUM_SAMPLES', 100)
@@ -59,7 +61,7 @@ def test_panels_are_the_codes_of_the_test_images(aae, autoencoder):
   assert first.get_title() == third.get_title() == 'AAE, Gaussian'
   assert second.get_title() == 'autoencoder'
   dataset = aae_jax.datasets.load(
-    'digits', data_dir=default.get_config().dataset.data_dir
+    'digits', data_dir=recipes.defaults().dataset.data_dir
   )
   code = aae_jax.load(aae).encode(dataset.test.image)['z']
   np.testing.assert_allclose(

@@ -18,11 +18,10 @@ from scipy import stats
 from scipy.spatial import distance
 from sklearn.linear_model import LogisticRegression
 
-from aae_jax import analysis, evaluation, experiment, train_step
+from aae_jax import analysis, evaluation, experiment, recipes, train_step
 from aae_jax.datasets import feeding
 from aae_jax.datasets.dataset import Split
 from aae_jax.train_state import TrainState
-from configs import default
 
 SEED = 0
 NUM_SEEDS = 3
@@ -110,13 +109,11 @@ def train(
     hidden: layers of encoder and decoder.
     **changes: of the configuration, keys may have dots.
   """
-  config = default.get_config()
   path = folder / 'images.npz'
   np.savez(path, **{'test_image': arrays['image'], **arrays})
-  config.system = system
-  config.dataset.name = str(path)
-  config.encoder.hidden = config.decoder.hidden = hidden
-  config.discriminator.hidden = (32, 32)
+  config = recipes.start(system, str(path), hidden)
+  if config.discriminator.hidden == hidden:
+    config.discriminator.hidden = (32, 32)
   config.schedule.update(name='linear', begin=0.3)
   config.batch_size = 32
   config.epochs = epochs
@@ -124,13 +121,12 @@ def train(
   config.num_seeds = NUM_SEEDS + 1
   rates = changes.pop('rates', {})
   config.optimizer = {
-    phase: default.phase(
+    phase: recipes.phase(
       learning_rate=rates.get(phase, 1e-3),
       **({'b1': 0.5} if phase in ('discriminator', 'generator') else {}),
     )
     for phase in phases
   }
-  config.update(changes.pop('new_keys', {}))
   config.update_from_flattened_dict(changes)
   built = experiment.build(config)
   built = dataclasses.replace(
@@ -345,7 +341,8 @@ def test_classifier_has_the_error_of_bayes(tmp_path):
     control={'classification': {'learning_rate': 0.0}},
     hidden=(16,),
     batch_size=100,
-    new_keys={'num_labels': -1, 'labelled_batch_size': 100},
+    num_labels=-1,
+    labelled_batch_size=100,
   )
   bayes = 100 * stats.norm.cdf(-1)
   *error, untrained = trained.measure()['classification_error']
@@ -433,7 +430,7 @@ def test_label_regularized_codes_go_to_the_place_of_their_label(tmp_path):
     95,
     rates={'reconstruction': 3e-4, 'discriminator': 3e-3},
     control={'generator': {'learning_rate': 0.0}},
-    new_keys={'num_labels': 192},
+    num_labels=192,
     **{
       'encoder.batch_norm': True,
       'prior.name': 'gaussian_mixture',
@@ -507,7 +504,8 @@ def test_few_labels_name_the_clusters_of_all_images(tmp_path):
       'reconstruction': {'learning_rate': 0.0},
       'generator': {'learning_rate': 0.0},
     },
-    new_keys={'num_labels': 3, 'labelled_batch_size': 12},
+    num_labels=3,
+    labelled_batch_size=12,
     **{'encoder.batch_norm': True},
   )
   *error, control = trained.measure()['classification_error']
@@ -522,12 +520,9 @@ def test_clusters_are_the_blobs(tmp_path):
     blobs(std=0.08),
     85,
     control={'generator': {'learning_rate': 0.0}},
-    new_keys={
-      'num_clusters': 6,
-      'weights': {'generator': {'y_weight': 3.0, 'z_weight': 1.0}},
-    },
+    num_clusters=6,
     latent_size=1,
-    **{'encoder.batch_norm': True},
+    **{'weights.generator.y_weight': 3.0, 'encoder.batch_norm': True},
   )
   y = trained.use(lambda model, apply, image: model.cluster(apply, image))
   label = trained.experiment.dataset.test.label
@@ -566,11 +561,11 @@ def test_heads_of_clusters_are_pushed_apart(tmp_path):
     tmp_path,
     'dimensionality_reduction_clustering_aae',
     (),
-    {'num_clusters': 3},
+    num_clusters=3,
   )
 
 
-def train_near_heads(folder, system, phases, new_keys):
+def train_near_heads(folder, system, phases, **changes):
   """Trains with heads that begin almost equal, and end at the threshold.
 
   That of the control is zero.
@@ -583,8 +578,8 @@ def train_near_heads(folder, system, phases, new_keys):
     phases=(*ADVERSARIAL, 'separation', *phases),
     rates={'separation': 1e-2, 'classification': 1e-2},
     control={'separation': {'threshold': 0.0}},
-    new_keys={'weights': {'separation': {'threshold': 6.0}}, **new_keys},
-    **{'encoder.batch_norm': True},
+    **{'weights.separation.threshold': 6.0, 'encoder.batch_norm': True},
+    **changes,
   )
   heads = trained.compile(
     lambda model, apply, image: model.cluster_heads(apply)
