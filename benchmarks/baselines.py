@@ -32,7 +32,7 @@ _ROOT = pathlib.Path(__file__).parent.parent
 # Run as a file, this folder and not the one above is on the path.
 sys.path.insert(0, str(_ROOT))
 
-from aae_jax import experiment, metrics, training  # noqa: E402
+from aae_jax import experiment, metrics, provenance  # noqa: E402
 from aae_jax.datasets import feeding  # noqa: E402
 from aae_jax.datasets.dataset import Split  # noqa: E402
 from benchmarks.provenance import refuse_changed_files  # noqa: E402
@@ -178,7 +178,7 @@ def _flat(image: np.ndarray) -> np.ndarray:
 
 def run() -> dict[str, Any]:
   """Measures all methods, and says where the numbers come from."""
-  provenance = training.provenance()
+  made_by = provenance.of_process()
   started = time.monotonic()
   config = digits_semi_supervised.get_config()
   config.num_seeds = NUM_DRAWS
@@ -205,8 +205,8 @@ def run() -> dict[str, Any]:
     },
     'seconds': round(time.monotonic() - started, 1),
     'time': datetime.datetime.now(datetime.UTC).isoformat('T', 'seconds'),
-    **provenance,
-    'versions': provenance['versions'] | {'scikit-learn': version},
+    **made_by,
+    'versions': made_by['versions'] | {'scikit-learn': version},
   }
 
 

@@ -253,6 +253,19 @@ def test_recipes_that_numbers_were_measured_with(name):
   assert config.batch_size == (200 if data == 'mnist' else 100)
 
 
+def test_no_other_key_is_neutral():
+  """A run may go on with another value of these, and of these alone."""
+  assert set(experiment.NEUTRAL_KEYS) == {
+    'checkpoint_every_seconds',
+    'checkpoints_to_keep',
+    'dataset.data_dir',
+    'dataset.manual_dir',
+    'evaluate_every_epochs',
+    'on_divergence',
+    'steps_per_call',
+  }
+
+
 def test_neutral_keys_are_keys():
   config = json.loads(recipes.defaults().to_json())
   for key in experiment.NEUTRAL_KEYS:

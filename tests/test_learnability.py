@@ -540,7 +540,8 @@ def test_labels_go_where_their_heads_are_pushed(tmp_path):
     tmp_path,
     'dimensionality_reduction_aae',
     ('classification',),
-    {'num_labels': 3, 'labelled_batch_size': 12},
+    num_labels=3,
+    labelled_batch_size=12,
   )
   assert max(trained.measure()['classification_error']) < 1
   representation = trained.use(
