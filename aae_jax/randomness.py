@@ -7,6 +7,7 @@ A key is either drawn from or named further, never both.
 """
 
 from collections.abc import Callable
+from typing import Any
 import zlib
 
 import jax
@@ -35,7 +36,7 @@ def position_keys(key: Key, positions: Array) -> Keys:
 
 
 def per_example(
-  sampler: Callable[..., Array], keys: Keys, *arguments, **options
+  sampler: Callable[..., Array], keys: Keys, *arguments: Any, **options: Any
 ) -> Array:
   """Draws `sampler(key, *arguments, **options)` for each key: [B, ...]."""
   return jax.vmap(lambda key: sampler(key, *arguments, **options))(keys)

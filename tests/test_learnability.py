@@ -139,8 +139,8 @@ def train(
   state = jax.device_put(
     before, train_step.replicated(built.devices), may_alias=False
   )
-  after, metrics, _ = built.run()(state, built.data(), built.total_steps)
-  assert all(np.isfinite(value).all() for value in metrics.values())
+  after, is_sound = built.run()(state, built.data(), built.total_steps)
+  assert is_sound.all()
   return Trained(built, before, after)
 
 
@@ -531,7 +531,7 @@ def test_clusters_are_the_blobs(tmp_path):
     names = analysis.name_clusters(probabilities, label)
     assert np.mean(names[cluster] == label) > 0.99
   *certainty, control = y.max(axis=-1).mean(axis=1)
-  assert min(certainty) > 0.97 > control
+  assert min(certainty) > 0.9 > control
 
 
 def test_labels_go_where_their_heads_are_pushed(tmp_path):

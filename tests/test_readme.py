@@ -83,6 +83,8 @@ METRICS = {
   'Gaussian fitted to codes': 'parzen_log_likelihood_fitted_gaussian',
   'region of their label': 'region_share',
   'linear probe': 'linear_probe_error',
+  'MLP probe': 'mlp_probe_error',
+  'reconstruction error': 'reconstruction_error',
 }
 """What the README calls a number; the last of these before it counts."""
 
@@ -121,5 +123,5 @@ def test_every_configuration_that_is_named_exists():
   named = re.findall(r'`((?:configs/)?\w+\.py)(?::\w+)?`', README)
   named += re.findall(r'--config=(configs/\w+\.py)', README)
   files = {path.name for path in (ROOT / 'configs').iterdir()}
-  known = files | {'train_step.py', 'systems.py', 'phases.py'}
+  known = files | {'train_step.py', 'recipes.py', 'phases.py'}
   assert {pathlib.Path(name).name for name in named} <= known
