@@ -5,15 +5,18 @@ python train.py --config=configs/NAME.py [--workdir=DIR] [--mode=MODE]
 """
 
 import ast
+from collections.abc import Callable
 import difflib
 import pathlib
 import runpy
 import signal
 import sys
+from typing import Any
 
 from absl import app, flags, logging
 from flax import traverse_util
 import jax
+import ml_collections
 from ml_collections import config_flags
 
 from aae_jax import addresses, compilation_cache, errors, recipes, training
@@ -100,16 +103,16 @@ def usage() -> str:
   return '\n'.join(rows)
 
 
-def _config_files():
+def _config_files() -> list[pathlib.Path]:
   return sorted(pathlib.Path('configs').glob('*.py'))
 
 
-def _flat(config):
+def _flat(config: ml_collections.ConfigDict) -> dict[str, Any]:
   """The values of a configuration by the names of their flags."""
   return traverse_util.flatten_dict({'config': config.to_dict()}, sep='.')
 
 
-def _config_argument(argv):
+def _config_argument(argv: list[str]) -> str | None:
   """What --config is, or None without it."""
   for argument, following in zip(argv, [*argv[1:], ''], strict=True):
     flag, _, value = argument.lstrip('-').partition('=')
@@ -118,7 +121,7 @@ def _config_argument(argv):
   return None
 
 
-def _check_config_file(argv):
+def _check_config_file(argv: list[str]) -> None:
   argument = _config_argument(argv)
   if argument is None:
     return
@@ -128,7 +131,7 @@ def _check_config_file(argv):
     raise errors.unknown('configuration file', str(path), known)
 
 
-def _unknown_key(argv):
+def _unknown_key(argv: list[str]) -> str:
   """The message for the first key that the configuration does not have."""
   path, *variant = _config_argument(argv).split(':', 1)
   known = _flat(runpy.run_path(path)['get_config'](*variant))
@@ -142,7 +145,7 @@ def _unknown_key(argv):
   return f'unknown key {key!r}. Did you mean {close!r}? See --help for all.'
 
 
-def _run(entry):
+def _run(entry: Callable[[], Any]) -> Any:
   """Calls `entry`, and shows what a user can mend as one line."""
   try:
     return entry()

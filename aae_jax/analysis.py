@@ -5,7 +5,7 @@ clusters or the density of a sampler are no averages. They are computed once, at
 the end of a run, and which ones follows from what the `Model` has.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import dataclasses
 from typing import Any
 import warnings
@@ -29,8 +29,9 @@ from aae_jax import evaluation, randomness, train_step
 from aae_jax.datasets import feeding
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.experiment import Experiment
-from aae_jax.systems import Model
+from aae_jax.systems import Model, System
 from aae_jax.train_state import TrainState
+from aae_jax.types import Apply, Array, Keys
 
 BATCH_SIZE = 100
 """Small: the importance-weighted bound decodes fifty codes of each image."""
@@ -228,7 +229,9 @@ def parzen_log_densities(
 
 
 @jax.jit
-def _parzen_block(image, sample, bandwidths):
+def _parzen_block(
+  image: np.ndarray, sample: Array, bandwidths: np.ndarray
+) -> Array:
   # Accelerators round the factors of a product unless told not to.
   products = jnp.matmul(image, sample.T, precision=lax.Precision.HIGHEST)
   squares = (jnp.sum(jnp.square(x), axis=1) for x in (image, sample))
@@ -363,7 +366,7 @@ class _Trained:
     }
 
 
-def _compile(system):
+def _compile(system: System) -> dict[str, Callable[..., Any]]:
   """The functions of a model as `(weights, key, positions, rows)`, compiled.
 
   `rows` are arrays [B, ...], and each row draws with its position's own key.
@@ -395,7 +398,9 @@ def _compile(system):
   return {name: compiled(function) for name, function in functions.items()}
 
 
-def _importance_weighted_bound(model, apply, image, keys):
+def _importance_weighted_bound(
+  model: Model, apply: Apply, image: Array, keys: Keys
+) -> Array:
   """log 1/K sum_k p(x, z_k) / q(z_k|x), [B] (Burda et al., 2016)."""
   draws = jnp.arange(NUM_IMPORTANCE_SAMPLES)
   # Under vmap the encoder, which does not depend on the draw, runs once.
@@ -406,7 +411,9 @@ def _importance_weighted_bound(model, apply, image, keys):
   return total - jnp.log(NUM_IMPORTANCE_SAMPLES)
 
 
-def _measurements(model, labels):
+def _measurements(
+  model: Model, labels: bool
+) -> list[Callable[[_Trained], dict[str, float]]]:
   """The measurements of a seed that the functions of a model allow."""
   parts = model.code_sizes.keys()
   allowed = {
@@ -423,14 +430,14 @@ def _measurements(model, labels):
   return [measurement for measurement, yes in allowed.items() if yes]
 
 
-def _energy_distance(trained):
+def _energy_distance(trained: _Trained) -> dict[str, float]:
   image = _some(trained.dataset.test, MAX_CODES).image
   code = trained.run('draw', image)
   prior = trained.run('prior', trained.marginal_batch(len(image)))
   return {'energy_distance': energy_distance(code['z'], prior['z'])}
 
 
-def _clustering(trained):
+def _clustering(trained: _Trained) -> dict[str, float]:
   probabilities = trained.run('cluster', trained.dataset.test.image)
   cluster, label = probabilities.argmax(axis=1), trained.dataset.test.label
   num_clusters = probabilities.shape[1]
@@ -451,7 +458,7 @@ def _clustering(trained):
   }
 
 
-def _probes(trained):
+def _probes(trained: _Trained) -> dict[str, float]:
   """How well the style tells the label, which only the decoder should know."""
   train = _some(trained.dataset.train, MAX_CODES)
   # A classifier needs two classes.
@@ -473,7 +480,7 @@ def _probes(trained):
   }
 
 
-def _neighbours(trained):
+def _neighbours(trained: _Trained) -> dict[str, float]:
   train = _some(trained.dataset.train, MAX_NEIGHBOURS)
   train, test = (
     Split(trained.run('representation', split.image), split.label)
@@ -483,12 +490,12 @@ def _neighbours(trained):
   return {'knn_error': classification_error(classifier, train, test)}
 
 
-def _parzen(trained):
+def _parzen(trained: _Trained) -> dict[str, float]:
   sample = trained.run('sample', trained.marginal_batch(NUM_SAMPLES))
   return trained.parzen('parzen_log_likelihood', sample)
 
 
-def _parzen_of_fitted_gaussian(trained):
+def _parzen_of_fitted_gaussian(trained: _Trained) -> dict[str, float]:
   image = _some(trained.dataset.train, MAX_NEIGHBOURS).image
   code = sample_fitted_gaussian(
     trained.run('code', image)['z'],
@@ -501,12 +508,12 @@ def _parzen_of_fitted_gaussian(trained):
   )
 
 
-def _bound(trained):
+def _bound(trained: _Trained) -> dict[str, float]:
   bound = trained.run('bound', trained.dataset.test.image)
   return {'importance_weighted_bound': bound.mean(dtype=np.float64)}
 
 
-def _some(split, most):
+def _some(split: Split, most: int) -> Split:
   """So many images at most, always the same ones, of all parts of a split."""
   if split.num_images <= most:
     return split
@@ -514,7 +521,7 @@ def _some(split, most):
   return Split(*(None if part is None else part[index] for part in split))
 
 
-def _batches(size, batch_size):
+def _batches(size: int, batch_size: int) -> Iterator[np.ndarray]:
   """Indexes of batches of one shape; the last one repeats the last row."""
   for start in range(0, size, batch_size):
     yield np.minimum(np.arange(start, start + batch_size), size - 1)

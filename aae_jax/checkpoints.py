@@ -8,6 +8,7 @@ import json
 import logging as standard_logging
 import pathlib
 import textwrap
+from types import TracebackType
 from typing import Any
 
 from absl import logging
@@ -61,7 +62,12 @@ class Checkpoints(contextlib.AbstractContextManager):
         ) from None
       self._surroundings = stack.pop_all()
 
-  def __exit__(self, error_type, error, traceback) -> None:
+  def __exit__(
+    self,
+    error_type: type[BaseException] | None,
+    error: BaseException | None,
+    traceback: TracebackType | None,
+  ) -> None:
     """Closes; the error that ended the run is the one to see."""
     try:
       self.close()

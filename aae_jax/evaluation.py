@@ -100,7 +100,7 @@ def sound_seeds(state: TrainState) -> np.ndarray:
 
 
 @jax.jit
-def _are_finite(weights):
+def _are_finite(weights: Any) -> Array:
   return jnp.all(
     jnp.stack(
       [
@@ -121,7 +121,15 @@ class Evaluator:
     self._measures = measures(system.model, labels)
     self._sums = jax.jit(jax.vmap(self._sum, (0, 0, None, None, None, None)))
 
-  def _sum(self, params, batch_stats, image, label, positions, mask):
+  def _sum(
+    self,
+    params: Mapping[str, Any],
+    batch_stats: Mapping[str, Any],
+    image: Array,
+    label: Array,
+    positions: Array,
+    mask: Array,
+  ) -> dict[str, Array]:
     apply, _ = train_step.bind(
       self._system.networks, params, batch_stats, train=False
     )
@@ -149,7 +157,12 @@ class Evaluator:
     sound = sound_seeds(state)
     return {name: np.where(sound, mean, np.nan) for name, mean in found.items()}
 
-  def _mean(self, params: Any, batch_stats: Any, split: Split):
+  def _mean(
+    self,
+    params: Mapping[str, Any],
+    batch_stats: Mapping[str, Any],
+    split: Split,
+  ) -> dict[str, np.ndarray]:
     size = len(split.image)
     label = np.zeros(size, np.int32) if split.label is None else split.label
     totals = dict.fromkeys(self._measures, 0.0)

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 
 from aae_jax import (
   datasets,
@@ -35,6 +36,7 @@ from aae_jax import (
   train_step,
 )
 from aae_jax.datasets import feeding
+from aae_jax.phases import Phase
 
 NEUTRAL_KEYS = (
   'checkpoint_every_seconds',
@@ -122,7 +124,7 @@ class Experiment:
       jax.eval_shape(self._create, self.keys()),
     )
 
-  def _create(self, keys):
+  def _create(self, keys: jax.Array) -> train_state.TrainState:
     batch = feeding.example_batch(self.feed, self.dataset.image_shape)
     create = lambda key: train_state.create(
       self.system, key, batch, average=self.config.ema_decay > 0
@@ -308,7 +310,7 @@ def find(
   return found if options else found.func
 
 
-def _check_numbers(config):
+def _check_numbers(config: ml_collections.ConfigDict) -> None:
   for key in ('latent_size', 'batch_size', 'num_seeds', 'checkpoints_to_keep'):
     _require(config, key, lambda value: value >= 1, 'at least 1')
   for key in ('epochs', 'evaluate_every_epochs'):
@@ -336,7 +338,12 @@ def _check_numbers(config):
   )
 
 
-def _require(config, key, accepts, expected):
+def _require(
+  config: ml_collections.ConfigDict,
+  key: str,
+  accepts: Callable[[Any], bool],
+  expected: str,
+) -> None:
   if not accepts(config[key]):
     raise errors.InputError(f'{key} is {config[key]}; expected {expected}.')
 
@@ -605,20 +612,24 @@ def _draw_labelled(
   )
 
 
-def _seeds(config):
+def _seeds(config: ml_collections.ConfigDict) -> range:
   return range(config.seed, config.seed + config.num_seeds)
 
 
-def _keys(config):
+def _keys(config: ml_collections.ConfigDict) -> jax.Array:
   return jax.vmap(jax.random.key)(jnp.asarray(_seeds(config)))
 
 
-def _given(options):
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
   """The options that are not left to what takes them."""
   return {key: value for key, value in options.items() if value is not None}
 
 
-def _with_optimizers(config, system, steps_per_epoch):
+def _with_optimizers(
+  config: ml_collections.ConfigDict,
+  system: systems.System,
+  steps_per_epoch: int,
+) -> systems.System:
   """Gives every phase the optimizer and the weights of the configuration."""
   names = [phase.name for phase in system.phases]
   for section in ('optimizer', 'weights'):
@@ -637,7 +648,9 @@ def _with_optimizers(config, system, steps_per_epoch):
   return dataclasses.replace(system, phases=phases)
 
 
-def _with_optimizer(config, schedule, phase):
+def _with_optimizer(
+  config: ml_collections.ConfigDict, schedule: optax.Schedule, phase: Phase
+) -> Phase:
   weights = _given(config.weights.get(phase.name, {}))
   for key in weights:
     if key not in phase.hyperparams or key == 'learning_rate':
@@ -661,7 +674,9 @@ def _with_optimizer(config, schedule, phase):
   )
 
 
-def _optimizer(phase_name, options):
+def _optimizer(
+  phase_name: str, options: Mapping[str, Any]
+) -> tuple[optax.GradientTransformation, float]:
   """The optimizer of a phase, and its learning rate."""
   options = dict(options)
   learning_rate = options.pop('learning_rate')

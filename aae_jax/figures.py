@@ -14,7 +14,7 @@ import itertools
 import json
 import math
 import textwrap
-from typing import Any
+from typing import Any, Literal
 
 from absl import logging
 from etils import epath
@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import matplotlib
 from matplotlib import patheffects
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -37,6 +38,7 @@ from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.experiment import Experiment
 from aae_jax.systems import Model
 from aae_jax.train_state import TrainState
+from aae_jax.types import Apply, Array, Batch, Code, Keys
 
 DPI = 150
 BATCH_SIZE = 1000
@@ -444,18 +446,20 @@ class _Trained:
   num_classes: int | None
   name: str
 
-  def full_code(self, code, label):
+  def full_code(self, code: Code, label: Array) -> Code:
     """Adds to a code its parts that are the one-hot label."""
     sizes = self.model.code_sizes
     absent = sizes.keys() - code.keys()
     return {**code, **{k: jax.nn.one_hot(label, sizes[k]) for k in absent}}
 
-  def encode(self, apply, image, label):
+  def encode(self, apply: Apply, image: Array, label: Array) -> Code:
     """The decoder's code of uint8 images, at the mean of the posterior."""
     code = self.model.encode(apply, feeding.scale(image), None)
     return self.full_code(code, label)
 
-  def of_images(self, function, index):
+  def of_images(
+    self, function: Callable[[Apply, Array, Array], Any], index: np.ndarray
+  ) -> Any:
     """`function(apply, image, label)` of the held-out images at `index`."""
     image, label = self.held_out
     if label is None:
@@ -465,7 +469,9 @@ class _Trained:
     results = [compiled(image[batch], label[batch]) for batch in batches]
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
-  def draw(self, function, size):
+  def draw(
+    self, function: Callable[[Apply, Keys, Batch], Array], size: int
+  ) -> tuple[np.ndarray, np.ndarray | None]:
     """Draws `function(apply, keys, batch)`, all labels equally often.
 
     Returns:
@@ -516,11 +522,11 @@ def _trained(experiment: Experiment, state: TrainState, index: int) -> _Trained:
   )
 
 
-def _run_name(experiment):
+def _run_name(experiment: Experiment) -> str:
   return f'{experiment.config.system} on {experiment.dataset.name}'
 
 
-def _reconstructions(trained):
+def _reconstructions(trained: _Trained) -> Figure | None:
   model = trained.model
   if not (model.encode and model.decode):
     return None
@@ -539,7 +545,9 @@ def _reconstructions(trained):
   )
 
 
-def _examples(trained, rows, columns_per_class):
+def _examples(
+  trained: _Trained, rows: int, columns_per_class: int
+) -> tuple[np.ndarray, Sequence[str]]:
   """Indexes [rows, columns] of held-out images, and the columns' classes."""
   image, label = trained.held_out
   if label is None:
@@ -552,7 +560,7 @@ def _examples(trained, rows, columns_per_class):
   return index.swapaxes(0, 1).reshape(rows, -1), [str(k) for k in classes]
 
 
-def _latent(trained):
+def _latent(trained: _Trained) -> Figure | None:
   model = trained.model
   if not (model.encode and model.represent):
     return None
@@ -588,7 +596,9 @@ def _latent(trained):
   )
 
 
-def _projection(code, label, heads):
+def _projection(
+  code: np.ndarray, label: np.ndarray | None, heads: np.ndarray | None
+) -> tuple[str, tuple[str, str], Callable[[np.ndarray], np.ndarray]]:
   """How codes [N, n] are seen in two dimensions: its name, axes, function."""
   size = code.shape[1]
   if size == 2:
@@ -613,7 +623,7 @@ def _projection(code, label, heads):
   )
 
 
-def _circular_map(heads):
+def _circular_map(heads: np.ndarray) -> np.ndarray:
   """A linear map [n, 2] that sends heads [K, n] evenly onto a circle.
 
   Makhzani et al. (2015), section 7. It is the least-squares solution, exact
@@ -626,7 +636,7 @@ def _circular_map(heads):
   return matrix / np.sqrt(np.sum(matrix**2) / 2)
 
 
-def _manifold(trained):
+def _manifold(trained: _Trained) -> Figure | None:
   model = trained.model
   if not model.decode or model.code_sizes != {'z': 2}:
     return None
@@ -650,7 +660,7 @@ def _manifold(trained):
   )
 
 
-def _samples(trained):
+def _samples(trained: _Trained) -> Figure | None:
   if not trained.model.sample:
     return None
   num_classes = trained.num_classes or 1
@@ -662,7 +672,7 @@ def _samples(trained):
   return draw_samples(image[:, :20], columns[:20], title, trained.name)
 
 
-def _styles(trained):
+def _styles(trained: _Trained) -> Figure | None:
   model = trained.model
   y_is_label = 'y' in model.code_sizes and not model.cluster
   if not (model.encode and model.decode and y_is_label):
@@ -686,7 +696,7 @@ def _styles(trained):
   )
 
 
-def _clusters(trained):
+def _clusters(trained: _Trained) -> Figure | None:
   model = trained.model
   if not (model.cluster and model.decode):
     return None
@@ -710,7 +720,7 @@ def _clusters(trained):
   )
 
 
-def _curves(experiment, workdir):
+def _curves(experiment: Experiment, workdir: epath.Path) -> Figure | None:
   path = workdir / 'metrics.jsonl'
   rows = path.read_text().splitlines() if path.exists() else []
   if not rows:
@@ -728,7 +738,7 @@ def _curves(experiment, workdir):
   )
 
 
-def _figure(width, height, title, note):
+def _figure(width: float, height: float, title: str, note: str) -> Figure:
   """An empty figure with a title and a note, of a size in inches."""
   header = (0.45 if note else 0.25) / height
   figure = Figure(
@@ -745,12 +755,12 @@ def _figure(width, height, title, note):
   return figure
 
 
-def _unit(image):
+def _unit(image: np.ndarray) -> np.ndarray:
   """Images as float; uint8 is scaled to [0, 1]."""
   return image / 255 if image.dtype == np.uint8 else image
 
 
-def _ink(image):
+def _ink(image: np.ndarray) -> np.ndarray:
   """RGB [..., H, W, 3]: what is not a number and the paper are white."""
   image = np.clip(_unit(image), 0, 1)
   if image.shape[-1] == 1:
@@ -758,34 +768,38 @@ def _ink(image):
   return np.nan_to_num(image, nan=1.0)
 
 
-def _cell_starts(num_cells, size, gap, groups):
+def _cell_starts(
+  num_cells: int, size: int, gap: int, groups: Sequence[int]
+) -> np.ndarray:
   """Where cells begin, in pixels, with more room before those in `groups`."""
   cells = np.arange(num_cells)
   num_groups = np.searchsorted(list(groups), cells, side='right')
   return cells * (size + gap) + num_groups * math.ceil(size / 3)
 
 
-def _centres(starts, size, names):
+def _centres(
+  starts: np.ndarray, size: int, names: Sequence[str]
+) -> list[float]:
   """The middle of as many groups of cells as there are names."""
   groups = np.array_split(starts + (size - 1) / 2, max(1, len(names)))
   return [np.mean(group) for group in groups][: len(names)]
 
 
-def _numbers(values):
+def _numbers(values: np.ndarray) -> list[str]:
   return [f'{value:.2f}'.replace('-', '\N{MINUS SIGN}') for value in values]
 
 
 def _draw_images(
-  image,
-  title,
-  note,
-  rows=(),
-  columns=(),
-  rows_right=(),
-  columns_at='top',
-  row_groups=(),
-  column_groups=(),
-):
+  image: np.ndarray,
+  title: str,
+  note: str,
+  rows: Sequence[str] = (),
+  columns: Sequence[str] = (),
+  rows_right: Sequence[str] = (),
+  columns_at: Literal['top', 'bottom'] = 'top',
+  row_groups: Sequence[int] = (),
+  column_groups: Sequence[int] = (),
+) -> Figure:
   """Draws images [R, C, H, W, D] in a grid with names at its sides."""
   num_rows, num_columns, height, width, _ = image.shape
   gap = max(1, height // 14)
@@ -817,14 +831,14 @@ def _draw_images(
   return figure
 
 
-def _label_colours(num_labels):
+def _label_colours(num_labels: int) -> np.ndarray:
   """Colours [num_labels, 4]: of tab10 where it has enough of them."""
   if num_labels <= 10:
     return matplotlib.colormaps['tab10'](np.arange(num_labels))
   return matplotlib.colormaps['turbo'](np.linspace(0, 1, num_labels))
 
 
-def _require_plane(code):
+def _require_plane(code: np.ndarray) -> None:
   if code.ndim != 2 or code.shape[1] != 2:
     raise ValueError(
       f'codes have the shape {code.shape}; expected [N, 2], as they are '
@@ -832,13 +846,17 @@ def _require_plane(code):
     )
 
 
-def _draw_points(axes, points, label):
+def _draw_points(
+  axes: Axes, points: np.ndarray, label: np.ndarray | None
+) -> None:
   size = np.clip(12_000 / len(points), 3, 18)
   colour = 'black' if label is None else _label_colours(label.max() + 1)[label]
   axes.scatter(*points.T, c=colour, s=size, linewidths=0, alpha=0.7)
 
 
-def _draw_compared(axes, name, code, label, note):
+def _draw_compared(
+  axes: Axes, name: str, code: np.ndarray, label: np.ndarray | None, note: str
+) -> None:
   _require_plane(code)
   _draw_points(axes, code, label)
   if label is not None:
@@ -857,7 +875,9 @@ def _draw_compared(axes, name, code, label, note):
   axes.set_xlabel('$z_1$', fontsize=9)
 
 
-def _draw_class_names(axes, points, label):
+def _draw_class_names(
+  axes: Axes, points: np.ndarray, label: np.ndarray
+) -> None:
   """Writes each class amid its points, for who cannot tell the colours."""
   halo = [patheffects.withStroke(linewidth=3, foreground='white')]
   for k in np.unique(label):
@@ -874,7 +894,7 @@ def _draw_class_names(axes, points, label):
     )
 
 
-def _draw_heads(axes, heads):
+def _draw_heads(axes: Axes, heads: np.ndarray) -> None:
   for number, (x, y) in enumerate(heads):
     axes.plot(x, y, markersize=15, alpha=0.9, **HEAD_MARKER)
     axes.text(
@@ -888,7 +908,9 @@ def _draw_heads(axes, heads):
     )
 
 
-def _draw_legend(axes, labels, has_heads):
+def _draw_legend(
+  axes: Axes, labels: Sequence[int] | np.ndarray, has_heads: bool
+) -> None:
   """Draws the legend of a scatter plot to the right of it."""
   handles = []
   if len(labels):
@@ -914,7 +936,7 @@ def _draw_legend(axes, labels, has_heads):
     )
 
 
-def _set_square_limits(axes, all_points):
+def _set_square_limits(axes: Axes, all_points: Sequence[np.ndarray]) -> None:
   """Shows all points on square axes that share a scale."""
   points = np.concatenate(all_points)
   lowest, highest = points.min(axis=0), points.max(axis=0)
@@ -950,7 +972,9 @@ class _Panel:
   limits: tuple[float, float] | None = None
 
 
-def _panels(rows, phases):
+def _panels(
+  rows: Sequence[Mapping[str, Any]], phases: Sequence[str]
+) -> list[_Panel]:
   names = sorted({name for row in rows for name in row})
   accuracies = [name for name in names if name.endswith(PRIOR_ACCURACY)]
   panels = [
@@ -967,11 +991,13 @@ def _panels(rows, phases):
   return panels + [_validation_panel(name, names) for name in validation]
 
 
-def _part(accuracy):
+def _part(accuracy: str) -> str:
   return accuracy.split('/')[1].removesuffix(PRIOR_ACCURACY)
 
 
-def _loss_panel(phase, names, accuracies):
+def _loss_panel(
+  phase: str, names: Sequence[str], accuracies: Sequence[str]
+) -> _Panel:
   """The loss of a phase.
 
   Where no sample tells its origin a discriminator is right by chance: each of
@@ -1001,7 +1027,7 @@ def _loss_panel(phase, names, accuracies):
   )
 
 
-def _accuracy_panel(accuracy):
+def _accuracy_panel(accuracy: str) -> _Panel:
   curves = {
     f'{origin} samples': accuracy.replace('_prior_', f'_{origin}_')
     for origin in ('prior', 'posterior')
@@ -1016,7 +1042,7 @@ def _accuracy_panel(accuracy):
   )
 
 
-def _validation_panel(name, names):
+def _validation_panel(name: str, names: Sequence[str]) -> _Panel:
   measure = name.removeprefix('validation/').replace('_', ' ')
   curves = {'': name}
   if f'{name}_raw' in names:
@@ -1024,7 +1050,9 @@ def _validation_panel(name, names):
   return _Panel(f'validation {measure}', measure, curves)
 
 
-def _values(rows, metric):
+def _values(
+  rows: Sequence[Mapping[str, Any]], metric: str
+) -> tuple[np.ndarray, np.ma.MaskedArray]:
   """Epochs [E] and masked values [E, S] of a metric."""
   found = [row for row in rows if metric in row]
   values = [row[metric]['per_seed'] for row in found]
@@ -1032,7 +1060,9 @@ def _values(rows, metric):
   return epochs, np.ma.masked_invalid(np.array(values, np.float64))
 
 
-def _draw_panel(axes, rows, panel):
+def _draw_panel(
+  axes: Axes, rows: Sequence[Mapping[str, Any]], panel: _Panel
+) -> None:
   for colour, (label, metric) in zip(
     itertools.cycle(COLOURS), panel.curves.items(), strict=False
   ):
@@ -1054,7 +1084,13 @@ def _draw_panel(axes, rows, panel):
     axes.legend(fontsize=7.5, framealpha=0.8, edgecolor='none')
 
 
-def _draw_curve(axes, epochs, values, colour, label):
+def _draw_curve(
+  axes: Axes,
+  epochs: np.ndarray,
+  values: np.ma.MaskedArray,
+  colour: str,
+  label: str,
+) -> None:
   """Draws the mean of values [E, S] over the seeds, and their range."""
   mean, lowest, highest = (
     part.filled(np.nan)
@@ -1071,7 +1107,9 @@ def _draw_curve(axes, epochs, values, colour, label):
     )
 
 
-def _spans_decades(rows, panel):
+def _spans_decades(rows: Sequence[Mapping[str, Any]], panel: _Panel) -> bool:
   values = [_values(rows, metric)[1] for metric in panel.curves.values()]
   values = np.concatenate([part.compressed() for part in values])
-  return values.size and values.min() > 0 and values.max() > 30 * values.min()
+  return bool(
+    values.size and values.min() > 0 and values.max() > 30 * values.min()
+  )

@@ -1,11 +1,13 @@
 """SIGINT and SIGTERM: nothing is lost, and nobody waits."""
 
+from collections.abc import Iterator
 import contextlib
 import os
 import signal
 import socket
 import sys
 import threading
+from types import TracebackType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -39,7 +41,12 @@ class Interruption:
     self._watcher.start()
     return self
 
-  def __exit__(self, error_type, error, traceback) -> None:
+  def __exit__(
+    self,
+    error_type: type[BaseException] | None,
+    error: BaseException | None,
+    traceback: TracebackType | None,
+  ) -> None:
     """Puts the handlers back that were there before."""
     signal.set_wakeup_fd(self._wakeup)
     for number, handler in self._handlers.items():
@@ -48,7 +55,7 @@ class Interruption:
     self._watcher.join()
 
   @contextlib.contextmanager
-  def deferred(self):
+  def deferred(self) -> Iterator[None]:
     """While there is something to save, signals are noted in `signal`."""
     self.is_deferred = True
     try:
@@ -66,7 +73,7 @@ class Interruption:
     sys.stdout.flush()
     os._exit(128 + self.signal)
 
-  def _watch(self):
+  def _watch(self) -> None:
     with self._receiver:
       while received := self._receiver.recv(1):
         is_first, self.signal = self.signal is None, received[0]

@@ -7,6 +7,7 @@ import math
 import socket
 import sys
 import time
+from types import TracebackType
 from typing import Any, TextIO
 
 from absl import logging
@@ -143,7 +144,12 @@ class MetricsWriter(contextlib.AbstractContextManager):
     ]
     self._last_flush = time.monotonic()
 
-  def __exit__(self, error_type, error, traceback) -> None:
+  def __exit__(
+    self,
+    error_type: type[BaseException] | None,
+    error: BaseException | None,
+    traceback: TracebackType | None,
+  ) -> None:
     """Flushes; the error that ended the run is the one to see."""
     try:
       self.flush()
@@ -279,7 +285,12 @@ class Progress(contextlib.AbstractContextManager):
         bar_format='{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {desc}',
       )
 
-  def __exit__(self, error_type, error, traceback) -> None:
+  def __exit__(
+    self,
+    error_type: type[BaseException] | None,
+    error: BaseException | None,
+    traceback: TracebackType | None,
+  ) -> None:
     """Closes."""
     self.close()
 

@@ -325,15 +325,15 @@ class LoadedModel:
       return True
     return False
 
-  def _call(self, name, is_single, *inputs):
+  def _call(self, name: str, is_single: bool, *inputs: Any) -> Any:
     outputs = self._compiled[name](self._variables, *inputs)
     return jax.tree.map(lambda x: x[0], outputs) if is_single else outputs
 
-  def _call_on_image(self, name, image):
+  def _call_on_image(self, name: str, image: Any) -> Any:
     image, is_single = self._checked_image(image)
     return self._call(name, is_single, image)
 
-  def _checked_image(self, image):
+  def _checked_image(self, image: Any) -> tuple[np.ndarray | Array, bool]:
     """Returns it as a batch, and whether it was a single image."""
     image = _as_array(image)
     shape = image.shape
@@ -354,7 +354,7 @@ class LoadedModel:
     is_single = image.ndim == 3
     return (image[None] if is_single else image), is_single
 
-  def _checked_code(self, code):
+  def _checked_code(self, code: Mapping[str, Any]) -> tuple[Code, bool]:
     """Returns it as a batch, and whether it was a single code."""
     for part in code:
       if part not in self.code_sizes:
@@ -380,12 +380,12 @@ class LoadedModel:
     }
     return code, is_single
 
-  def _expected_code(self):
+  def _expected_code(self) -> str:
     return ', '.join(
       f'{part} (B, {size})' for part, size in self.code_sizes.items()
     )
 
-  def _checked_label(self, label, size):
+  def _checked_label(self, label: Any, size: int) -> Array:
     """Returns labels, [size]."""
     label = _as_array(label)
     if not jnp.issubdtype(label.dtype, jnp.integer) or label.shape not in (
@@ -405,7 +405,7 @@ class LoadedModel:
       )
     return jnp.broadcast_to(label, (size,))
 
-  def _refuse_label(self, name, label):
+  def _refuse_label(self, name: str, label: Any) -> None:
     if label is not None:
       raise errors.InputError(
         f'label is {label}, but {name} takes no label in this model.'

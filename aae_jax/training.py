@@ -1,6 +1,6 @@
 """The loop: build, restore, step, log, evaluate, save."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import contextlib
 import json
 import math
@@ -25,10 +25,11 @@ from aae_jax import (
 from aae_jax import experiment as experiments
 from aae_jax import metrics as metrics_lib
 from aae_jax.checkpoints import Checkpoints
-from aae_jax.datasets.dataset import Dataset
+from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.experiment import Experiment
 from aae_jax.interruption import Interruption
 from aae_jax.provenance import History
+from aae_jax.train_state import TrainState
 
 MODES = ('train', 'evaluate', 'export')
 
@@ -215,7 +216,7 @@ def describe(experiment: Experiment, workdir: epath.Path) -> str:
   )
 
 
-def _prepare(experiment, workdir):
+def _prepare(experiment: Experiment, workdir: epath.Path) -> None:
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     saved_model.write_signature(workdir, experiment)
@@ -227,7 +228,14 @@ def _prepare(experiment, workdir):
     ) from None
 
 
-def _train(experiment, workdir, checkpoints, state, history, interruption):
+def _train(
+  experiment: Experiment,
+  workdir: epath.Path,
+  checkpoints: Checkpoints,
+  state: TrainState,
+  history: History,
+  interruption: Interruption,
+) -> TrainState:
   """Steps to the end; returns the state."""
   config, feed = experiment.config, experiment.feed
   run, data = experiment.run(), experiment.data()
@@ -323,7 +331,9 @@ class Calls:
     self._compiled = True
 
 
-def _check_finite(diverged, seeds, on_divergence):
+def _check_finite(
+  diverged: Mapping[str, np.ndarray], seeds: Sequence[int], on_divergence: str
+) -> None:
   """Raises DivergenceError at the first loss, or weights, not finite.
 
   With `on_divergence='continue'` only once no seed is left.
@@ -345,14 +355,16 @@ def _check_finite(diverged, seeds, on_divergence):
     )
 
 
-def _evaluate_split(evaluator, state, name, split):
+def _evaluate_split(
+  evaluator: evaluation.Evaluator, state: TrainState, name: str, split: Split
+) -> dict[str, np.ndarray]:
   if not split.num_images:
     return {}
   means = evaluator(state, split)
   return {f'{name}/{key}': mean for key, mean in means.items()}
 
 
-def _is_finished(workdir):
+def _is_finished(workdir: epath.Path) -> bool:
   path = workdir / 'results.json'
   if not path.exists():
     return False
@@ -360,7 +372,12 @@ def _is_finished(workdir):
   return results['step'] == results['total_steps']
 
 
-def _finish(experiment, workdir, state, history):
+def _finish(
+  experiment: Experiment,
+  workdir: epath.Path,
+  state: TrainState,
+  history: History,
+) -> str:
   """Evaluates, writes results and figures, and says the numbers in lines."""
   dataset = experiment.dataset
   evaluator = evaluation.Evaluator(
@@ -420,14 +437,16 @@ def _count_label_draws(experiment: Experiment) -> int:
   return len(experiment.seeds) if is_drawn else 0
 
 
-def _count_parameters(params, num_seeds):
+def _count_parameters(
+  params: Mapping[str, Any], num_seeds: int
+) -> dict[str, int]:
   return {
     name: sum(leaf.size for leaf in jax.tree.leaves(tree)) // num_seeds
     for name, tree in params.items()
   }
 
 
-def _show(summary):
+def _show(summary: Mapping[str, Any]) -> str:
   mean, std, per_seed = (summary[k] for k in ('mean', 'std', 'per_seed'))
   spread = '' if std is None else f' ± {std:.2g}'
   if len(per_seed) == 1:

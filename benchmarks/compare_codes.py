@@ -66,7 +66,9 @@ def _read_results(workdir: epath.PathLike) -> Mapping[str, Any]:
   return json.loads(path.read_text())
 
 
-def _panel(workdir, results):
+def _panel(
+  workdir: epath.Path, results: Mapping[str, Any]
+) -> tuple[str, np.ndarray, np.ndarray | None, str]:
   """What `draw_comparison` takes of a run."""
   model = aae_jax.load(workdir, _seed(results))
   size = model.code_sizes.get('z') if 'encode' in model.functions else None
@@ -101,7 +103,7 @@ def _load_held_out(options: str) -> tuple[Split, str]:
   return split, f'{split.num_images:,} {kind} of {dataset.name}'
 
 
-def _name(results):
+def _name(results: Mapping[str, Any]) -> str:
   """The system, and its prior if it has one."""
   config = results['config']
   names = [config['system']]
@@ -113,7 +115,7 @@ def _name(results):
   )
 
 
-def _measured(results):
+def _measured(results: Mapping[str, Any]) -> str:
   """The number of the seed that is drawn."""
   found = results['metrics'].get('test/energy_distance')
   if found is None:

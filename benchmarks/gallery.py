@@ -212,7 +212,7 @@ class Comparison:
   runs: Sequence[Run]
   numbers: Sequence[str]
 
-  def _picture(self, place):
+  def _picture(self, place: Place) -> pathlib.Path:
     return place.folder / f'{place.data}_{self.name}' / 'comparison.png'
 
   def command(self, place: Place) -> list[str]:
@@ -488,7 +488,7 @@ def make(exhibit: Run | Comparison, place: Place) -> None:
       _run(part.command(place))
 
 
-def _run(command):
+def _run(command: Sequence[str]) -> None:
   with subprocess.Popen([sys.executable, *command], cwd=ROOT) as process:
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
@@ -524,7 +524,7 @@ def write_page(place: Place) -> pathlib.Path:
   return path
 
 
-def _facts(there, place):
+def _facts(there: Sequence[Run | Comparison], place: Place) -> str:
   """The data, and what all runs were made with, as HTML."""
   runs = {run.name: run for exhibit in there for run in exhibit.runs}
   found = [run.results(place) for run in runs.values()]
@@ -550,27 +550,27 @@ def _facts(there, place):
   )
 
 
-def _describe_data(data):
+def _describe_data(data: Mapping[str, Any]) -> str:
   train = data['train'] + data['validation']
   name = DATA.get(data['name'], data['name'])
   return f'{name}: {train:,} training and {data["test"]:,} test images'
 
 
-def _describe_hardware(hardware):
+def _describe_hardware(hardware: Mapping[str, Any]) -> str:
   devices, cpus = hardware['devices'], hardware['cpus']
   if hardware['platform'] == 'cpu':
     return f'{cpus} CPU cores'
   return f'{devices} × {hardware["kind"]}, {cpus} CPU cores'
 
 
-def _describe_commit(commit):
+def _describe_commit(commit: str | None) -> str:
   if commit is None:
     return 'unknown'
   changed = ' with changes' if commit.endswith('-dirty') else ''
   return commit[:10] + changed
 
 
-def _entry(number, exhibit, place):
+def _entry(number: int, exhibit: Run | Comparison, place: Place) -> str:
   """A line of the contents, as HTML."""
   key = ''
   if isinstance(exhibit, Run):
@@ -584,7 +584,7 @@ def _entry(number, exhibit, place):
   )
 
 
-def _section(number, exhibit, place):
+def _section(number: int, exhibit: Run | Comparison, place: Place) -> str:
   """An exhibit, as HTML."""
   shown, folded = (
     '\n'.join(_figure(path, exhibit) for path in paths)
@@ -611,7 +611,7 @@ def _section(number, exhibit, place):
 </section>'''
 
 
-def _figure(path, exhibit):
+def _figure(path: pathlib.Path, exhibit: Run | Comparison) -> str:
   """A picture within the page, in the size that it was drawn for."""
   with Image.open(path) as picture:
     scale = min(PIXELS_PER_PIXEL, MAX_HEIGHT / picture.height)
@@ -625,7 +625,9 @@ def _figure(path, exhibit):
   )
 
 
-def _table(head, rows, caption):
+def _table(
+  head: Sequence[str], rows: Sequence[Sequence[str]], caption: str
+) -> str:
   """A table whose first column names the rows, as HTML."""
   head = ''.join(f'<th scope="col">{html.escape(cell)}</th>' for cell in head)
   body = '\n'.join(
@@ -643,12 +645,12 @@ def _table(head, rows, caption):
 </table>"""
 
 
-def _name(key):
+def _name(key: str) -> str:
   name, unit, _ = NUMBERS[key]
   return f'{name}, {unit}' if unit else name
 
 
-def _show(results, key):
+def _show(results: Mapping[str, Any], key: str) -> str:
   """A number and, over several runs, its standard deviation."""
   found = results['metrics'][f'test/{key}']
   # The file has null for what is not finite.
@@ -660,7 +662,7 @@ def _show(results, key):
   return shown if std is None else f'{shown} ± {std:.{places}f}'
 
 
-def _sample(results):
+def _sample(results: Mapping[str, Any]) -> str:
   """What the numbers are of."""
   images = f'{results["dataset"]["test"]:,} images'
   labels = results['config'].get('num_labels')
@@ -675,7 +677,7 @@ def _sample(results):
   )
 
 
-def _duration(seconds):
+def _duration(seconds: float) -> str:
   minutes, seconds = divmod(round(seconds), 60)
   return f'{minutes} min {seconds} s' if minutes else f'{seconds} s'
 

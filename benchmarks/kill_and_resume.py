@@ -102,7 +102,9 @@ def kill_and_resume(
   }
 
 
-def _start(config, workdir, folder):
+def _start(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path, folder: pathlib.Path
+) -> multiprocessing.process.BaseProcess:
   """A process that trains, or goes on where its run was saved."""
   context = multiprocessing.get_context('forkserver')
   context.set_forkserver_preload(PRELOAD)
@@ -113,7 +115,7 @@ def _start(config, workdir, folder):
   return process
 
 
-def _train(config, workdir, folder):
+def _train(config: str, workdir: str, folder: str) -> None:
   with open(f'{folder}/output', 'a') as output:
     os.dup2(output.fileno(), sys.stdout.fileno())
     os.dup2(output.fileno(), sys.stderr.fileno())
@@ -124,7 +126,9 @@ def _train(config, workdir, folder):
   training.train_and_evaluate(config, workdir)
 
 
-def _finish(config, workdir, folder):
+def _finish(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path, folder: pathlib.Path
+) -> None:
   process = _start(config, workdir, folder)
   process.join()
   if process.exitcode:
@@ -165,7 +169,7 @@ def _kill(
     yield _latest_step(workdir)
 
 
-def _latest_step(workdir):
+def _latest_step(workdir: pathlib.Path) -> int:
   folders = (workdir / 'checkpoints').glob('[0-9]*')
   steps = [int(folder.name) for folder in folders if folder.name.isdigit()]
   return max(steps, default=0)

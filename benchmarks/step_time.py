@@ -13,6 +13,9 @@ The products and the updates of the limit are timed apart as well; and the
 products twice over, which takes twice as long if the compiler has removed none.
 """
 
+# `torch`, which annotations name, may be missing.
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import datetime
@@ -41,6 +44,7 @@ sys.path.insert(0, str(_ROOT))
 
 from aae_jax import experiment, metrics, provenance, train_step  # noqa: E402
 from aae_jax.datasets import feeding  # noqa: E402
+from aae_jax.train_state import TrainState  # noqa: E402
 from aae_jax.types import AXIS  # noqa: E402
 from benchmarks.provenance import refuse_changed_files  # noqa: E402
 from configs import mnist_semi_supervised  # noqa: E402
@@ -133,7 +137,7 @@ def _find_products(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
       yield from _find_products(inner)
 
 
-def _alone(state):
+def _alone(state: TrainState) -> TrainState:
   """The state of the one seed, without the axis of the seeds."""
   take = lambda x: jax.eval_shape(lambda x: x[0], x)
   if not isinstance(state.step, jax.ShapeDtypeStruct):
@@ -259,7 +263,11 @@ def make_limit(products: Products, updates: Updates) -> Program:
   return _looped(step, carry, updates.directions())
 
 
-def _looped(step, carry, constants) -> Program:
+def _looped(
+  step: Callable[[dict[str, Any], Any], dict[str, Any]],
+  carry: dict[str, Any],
+  constants: Any,
+) -> Program:
   """A loop on the device, whose carry is donated, as of the one that trains."""
   loop = jax.jit(
     lambda carry, constants, num_steps: lax.fori_loop(
@@ -307,7 +315,7 @@ class Peer:
     for _ in range(num_steps):
       self._make_step()
 
-  def _build_networks(self, num_classes):
+  def _build_networks(self, num_classes: int) -> None:
     config, pixels = self._config, self._image.shape[1]
     hidden = config.encoder.hidden
     linear, modules = torch.nn.Linear, torch.nn.ModuleList
@@ -340,7 +348,7 @@ class Peer:
     )
     self._networks = (self._encoder, self._decoder, self._discriminators)
 
-  def _build_optimizers(self, total_steps):
+  def _build_optimizers(self, total_steps: int) -> None:
     encoder, decoder, discriminators = self._networks
     self._trained = {
       'reconstruction': (encoder, decoder),
@@ -364,7 +372,7 @@ class Peer:
         optimizer, decay
       )
 
-  def _make_step(self):
+  def _make_step(self) -> None:
     image, labelled_image, label = self._next_batch()
     self._run_phase('reconstruction', self._reconstruct, image)
     self._run_phase('discriminator', self._discriminate, image)
@@ -377,7 +385,7 @@ class Peer:
       torch._foreach_lerp_(self._averages, self._newest, 1 - decay)
     self._step += 1
 
-  def _next_batch(self):
+  def _next_batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     step, feed = self._step % self._feed.steps_per_epoch, self._feed
     if not step:
       self._order = torch.randperm(feed.num_examples)
@@ -393,7 +401,12 @@ class Peer:
       self._label[labelled],
     )
 
-  def _run_phase(self, phase, loss_fn, *batch):
+  def _run_phase(
+    self,
+    phase: str,
+    loss_fn: Callable[..., tuple[torch.Tensor, dict[str, torch.Tensor]]],
+    *batch: torch.Tensor,
+  ) -> None:
     for network in self._networks:
       network.requires_grad_(network in self._trained[phase])
     loss, metrics = loss_fn(*batch)
@@ -405,7 +418,12 @@ class Peer:
       total = self._totals.setdefault(f'{phase}/{name}', torch.zeros(()))
       total.add_(value)
 
-  def _encode(self, image, parts=('y', 'z'), update_stats=False):
+  def _encode(
+    self,
+    image: torch.Tensor,
+    parts: Sequence[str] = ('y', 'z'),
+    update_stats: bool = False,
+  ) -> dict[str, torch.Tensor]:
     options = self._config.encoder
     x = torch.add(image, torch.randn_like(image), alpha=options.input_noise)
     for dense, norm in zip(
@@ -423,16 +441,22 @@ class Peer:
       x = torch.add(x, torch.randn_like(x), alpha=options.noise).relu_()
     return {part: self._encoder['heads'][part](x) for part in parts}
 
-  def _codes(self, image, **options):
+  def _codes(
+    self, image: torch.Tensor, **options: Any
+  ) -> dict[str, torch.Tensor]:
     heads = self._encode(image, **options)
     return {'y': heads['y'].softmax(dim=1), 'z': heads['z']}
 
-  def _reconstruct(self, image):
+  def _reconstruct(
+    self, image: torch.Tensor
+  ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     codes = self._codes(image, update_stats=True)
     output = self._decoder(torch.cat([codes['y'], codes['z']], dim=1))
     return 0.5 * (output - image).square().sum(dim=1).mean(), {}
 
-  def _discriminate(self, image):
+  def _discriminate(
+    self, image: torch.Tensor
+  ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     with torch.no_grad():
       codes = self._codes(image)
     size, num_classes = codes['y'].shape
@@ -450,7 +474,9 @@ class Peer:
       metrics[f'{part}_posterior_accuracy'] = (negative < 0).float().mean()
     return loss, metrics
 
-  def _generate(self, image):
+  def _generate(
+    self, image: torch.Tensor
+  ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     codes, loss, metrics = self._codes(image), 0.0, {}
     weights = self._config.weights.generator
     for part, discriminator in self._discriminators.items():
@@ -460,7 +486,9 @@ class Peer:
       metrics[f'{part}_loss'] = part_loss.detach()
     return loss, metrics
 
-  def _classify(self, image, labelled_image, label):
+  def _classify(
+    self, image: torch.Tensor, labelled_image: torch.Tensor, label: torch.Tensor
+  ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     both = torch.cat([labelled_image, image])
     logit = self._encode(both, parts=('y',))['y'][: len(label)]
     error = (logit.argmax(dim=1) != label).float().mean()
@@ -468,7 +496,9 @@ class Peer:
     return loss, {'error': 100 * error}
 
 
-def _perceptron(size, hidden, outputs):
+def _perceptron(
+  size: int, hidden: Sequence[int], outputs: int
+) -> Iterator[torch.nn.Module]:
   for width in hidden:
     yield torch.nn.Linear(size, width)
     yield torch.nn.ReLU(inplace=True)
@@ -476,7 +506,7 @@ def _perceptron(size, hidden, outputs):
   yield torch.nn.Linear(size, outputs)
 
 
-def _cross_entropy(logit, target):
+def _cross_entropy(logit: torch.Tensor, target: float) -> torch.Tensor:
   return torch.nn.functional.binary_cross_entropy_with_logits(
     logit, torch.full_like(logit, target)
   )

@@ -129,6 +129,40 @@ def test_everything_public_is_documented(path):
   assert [n.name for n in public if not ast.get_docstring(n)] == []
 
 
+def outer_functions(scope):
+  """The functions and methods that are not within another function."""
+  for node in ast.iter_child_nodes(scope):
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+      yield node, isinstance(scope, ast.ClassDef)
+    else:
+      yield from outer_functions(node)
+
+
+def untyped(function, is_method):
+  """The names of the parameters, and `return`, that have no annotation."""
+  of = function.args
+  parameters = [*of.posonlyargs, *of.args, of.vararg, *of.kwonlyargs, of.kwarg]
+  decorators = {getattr(node, 'id', '') for node in function.decorator_list}
+  if is_method and 'staticmethod' not in decorators:
+    parameters = parameters[1:]  # Without `self` or `cls`.
+  for parameter in parameters:
+    if parameter and not parameter.annotation:
+      yield parameter.arg
+  if not function.returns and function.name != '__init__':
+    yield 'return'
+
+
+@FILES
+def test_everything_is_typed(path):
+  """But functions within functions, which are formulas."""
+  found = {
+    f'{function.name}: {name}'
+    for function, is_method in outer_functions(TREES[path])
+    for name in untyped(function, is_method)
+  }
+  assert found == set()
+
+
 @FILES
 def test_tensorflow_stays_out(path):
   roots = {name.split('.')[0] for name in imports_of(TREES[path])}

@@ -93,7 +93,9 @@ class Digits(ImageBuilder, skip_registration=True):
   HOMEPAGE = 'https://doi.org/10.24432/C50P49'
   NUM_TRAIN = 1437
 
-  def _split_generators(self, dl_manager):
+  def _split_generators(
+    self, dl_manager: tfds.download.DownloadManager
+  ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
     import sklearn.datasets  # A second to import, for preparing alone.
 
     del dl_manager
@@ -203,14 +205,18 @@ class FilesBuilder(ImageBuilder, skip_registration=True):
     """{address: checksum} of the files, as published."""
     return _published_urls(type(self))
 
-  def _split_generators(self, dl_manager):
+  def _split_generators(
+    self, dl_manager: tfds.download.DownloadManager
+  ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
     contents = self.builder_config.contents or self._download(dl_manager)
     return {
       split: self._generate_examples(image, label)
       for split, (image, label) in self.parse(contents).items()
     }
 
-  def _download(self, dl_manager) -> dict[str, bytes]:
+  def _download(
+    self, dl_manager: tfds.download.DownloadManager
+  ) -> dict[str, bytes]:
     urls = {info.filename: url for url, info in self.url_infos.items()}
     return {
       name: self.unpack(name, path.read_bytes())
