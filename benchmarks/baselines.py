@@ -119,8 +119,12 @@ class Trial:
     """Fits, and returns the error on the judged images, in %."""
     fitted = baseline.sees_unlabelled | (self.target >= 0)
     classifier = baseline.make(**settings)
-    classifier.fit(self.image[fitted], self.target[fitted])
-    wrong = classifier.predict(self.judged_image) != self.judged_label
+    # LabelSpreading divides by zero where no label reaches an image, and then
+    # takes the first class.
+    with np.errstate(invalid='ignore'):
+      classifier.fit(self.image[fitted], self.target[fitted])
+      predicted = classifier.predict(self.judged_image)
+    wrong = predicted != self.judged_label
     return 100.0 * float(wrong.mean())
 
 

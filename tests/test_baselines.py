@@ -147,3 +147,11 @@ def test_draws_are_those_of_the_system(tmp_path, monkeypatch, capsys):
   assert 'scikit-learn' in result['versions']
   assert result['protocol'].startswith('On the draws of labels of configs/')
   assert 'svc' in capsys.readouterr().out
+
+
+def test_image_that_no_label_reaches():
+  image = np.array([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]])
+  target = np.array([0, 1, -1, -1, -1, -1])
+  trial = baselines.Trial(image, target, image[3:], np.array([1, 1, 1]))
+  knn = baselines.BASELINES['label_spreading_knn']
+  assert trial.error(knn, {'n_neighbors': 2}) == 100.0
