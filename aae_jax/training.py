@@ -248,37 +248,23 @@ def _train(
     writer = stack.enter_context(
       metrics_lib.MetricsWriter(workdir, step, experiment.seeds)
     )
-    progress = stack.enter_context(
-      metrics_lib.Progress(
-        experiment.total_steps,
-        step,
-        feed.steps_per_epoch,
-        config.batch_size * len(experiment.seeds),
-      )
-    )
+    progress = stack.enter_context(_progress(experiment, step))
     saved = time.monotonic()
     while step < experiment.total_steps:
       started = time.monotonic()
       num_steps = calls.next_length(step)
       state, is_sound = run(state, data, num_steps)
-      report, is_sound = jax.device_get((state.report, is_sound))
+      is_sound, diverged = jax.device_get((is_sound, state.report['diverged']))
       # Until the first call is through, which compiles, nothing is new.
       if not interruption.is_deferred:
         stack.enter_context(interruption.deferred())
       step += num_steps
       calls.finished(num_steps, time.monotonic() - started)
-      diverged = {**report['diverged'], 'weights': np.where(is_sound, -1, step)}
+      diverged['weights'] = np.where(is_sound, -1, step)
       _check_finite(diverged, experiment.seeds, config.on_divergence)
       if step % feed.steps_per_epoch == 0:
         epoch = step // feed.steps_per_epoch
-        found = {
-          name: total / feed.steps_per_epoch
-          for name, total in report['sums'].items()
-        }
-        if epoch % config.evaluate_every_epochs == 0:
-          found |= _evaluate_split(
-            evaluator, state, 'validation', experiment.dataset.validation
-          )
+        found = _of_epoch(experiment, evaluator, state, epoch)
         row = metrics_lib.summarize(found, is_sound)
         writer.write(step, epoch, history.seconds, row)
         progress.update(step, epoch, row)
@@ -300,6 +286,34 @@ def _train(
     checkpoints.save(step, state)
     checkpoints.wait()
     return state
+
+
+def _progress(experiment: Experiment, step: int) -> metrics_lib.Progress:
+  return metrics_lib.Progress(
+    experiment.total_steps,
+    step,
+    experiment.feed.steps_per_epoch,
+    experiment.config.batch_size * len(experiment.seeds),
+  )
+
+
+def _of_epoch(
+  experiment: Experiment,
+  evaluator: evaluation.Evaluator,
+  state: TrainState,
+  epoch: int,
+) -> dict[str, np.ndarray]:
+  """The metrics of an epoch that has ended, [S] each."""
+  sums = jax.device_get(state.report['sums'])
+  found = {
+    name: total / experiment.feed.steps_per_epoch
+    for name, total in sums.items()
+  }
+  if epoch % experiment.config.evaluate_every_epochs == 0:
+    found |= _evaluate_split(
+      evaluator, state, 'validation', experiment.dataset.validation
+    )
+  return found
 
 
 class Calls:

@@ -172,7 +172,7 @@ def measure(
   return {
     'settings': settings,
     'validation_error': float(error),
-    **metrics.summarize({'error': per_draw})['error'],
+    **metrics.summarize({'error': per_draw}, [True] * len(per_draw))['error'],
   }
 
 
