@@ -28,6 +28,7 @@ from aae_jax.datasets.dataset import Dataset
 from aae_jax.experiment import Experiment
 from aae_jax.interruption import Interruption
 from aae_jax.provenance import History
+from aae_jax.train_state import TrainState
 from configs import default
 
 MODES = ('train', 'evaluate', 'export')
@@ -273,21 +274,29 @@ def _train(experiment, workdir, checkpoints, state, history, interruption):
       is_due = time.monotonic() - saved >= config.checkpoint_every_seconds
       is_interrupted = interruption.signal is not None
       if is_due or is_interrupted:
-        # In this order, so that no checkpoint lacks what was before it.
-        writer.flush()
-        history.save(step)
-        checkpoints.save(step, state)
+        _save(step, state, writer, history, checkpoints)
         saved = time.monotonic()
       if is_interrupted:
         checkpoints.wait()
         interruption.leave(
           f'saved step {step:,}; the same command goes on from there.'
         )
-    writer.flush()
-    history.save(step)
-    checkpoints.save(step, state)
+    _save(step, state, writer, history, checkpoints)
     checkpoints.wait()
     return state
+
+
+def _save(
+  step: int,
+  state: TrainState,
+  writer: metrics_lib.MetricsWriter,
+  history: History,
+  checkpoints: Checkpoints,
+) -> None:
+  """In this order, so that no checkpoint lacks what was before it."""
+  writer.flush()
+  history.save(step)
+  checkpoints.save(step, state)
 
 
 class Calls:
