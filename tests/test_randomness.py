@@ -76,6 +76,11 @@ def test_noise_is_normal_to_its_resolution():
   assert stats.kstest(flat, 'norm').pvalue > 0.01
   np.testing.assert_allclose(stats.kurtosis(flat), 0, atol=0.05)
   assert 4.0 < np.abs(flat).max() < 4.4
+  # What is looked up is what other platforms compute.
+  level = np.arange(2**16, dtype=np.uint16)
+  np.testing.assert_allclose(
+    randomness._quantile(level), randomness._QUANTILES, atol=5e-5
+  )
   pairs = sample.reshape(200, -1)[:, :1004].reshape(-1, 2)
   assert abs(np.corrcoef(pairs.T)[0, 1]) < 0.01
 
