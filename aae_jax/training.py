@@ -33,6 +33,9 @@ from aae_jax.train_state import TrainState
 
 MODES = ('train', 'evaluate', 'export')
 
+_WEIGHTS = 'weights'
+"""Beside the losses: what may not be finite."""
+
 SECONDS_PER_CALL = 5.0
 """A signal is answered between calls to the devices, so they stay short."""
 
@@ -260,7 +263,7 @@ def _train(
         stack.enter_context(interruption.deferred())
       step += num_steps
       calls.finished(num_steps, time.monotonic() - started)
-      diverged['weights'] = np.where(is_sound, -1, step)
+      diverged[_WEIGHTS] = np.where(is_sound, -1, step)
       _check_finite(diverged, experiment.seeds, config.on_divergence)
       if step % feed.steps_per_epoch == 0:
         epoch = step // feed.steps_per_epoch
@@ -363,9 +366,14 @@ def _check_finite(
   step, name, seed = min(steps)
   is_over = len({seed for _, _, seed in steps}) == len(seeds)
   if on_divergence == 'stop' or is_over:
+    what = (
+      f'weights of seed {seed} are not finite after'
+      if name == _WEIGHTS
+      else f'{name} of seed {seed} is not finite at'
+    )
     raise errors.DivergenceError(
-      f'{name} of seed {seed} is not finite at step {step:,}; the last '
-      'checkpoint is from before. A lower learning rate may help.'
+      f'{what} step {step:,}; the last checkpoint is from before. A lower '
+      'learning rate may help.'
     )
 
 
