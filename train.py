@@ -79,7 +79,7 @@ def parse_flags(argv: list[str]) -> list[str]:
   except (flags.Error, KeyError, AttributeError, TypeError) as error:
     message = str(error.args[0]).strip()
     if 'Traceback' in message:  # The configuration's own error ends it.
-      message = message.splitlines()[-1]
+      message = message.splitlines()[-1].rpartition('InputError: ')[2]
     elif isinstance(error, (KeyError, AttributeError)):
       message = _unknown_key(argv)
     raise errors.InputError(' '.join(message.split())) from None

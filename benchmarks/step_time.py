@@ -8,6 +8,7 @@ machine:
   ours   the step of configs/mnist_semi_supervised.py, one seed, batch 100
   limit  the matrix products and the optimizer updates of that step alone
   peer   the same algorithm in PyTorch, eager, on the CPU
+  before the step of another checkout of this repository, with --before=DIR
 
 The products and the updates of the limit are timed apart as well; and the
 products twice over, which takes twice as long if the compiler has removed none.
@@ -23,6 +24,7 @@ import json
 import os
 import pathlib
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -42,7 +44,13 @@ _ROOT = pathlib.Path(__file__).parent.parent
 # Run as a file, this folder and not the one above is on the path.
 sys.path.insert(0, str(_ROOT))
 
-from aae_jax import experiment, metrics, provenance, train_step  # noqa: E402
+from aae_jax import (  # noqa: E402
+  commit,
+  experiment,
+  metrics,
+  provenance,
+  train_step,
+)
 from aae_jax.datasets import feeding  # noqa: E402
 from aae_jax.train_state import TrainState  # noqa: E402
 from aae_jax.types import AXIS  # noqa: E402
@@ -63,6 +71,10 @@ _OUTPUT = flags.DEFINE_string(
   'output',
   str(_ROOT / 'benchmarks/results/step_time.json'),
   'Where the result goes.',
+)
+
+_BEFORE = flags.DEFINE_string(
+  'before', None, 'Another checkout, whose step is measured as `before`.'
 )
 
 RANDOM_IMAGES = "random images of MNIST's shape, as MNIST was not found"
@@ -282,6 +294,48 @@ def _looped(
     jax.block_until_ready(held['carry'])
 
   return steps
+
+
+class Checkout:
+  """The step of another checkout, in a process of its own.
+
+  It waits while others are measured.
+  """
+
+  _PROGRAM = """
+import sys
+from absl import flags
+sys.path.insert(0, '.')
+from benchmarks import step_time
+flags.FLAGS(['step_time.py'])
+steps = step_time.make_ours(step_time.build_experiment()[0])
+for line in sys.stdin:
+  steps(int(line))
+  print('done', flush=True)
+"""
+
+  def __init__(self, folder: str):
+    """Starts the process.
+
+    Raises:
+      ValueError: the folder is no checkout.
+    """
+    if not pathlib.Path(folder, 'benchmarks/step_time.py').is_file():
+      raise ValueError(f'before is {folder}; expected a checkout.')
+    self._process = subprocess.Popen(
+      [sys.executable, '-c', self._PROGRAM],
+      cwd=folder,
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+
+  def __call__(self, num_steps: int) -> None:
+    """Makes so many steps, and returns when they are done."""
+    print(num_steps, file=self._process.stdin, flush=True)
+    while (line := self._process.stdout.readline()).strip() != 'done':
+      if not line:
+        raise RuntimeError('the checkout that is measured as before has ended')
 
 
 class Peer:
@@ -552,6 +606,8 @@ def make_programs(built: experiment.Experiment) -> dict[str, Program]:
   if missing_peer() is None:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     programs['peer'] = Peer(built)
+  if _BEFORE.value is not None:
+    programs['before'] = Checkout(_BEFORE.value)
   return programs
 
 
@@ -567,7 +623,7 @@ def missing_peer() -> str | None:
 def summarize(times: Mapping[str, Sequence[float]]) -> dict[str, Any]:
   """Medians and spreads in ms a step, and the ratios of the medians."""
   median = {name: statistics.median(values) for name, values in times.items()}
-  peer = median.get('peer')
+  peer, before = median.get('peer'), median.get('before')
   return {
     'milliseconds_per_step': {
       name: {
@@ -580,6 +636,7 @@ def summarize(times: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     'ratios': {
       'ours_to_limit': median['ours'] / median['limit'],
       'peer_to_ours': peer and peer / median['ours'],
+      'before_to_limit': before and before / median['limit'],
       'products_twice_to_products': (
         median['products_twice'] / median['products']
       ),
@@ -601,6 +658,7 @@ def main(argv: Sequence[str]) -> None:
   result = {
     **summarize(times),
     'peer_missing': missing_peer(),
+    'before': _BEFORE.value and commit.describe(pathlib.Path(_BEFORE.value)),
     'dataset': dataset,
     'repetitions': _REPETITIONS.value,
     'steps_per_repetition': _STEPS.value,
@@ -615,7 +673,7 @@ def main(argv: Sequence[str]) -> None:
   for name, value in summarize(times)['milliseconds_per_step'].items():
     print(f'{name:16}{value["median"]:8.2f} ms')
   for name, value in result['ratios'].items():
-    print(f'{name:28}', 'no peer' if value is None else f'{value:.3f}')
+    print(f'{name:28}', 'not measured' if value is None else f'{value:.3f}')
 
 
 if __name__ == '__main__':

@@ -630,7 +630,7 @@ def test_importance_weighted_bound_of_the_vae(std, q_std, monkeypatch):
   log_variance = 2 * np.log(q_std * std)
   params = {
     'encoder': {'z': jnp.array([[0.2, -0.1, log_variance, log_variance]])},
-    'decoder': jnp.full((1, *tiny.IMAGE_SHAPE), 0.25),
+    'decoder': jnp.full((1, *tiny.IMAGE_SHAPE), np.log(0.25 / 0.75)),
   }
   system = dataclasses.replace(
     built.system, networks=dict.fromkeys(params, Constant())

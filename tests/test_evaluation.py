@@ -165,7 +165,7 @@ def test_a_code_without_y_is_completed_by_the_label():
   def decode_label(apply, code):
     return decode(apply, {'z': jnp.pad(code['y'], ((0, 0), (0, 2)))})
 
-  model = systems.Model({'y': 3, 'z': 5}, encode, decode_label)
+  model = systems.Model({'y': 3, 'z': 5}, encode=encode, decode=decode_label)
   system = make_system()
   evaluator = evaluation.Evaluator(
     systems.System(system.networks, (), model), labels=True

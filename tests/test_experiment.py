@@ -169,7 +169,7 @@ def build_config(config):
       'aae',
       {'prior.name': 'no_such_module:prior'},
       "prior 'no_such_module:prior' cannot be imported (No module "
-      "named 'no_such_module'); expected 'module:function'.",
+      "named 'no_such_module'); expected 'module:function', or ",
     ),
     (
       'aae',

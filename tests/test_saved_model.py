@@ -70,7 +70,7 @@ def make_model(name, **changes):
     (state.params, state.batch_stats),
   )
   signature = saved_model.Signature(
-    'random', tiny.IMAGE_SHAPE, tiny.NUM_CLASSES, 44, 255.0, ''
+    'random', tiny.IMAGE_SHAPE, tiny.NUM_CLASSES, 44, None, 255.0, ''
   )
   variables = {'params': params, 'batch_stats': batch_stats}
   return saved_model.LoadedModel(experiment.system, variables, signature)
@@ -155,7 +155,7 @@ def test_loading_changes_nothing_in_the_workdir(run):
 def write_run(workdir, experiment, state):
   """Leaves what `load` needs."""
   (workdir / 'config.json').write_text(experiment.config.to_json())
-  saved_model.write_signature(workdir, experiment.dataset)
+  saved_model.write_signature(workdir, experiment)
   with Checkpoints(workdir / 'checkpoints', 1) as checkpoints:
     checkpoints.save(0, state)
 

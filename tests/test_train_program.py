@@ -120,7 +120,12 @@ def test_help_lists_the_keys_with_their_defaults(usage):
     ),
     (
       ['--config=configs/mnist_semi_supervised.py:papre'],
-      "ValueError: unknown variant 'papre'; known: fast, paper.",
+      "unknown variant 'papre'; known: fast, paper.",
+    ),
+    (
+      [f'{CONFIG}:paper'],
+      "the paper has no settings for 'autoencoder' on digits; expected no "
+      'variant.',
     ),
     (
       [CONFIG, '--config.epoch=3'],
