@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import json
 import math
 from typing import Any, NamedTuple
 
@@ -566,7 +567,8 @@ def _check_unused(
   sections = {parameter.section for parameter in PARAMETERS.values()}
   sections |= {'num_labels', 'labelled_batch_size'}
   given, default = (
-    flatten_dict(dict(tree.to_dict()), sep='.')
+    # As a workdir has them, with lists in place of tuples.
+    flatten_dict(json.loads(tree.to_json()), sep='.')
     for tree in (config, recipes.defaults())
   )
   for key, value in given.items():
