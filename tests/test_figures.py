@@ -136,6 +136,7 @@ def make_state(shades=(0.5,), averages=()):
     opt_state={},
     hyperparams={},
     ema=averaged if averages else {},
+    report={},
     rng=jax.random.split(jax.random.key(0), len(shades)),
   )
 

@@ -23,6 +23,7 @@ def call(monkeypatch, tmp_path):
 
   monkeypatch.setattr(reproduce, 'ROOT', tmp_path)
   monkeypatch.setattr(reproduce.subprocess, 'run', run)
+  monkeypatch.setattr(reproduce, 'refuse_changed_files', lambda: None)
   (tmp_path / 'benchmarks').mkdir()
 
   def call(*arguments):
