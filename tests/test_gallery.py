@@ -31,19 +31,18 @@ IMAGE_SHAPES = {'digits': (8, 8, 1), 'mnist': (28, 28, 1)}
 VOID = {'meta', 'img'}
 MAX_HEIGHT = 150
 
-TINY = {
-  f'{network}.hidden': (8, 8)
-  for network in ('encoder', 'decoder', 'discriminator')
-}
+NETWORKS = ('encoder', 'decoder', 'discriminator')
 
 
-def tiny(exhibit):
+def tiny(exhibit, networks=NETWORKS):
+  sizes = {f'{network}.hidden': (8, 8) for network in networks}
   return dataclasses.replace(
-    exhibit, epochs={'digits': 1}, overrides={**exhibit.overrides, **TINY}
+    exhibit, epochs={'digits': 1}, overrides={**exhibit.overrides, **sizes}
   )
 
 
-FIRST, SECOND = tiny(gallery.AUTOENCODER), tiny(gallery.AAE_MIXTURE)
+FIRST = tiny(gallery.AUTOENCODER, NETWORKS[:2])
+SECOND = tiny(gallery.AAE_MIXTURE)
 THIRD = dataclasses.replace(gallery.COMPARISON, runs=[SECOND, FIRST])
 THIRD = dataclasses.replace(THIRD, numbers=['reconstruction_error'])
 LAST = tiny(RUNS['dimensionality_reduction_clustering'])
