@@ -3,8 +3,7 @@
   python train.py --config=configs/digits_semi_supervised.py
 
 Test error 6.5 % (mean of three draws of the labels, standard deviation 1.1;
-benchmarks/results/digits_100.json). Scikit-learn's LabelSpreading does better
-on ten such draws (digits_100_baselines.json). A minute and a half on two cores.
+benchmarks/results/digits_100.json). A minute and a half on two cores.
 """
 
 from aae_jax import recipes

@@ -26,8 +26,6 @@ class Model:
       that `encode` does not give is the one-hot label.
     encode: `(apply, image [B, H, W, C], keys [B] or None) -> {part: [B, .]}`.
       Without keys, the mean of the posterior.
-    infer: `(apply, image, keys [B]) -> {part: Distribution}`, the posterior
-      itself.
     decode: `(apply, {part: [B, .]}, rng=keys [B]) -> image`, the mean. The keys
       are for noise within the decoder while it is trained.
     classify: `(apply, image) -> probabilities [B, num_classes]`.
@@ -41,11 +39,12 @@ class Model:
     bound: `(apply, image, keys [B]) -> (log-likelihood [B], divergence [B])`,
       the terms of the evidence lower bound, in nats.
     log_weight: `(apply, image, keys [B]) -> [B]`, log p(x, z) / q(z|x).
+    infer: `(apply, image, keys [B]) -> {part: Distribution}`, the posterior
+      itself.
   """
 
   code_sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
   encode: Encode | None = None
-  infer: Infer | None = None
   decode: Decode | None = None
   classify: Callable[[Apply, Array], Array] | None = None
   cluster: Callable[[Apply, Array], Array] | None = None
@@ -55,6 +54,7 @@ class Model:
   region: Callable[[Array], Array] | None = None
   bound: Callable[[Apply, Array, Keys], tuple[Array, Array]] | None = None
   log_weight: Callable[[Apply, Array, Keys], Array] | None = None
+  infer: Infer | None = None
 
   @property
   def sample(self) -> Callable[[Apply, Keys, Batch], Array] | None:
