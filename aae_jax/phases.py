@@ -71,6 +71,12 @@ cases, so that both can be seen beside the same.
 """
 
 
+def sees_sample(sample: Code, code: Code, batch: Batch) -> Code:
+  """The sample and nothing beside it."""
+  del code, batch
+  return sample
+
+
 def join(code: Code) -> Array:
   """The parts of a code side by side, in the order of their names."""
   return jnp.concatenate([code[name] for name in sorted(code)], axis=-1)
@@ -158,7 +164,7 @@ def regularization(
   discriminators: Mapping[str, str],
   prior: DrawPrior,
   posterior: Draw,
-  sees: Sees = lambda sample, code, batch: sample,
+  sees: Sees = sees_sample,
   generator: tuple[str, ...] = ('encoder',),
   update_stats: bool = False,
   names: tuple[str, str] = ('discriminator', 'generator'),

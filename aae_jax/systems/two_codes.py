@@ -160,7 +160,7 @@ def _two_codes(
     {'y': 'discriminator_y', 'z': 'discriminator_z'},
     draw,
     encoded(encode),
-    **({'sees': _SEES_Y} if sees_label else {}),
+    sees=_SEES_Y if sees_label else phases.sees_sample,
   )
   return System(
     system_networks,
