@@ -75,7 +75,7 @@ def _logistic_regression(C: float) -> LogisticRegression:
 BASELINES = {
   'label_spreading_rbf': Baseline(
     lambda gamma: _label_spreading(kernel='rbf', gamma=gamma),
-    {'gamma': (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)},
+    {'gamma': (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)},
   ),
   'label_spreading_knn': Baseline(
     lambda n_neighbors: _label_spreading(kernel='knn', n_neighbors=n_neighbors),
@@ -92,7 +92,7 @@ BASELINES = {
   ),
   'svc': Baseline(
     lambda C, gamma: SVC(C=C, gamma=gamma),
-    {'C': (1.0, 10.0, 100.0), 'gamma': (0.02, 0.05, 0.1, 0.2)},
+    {'C': (0.3, 1.0, 3.0, 10.0), 'gamma': (0.05, 0.1, 0.2, 0.5)},
     False,
   ),
 }
