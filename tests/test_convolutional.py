@@ -229,7 +229,7 @@ def test_dense_layers_see_noise_beside_the_image():
 def test_systems_take_convolutions(name):
   """Traced, not compiled: what its networks get and give fits together."""
   # Only the adversary of the GAN judges images.
-  sections = ['encoder', 'decoder'] + ['discriminator'] * (name == 'gan')
+  sections = ['decoder', 'discriminator' if name == 'gan' else 'encoder']
   system = tiny.build(name, **convolutional(*sections)).system
   step = train_step.make_train_step(system)
 
