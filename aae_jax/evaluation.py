@@ -99,17 +99,7 @@ def sound_seeds(state: TrainState) -> np.ndarray:
   return np.asarray(_are_finite(weights))
 
 
-@jax.jit
-def _are_finite(weights: Any) -> Array:
-  return jnp.all(
-    jnp.stack(
-      [
-        jnp.all(jnp.isfinite(x), axis=tuple(range(1, x.ndim)))
-        for x in jax.tree.leaves(weights)
-      ]
-    ),
-    axis=0,
-  )
+_are_finite = jax.jit(train_step.are_finite)
 
 
 class Evaluator:

@@ -144,12 +144,7 @@ def paper(
   config.encoder.input_noise = 0.0 if input_dropout else 0.3
   config.encoder.input_dropout = input_dropout
   config.weights.generator.y_weight = config.prior.std = None
-  config.schedule = {
-    'name': 'steps',
-    'begin': None,
-    'epochs': cuts,
-    'factor': 0.1,
-  }
+  config.schedule.update(name='steps', epochs=cuts, factor=0.1)
   config.ema_decay = 0.0
   config.batch_size = 100
   config.epochs = epochs

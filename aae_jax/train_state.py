@@ -122,9 +122,9 @@ def _run_losses(
     return output
 
   init_rng = randomness.named(rng, 'init')
+  rngs = phase_keys(randomness.named(init_rng, 'noise'), batch)
   for phase in system.phases:
     hyper = {'step': step, **hyperparams[phase.name]}
-    rngs = phase_keys(randomness.named(init_rng, 'noise'), batch)
     loss, found = phase.loss_fn(apply, batch, rngs, hyper)
     metrics |= {
       f'{phase.name}/{key}': x for key, x in {'loss': loss, **found}.items()

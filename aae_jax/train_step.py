@@ -175,7 +175,7 @@ def parallelize(
 
   def checked(state, data, num_steps):
     state = run(state, data, num_steps)
-    return state, _is_sound(state)
+    return state, are_finite((state.params, state.batch_stats))
 
   mapped = jax.pmap(
     checked,
@@ -227,11 +227,11 @@ def _with_sums_since(state: TrainState, is_first: Array) -> TrainState:
   return state.replace(report={**state.report, 'sums': sums})
 
 
-def _is_sound(state: TrainState) -> Array:
-  """Whether parameters and statistics of each seed are finite, bool [S]."""
+def are_finite(tree: Any) -> Array:
+  """Whether all arrays [S, ...] of a tree are, bool [S]."""
   finite = [
     jnp.all(jnp.isfinite(x), axis=tuple(range(1, x.ndim)))
-    for x in jax.tree.leaves((state.params, state.batch_stats))
+    for x in jax.tree.leaves(tree)
   ]
   return jnp.all(jnp.stack(finite), axis=0)
 
