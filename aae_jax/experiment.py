@@ -57,12 +57,14 @@ class Facts(NamedTuple):
   Attributes:
     image_shape: (H, W, C).
     num_classes: None without labels.
+    num_train: images to train on.
     frequencies: the share of each class among the labelled images, or None
       without labels.
   """
 
   image_shape: tuple[int, int, int]
   num_classes: int | None
+  num_train: int
   frequencies: tuple[float, ...] | None = None
 
 
@@ -154,12 +156,12 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   facts = Facts(
     dataset.image_shape,
     dataset.num_classes,
+    dataset.train.num_images,
     datasets.frequencies(
       dataset.train.label, config.num_labels, dataset.num_classes
     ),
   )
-  steps_per_epoch = dataset.train.num_images // config.batch_size
-  system = build_system(config, facts, steps_per_epoch)
+  system = build_system(config, facts)
   _check_clusters(config, system, dataset)
   labelled = _draw_labelled(config, system, dataset)
   is_batched = system.labels == 'batched'
@@ -173,14 +175,13 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
 
 
 def build_system(
-  config: ml_collections.ConfigDict, facts: Facts, steps_per_epoch: int
+  config: ml_collections.ConfigDict, facts: Facts
 ) -> systems.System:
   """Builds the system alone, which takes no images.
 
   Args:
     config: of an experiment.
     facts: of the data that it is for.
-    steps_per_epoch: for schedules.
 
   Raises:
     InputError: names the first key that is wrong, and what was expected.
@@ -193,7 +194,7 @@ def build_system(
     system = addition(system, **_arguments(config, facts, addition))
     builders.append(addition)
   _check_unused(config, builders, system.labels)
-  return _with_optimizers(config, system, steps_per_epoch)
+  return _with_optimizers(config, system, _steps_per_epoch(config, facts))
 
 
 class Parameter(NamedTuple):
@@ -245,6 +246,13 @@ PARAMETERS = {
     'num_clusters', lambda config, facts: config.num_clusters
   ),
   'num_classes': Parameter(None, lambda config, facts: _classes(facts)),
+  'consistency': Parameter(
+    'consistency', lambda config, facts: _consistency(config, facts)
+  ),
+  'marginal_entropy': Parameter(
+    'marginal_entropy',
+    lambda config, facts: _hyperparams(config, 'marginal_entropy'),
+  ),
 }
 """What the parameters of systems and additions stand for, by name."""
 
@@ -345,8 +353,11 @@ def _require(
   accepts: Callable[[Any], bool],
   expected: str,
 ) -> None:
-  if not accepts(config[key]):
-    raise errors.InputError(f'{key} is {config[key]}; expected {expected}.')
+  value = functools.reduce(
+    lambda part, name: part[name], key.split('.'), config
+  )
+  if not accepts(value):
+    raise errors.InputError(f'{key} is {value}; expected {expected}.')
 
 
 def _check_batches(
@@ -437,6 +448,32 @@ def _posterior(
   return build_part(
     'posterior', posteriors.POSTERIORS, config.posterior, size=size
   )
+
+
+def _consistency(
+  config: ml_collections.ConfigDict, facts: Facts
+) -> dict[str, float]:
+  """The hyperparameters of the phase, which counts steps."""
+  found = _hyperparams(config, 'consistency')
+  return {**found, 'begin': found['begin'] * _steps_per_epoch(config, facts)}
+
+
+def _hyperparams(
+  config: ml_collections.ConfigDict, section: str
+) -> dict[str, float]:
+  """The numbers of a section."""
+  for key in config[section]:
+    _require(
+      config,
+      f'{section}.{key}',
+      lambda value: 0 <= value < math.inf,
+      'a finite number of at least 0',
+    )
+  return dict(config[section])
+
+
+def _steps_per_epoch(config: ml_collections.ConfigDict, facts: Facts) -> int:
+  return facts.num_train // config.batch_size
 
 
 def _classes(facts: Facts) -> int:

@@ -114,6 +114,49 @@ def gaussian_divergence(
   return 0.5 * jnp.sum(ratio - 1 - log_ratio, axis=-1)
 
 
+def entropy(probability: Array) -> Array:
+  """Of distributions [..., n], [...] in nats."""
+  return jnp.sum(jax.scipy.special.entr(probability), axis=-1)
+
+
+def most_sensitive_direction(
+  logits: Callable[[Array], Array], x: Array, start: Array
+) -> tuple[Array, Array]:
+  """In which direction the softmax of logits changes fastest with each input.
+
+  One step of power iteration on the Hessian of KL(p(x) || p(x + r)) at r = 0,
+  the dominant eigenvector of which it is (Miyato et al., 2016, section 3.3).
+  That is the Fisher matrix J' (diag(p) - p p') J, so the step is exact: a
+  difference of gradients loses its digits in float32.
+
+  Args:
+    logits: [B, ...] to [B, n].
+    x: [B, ...].
+    start: [B, ...], random.
+
+  Returns:
+    The logits of x, and the direction [B, ...], of length 1; or 0 where nothing
+    changes the softmax.
+  """
+  logit, forward = jax.linearize(logits, x)
+  backward = jax.linear_transpose(forward, x)
+  p = jax.nn.softmax(logit)
+  change = p * forward(start)
+  change -= p * jnp.sum(change, axis=-1, keepdims=True)
+  return logit, _unit(backward(change)[0])
+
+
+def _unit(x: Array) -> Array:
+  """x [B, ...] over its length; 0 stays 0."""
+  axes = tuple(range(1, x.ndim))
+  # First by the largest entry, whose square may be too small for a float32.
+  largest = jnp.max(jnp.abs(x), axis=axes, keepdims=True)
+  x = x / jnp.where(largest > 0, largest, 1.0)
+  length = jnp.sqrt(jnp.sum(jnp.square(x), axis=axes, keepdims=True))
+  # At least 1, unless it is 0.
+  return x / jnp.maximum(length, 1.0)
+
+
 def separation_penalty(heads: Array, threshold: float) -> Array:
   """How far the distances of heads fall short of a threshold, summed.
 

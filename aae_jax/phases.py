@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 
+import jax
+from jax import lax
 import jax.numpy as jnp
 import optax
 
 from aae_jax import losses, randomness
+from aae_jax.priors import Prior
 from aae_jax.types import (
   Apply,
   Array,
@@ -52,6 +55,37 @@ class Phase:
     default_factory=lambda: optax.adam(1.0)
   )
   noise: str | None = None
+
+
+def together(*phases: Phase) -> Phase:
+  """One phase whose loss is the sum of theirs.
+
+  A phase of its own with Adam takes steps of full size however small its
+  weight; in one sum the weights of losses count. Name, optimizer and noise are
+  those of the first; the losses of the others are metrics by their names.
+
+  Raises:
+    ValueError: two of them have a weight of the same name.
+  """
+  first, *others = phases
+  hyperparams = dict(first.hyperparams)
+  for phase in others:
+    own = phase.hyperparams.keys() - {'learning_rate'}
+    if own & hyperparams.keys():
+      raise ValueError(f'{sorted(own & hyperparams.keys())} of two phases')
+    hyperparams |= {name: phase.hyperparams[name] for name in own}
+
+  def loss_fn(apply, batch, rng, hyper):
+    total, metrics = first.loss_fn(apply, batch, rng, hyper)
+    for phase in others:
+      loss, found = phase.loss_fn(apply, batch, rng, hyper)
+      total, metrics = total + loss, {**metrics, **found, phase.name: loss}
+    return total, metrics
+
+  trains = dict.fromkeys(name for phase in phases for name in phase.trains)
+  return dataclasses.replace(
+    first, trains=tuple(trains), loss_fn=loss_fn, hyperparams=hyperparams
+  )
 
 
 Draw = Callable[[Apply, Batch, Keys], Code]
@@ -331,6 +365,94 @@ def _classification(
     return jnp.mean(loss), {'error': 100 * jnp.mean(error)}
 
   return Phase(name, trains, loss_fn)
+
+
+def consistency(
+  logits: Callable[[Apply, Array, Keys], Array],
+  trains: tuple[str, ...] = ('encoder',),
+  name: str = 'consistency',
+) -> Phase:
+  """y stays as it is when the image moves where it would change most.
+
+  Virtual adversarial training (Miyato et al., 2016): KL(q(y|x) || q(y|x + r)),
+  where r has the length `radius` (Euclidean, in units of pixel values) and the
+  direction of `losses.most_sensitive_direction`. Noise is the same in all
+  passes, and no gradient goes through q(y|x) or r.
+
+  From the step `begin` on: what q(y|x) says early is locked in.
+
+  Args:
+    logits: `(apply, image, rng) -> [B, num_classes]`.
+    trains: the networks that it uses.
+    name: of the phase.
+  """
+
+  def loss_fn(apply, batch, rng, hyper):
+    image, keys = batch['image'], rng['image']
+    of_image = lambda image: logits(apply, image, keys)
+    start = randomness.normal(
+      randomness.named(keys, 'direction'), image.shape[1:]
+    )
+    logit, direction = losses.most_sensitive_direction(of_image, image, start)
+    moved = of_image(image + hyper['radius'] * lax.stop_gradient(direction))
+    divergence = jnp.mean(
+      optax.kl_divergence(
+        jax.nn.log_softmax(moved), lax.stop_gradient(jax.nn.softmax(logit))
+      )
+    )
+    has_begun = hyper['step'] >= hyper['begin']
+    weight = jnp.where(has_begun, hyper['consistency_weight'], 0.0)
+    return weight * divergence, {'consistency_divergence': divergence}
+
+  hyperparams = {
+    'learning_rate': 1e-3,
+    'consistency_weight': 1.0,
+    'radius': 2.0,
+    'begin': 0.0,
+  }
+  return Phase(name, trains, loss_fn, hyperparams)
+
+
+def marginal_entropy(
+  logits: Callable[[Apply, Array, Keys], Array],
+  prior: Prior,
+  trains: tuple[str, ...] = ('encoder',),
+  name: str = 'marginal_entropy',
+) -> Phase:
+  """Every y is used as often as its prior says, and each image has one.
+
+  The divergence of the batch's mean y from its prior, which for a uniform prior
+  is what its entropy lacks; and the entropy of each y (Krause et al., 2010).
+  The former keeps classes and clusters from dying or merging.
+
+  Args:
+    logits: `(apply, image, rng) -> [B, size]`.
+    prior: of y, with a density.
+    trains: the networks that it uses.
+    name: of the phase.
+  """
+
+  def loss_fn(apply, batch, rng, hyper):
+    y = jax.nn.softmax(logits(apply, batch['image'], rng['image']))
+    marginal = losses.batch_mean(y)
+    divergence = -losses.entropy(marginal) - prior.log_prob(marginal)
+    conditional = jnp.mean(losses.entropy(y))
+    loss = (
+      hyper['marginal_weight'] * divergence
+      + hyper['conditional_weight'] * conditional
+    )
+    metrics = {
+      'marginal_divergence': divergence,
+      'conditional_entropy': conditional,
+    }
+    return loss, metrics
+
+  hyperparams = {
+    'learning_rate': 1e-3,
+    'marginal_weight': 1.0,
+    'conditional_weight': 0.0,
+  }
+  return Phase(name, trains, loss_fn, hyperparams)
 
 
 def _cross_entropy(logit: Array, target: float) -> Array:

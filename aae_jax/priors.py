@@ -160,6 +160,8 @@ def categorical(
   if frequencies is None:
     frequencies = np.full(size, 1 / size)
   _check_frequencies(frequencies, size)
+  with np.errstate(divide='ignore'):
+    log_frequencies = np.log(np.asarray(frequencies, np.float32))
   # The last bound is left out, so that rounding adds no entry.
   bounds = np.cumsum(frequencies, dtype=np.float64)[:-1].astype(np.float32)
 
@@ -172,7 +174,8 @@ def categorical(
     index = jnp.searchsorted(bounds, level, side='right', method='compare_all')
     return jax.nn.one_hot(index, size)
 
-  return Prior(draw)
+  # Of a mixture of labels, the mean of theirs.
+  return Prior(draw, log_prob=lambda y: y @ log_frequencies)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -212,6 +212,16 @@ def defaults() -> ml_collections.ConfigDict:
       },
       # Phases added to the system: keys of aae_jax.systems.ADDITIONS.
       'additions': (),
+      # Of the addition: its weight in the loss, the length of the move in
+      # pixel values, and the epoch from whose end on it counts.
+      'consistency': {
+        'consistency_weight': 1.0,
+        'radius': 2.0,
+        'begin': 0.0,
+      },
+      # Of the addition: the weights of the divergence of the batch's mean y
+      # from its prior, and of the entropy of each y.
+      'marginal_entropy': {'marginal_weight': 1.0, 'conditional_weight': 0.0},
       'latent_size': 2,
       # Entries of y in a system without labels.
       'num_clusters': 16,

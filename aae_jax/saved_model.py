@@ -591,9 +591,12 @@ def _without_data(
     num_devices=1,
   )
   facts = experiments.Facts(
-    signature.image_shape, signature.num_classes, signature.frequencies
+    signature.image_shape,
+    signature.num_classes,
+    signature.num_train,
+    signature.frequencies,
   )
-  system = experiments.build_system(config, facts, feed.steps_per_epoch)
+  system = experiments.build_system(config, facts)
   return experiments.Experiment(
     config=config,
     dataset=Dataset(signature.dataset, none, none, none, signature.num_classes),

@@ -168,7 +168,7 @@ def test_unknown_variant():
       make_config(name, 'papre')
 
 
-@pytest.mark.parametrize('name', FILES.keys() - PAPER)
+@pytest.mark.parametrize('name', sorted(FILES.keys() - PAPER))
 def test_systems_without_settings_of_the_paper_say_so(name):
   with pytest.raises(errors.InputError, match='^the paper has no settings for'):
     make_config(name, 'paper')
@@ -181,7 +181,7 @@ def rates(config):
   }
 
 
-@pytest.mark.parametrize('name', PAPER)
+@pytest.mark.parametrize('name', sorted(PAPER))
 def test_settings_of_the_paper(name):
   """Appendix A of the paper; 1.3 of its section on clustering."""
   config = make_config(name, 'paper')

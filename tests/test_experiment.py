@@ -450,7 +450,7 @@ def test_a_config_that_comes_from_a_file_builds(name):
   """JSON has no tuples."""
   config = json.loads(tiny.make_config(name).to_json())
   system = experiment.build_system(
-    ml_collections.ConfigDict(config), tiny.FACTS, 5
+    ml_collections.ConfigDict(config), tiny.FACTS
   )
   assert system.phases
 

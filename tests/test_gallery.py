@@ -73,7 +73,7 @@ def test_run_is_one_of_its_configuration(name, data):
   assert config.dataset.name == data
   assert config.epochs < original.epochs or data == 'digits'
   model = experiment.build_system(
-    config, experiment.Facts(IMAGE_SHAPES[data], 10), steps_per_epoch=1
+    config, experiment.Facts(IMAGE_SHAPES[data], 10, num_train=1000)
   ).model
   measured = evaluation.measures(model, labels=True)
   for number in {*run.numbers, *run.paper}:

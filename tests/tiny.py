@@ -47,7 +47,7 @@ DATASET = Dataset(
   NUM_CLASSES,
 )
 
-FACTS = experiment.Facts(IMAGE_SHAPE, NUM_CLASSES)
+FACTS = experiment.Facts(IMAGE_SHAPE, NUM_CLASSES, DATASET.train.num_images)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,7 @@ def make_config(name: str, **changes) -> ml_collections.ConfigDict:
     config.num_clusters = 4
   options = changes.pop('optimizer', {})
   config.optimizer = {}
-  system = experiment.build_system(config, FACTS, 1)
+  system = experiment.build_system(config, FACTS)
   if system.labels in ('drawn', 'batched'):
     config.num_labels = 2 * NUM_CLASSES
   if system.labels == 'batched':

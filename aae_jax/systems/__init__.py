@@ -5,7 +5,11 @@ give them by name (`experiment.PARAMETERS`), and what no parameter names is no
 option of the system. Nothing below this module knows which system is running.
 """
 
-from aae_jax.systems.additions import classification
+from aae_jax.systems.additions import (
+  classification,
+  consistency,
+  marginal_entropy,
+)
 from aae_jax.systems.one_code import (
   aae,
   autoencoder,
@@ -37,7 +41,10 @@ _BUILDERS = (
   dimensionality_reduction_clustering_aae,
 )
 SYSTEMS = {builder.__name__: builder for builder in _BUILDERS}
-ADDITIONS = {'classification': classification}
+ADDITIONS = {
+  addition.__name__: addition
+  for addition in (classification, consistency, marginal_entropy)
+}
 
 __all__ = [
   'ADDITIONS',

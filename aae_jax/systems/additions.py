@@ -1,9 +1,18 @@
 """What adds phases to a finished system."""
 
+from collections.abc import Callable, Mapping
 import dataclasses
 
+import numpy as np
+
 from aae_jax import errors, phases
+from aae_jax.phases import Phase
+from aae_jax.priors import Prior
 from aae_jax.systems.system import System
+from aae_jax.types import Apply, Array, Keys
+
+MakePrior = Callable[[int], Prior]
+"""A prior of codes of this size."""
 
 
 def classification(system: System, num_classes: int) -> System:
@@ -12,19 +21,96 @@ def classification(system: System, num_classes: int) -> System:
   Raises:
     InputError: the encoder of the system gives no y of so many entries.
   """
-  model = system.model
-  size = model.code_sizes.get('y', 0) if model.infer else 0
+  size = _size_of_y(system)
   if size != num_classes or system.labels == 'all':
     raise errors.InputError(
       f"addition 'classification' is for a system whose encoder gives y an "
       f'entry for each of the {num_classes} classes; this one gives {size}.'
     )
-  logits = lambda apply, image, rng: model.infer(apply, image, rng)['y'].logits
+  encode = system.model.encode
   return dataclasses.replace(
-    system,
-    phases=(*system.phases, phases.classification(logits)),
+    _with(system, phases.classification(_logits(system))),
     model=dataclasses.replace(
-      model, classify=lambda apply, image: model.encode(apply, image, None)['y']
+      system.model,
+      classify=lambda apply, image: encode(apply, image, None)['y'],
     ),
     labels='batched',
   )
+
+
+def consistency(system: System, consistency: Mapping[str, float]) -> System:
+  """y stays as it is when the image moves a little: `phases.consistency`.
+
+  Args:
+    system: whose encoder gives y.
+    consistency: the hyperparameters of the phase.
+
+  Raises:
+    InputError: the encoder of the system gives no y.
+  """
+  _require_y('consistency', system)
+  return _with(system, phases.consistency(_logits(system)), consistency)
+
+
+def marginal_entropy(
+  system: System, prior_y: MakePrior, marginal_entropy: Mapping[str, float]
+) -> System:
+  """Every y is used as its prior says: `phases.marginal_entropy`.
+
+  Args:
+    system: whose encoder gives y.
+    prior_y: of y.
+    marginal_entropy: the hyperparameters of the phase.
+
+  Raises:
+    InputError: the encoder of the system gives no y, or the prior never does
+      some y.
+  """
+  _require_y('marginal_entropy', system)
+  size = _size_of_y(system)
+  prior = prior_y(size)
+  if not np.isfinite(prior.log_prob(np.eye(size))).all():
+    raise errors.InputError(
+      "addition 'marginal_entropy' needs a prior of every y; prior_y has one "
+      'of frequency 0.'
+    )
+  phase = phases.marginal_entropy(_logits(system), prior)
+  return _with(system, phase, marginal_entropy)
+
+
+_OF_Y = ('classification', 'consistency', 'marginal_entropy')
+"""The phases that are losses of q(y|x) alone."""
+
+
+def _with(
+  system: System, added: Phase, hyperparams: Mapping[str, float] | None = None
+) -> System:
+  """The system with a loss of q(y|x), in one phase with those that it has."""
+  added = dataclasses.replace(
+    added, hyperparams={**added.hyperparams, **(hyperparams or {})}
+  )
+  others = [phase for phase in system.phases if phase.name not in _OF_Y]
+  of_y = [phase for phase in system.phases if phase.name in _OF_Y]
+  return dataclasses.replace(
+    system, phases=(*others, phases.together(*of_y, added))
+  )
+
+
+def _logits(system: System) -> Callable[[Apply, Array, Keys], Array]:
+  """Of y."""
+  infer = system.model.infer
+  return lambda apply, image, rng: infer(apply, image, rng)['y'].logits
+
+
+def _size_of_y(system: System) -> int:
+  """0 if the encoder gives no y."""
+  model = system.model
+  return model.code_sizes.get('y', 0) if model.infer else 0
+
+
+def _require_y(name: str, system: System) -> None:
+  if not _size_of_y(system) or system.labels == 'all':
+    raise errors.InputError(
+      f'addition {name!r} is for a system whose encoder gives y; this one '
+      'gives none.'
+    )

@@ -1,6 +1,5 @@
 """Systems whose code is a label or cluster y beside a style z."""
 
-from collections.abc import Callable
 import dataclasses
 
 from jax import lax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 
 from aae_jax import networks, phases, posteriors, randomness
 from aae_jax.priors import Prior
-from aae_jax.systems.additions import classification
+from aae_jax.systems.additions import MakePrior, classification
 from aae_jax.systems.one_code import beside_z, decode_by, encoded, style
 from aae_jax.systems.system import (
   MakeEncoder,
@@ -17,9 +16,6 @@ from aae_jax.systems.system import (
   Model,
   System,
 )
-
-MakePrior = Callable[[int], Prior]
-"""A prior of codes of this size."""
 
 
 def semi_supervised_aae(
