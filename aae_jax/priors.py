@@ -160,8 +160,7 @@ def categorical(
   if frequencies is None:
     frequencies = np.full(size, 1 / size)
   _check_frequencies(frequencies, size)
-  with np.errstate(divide='ignore'):
-    log_frequencies = np.log(np.asarray(frequencies, np.float32))
+  share = np.asarray(frequencies, np.float32)
   # The last bound is left out, so that rounding adds no entry.
   bounds = np.cumsum(frequencies, dtype=np.float64)[:-1].astype(np.float32)
 
@@ -175,7 +174,8 @@ def categorical(
     return jax.nn.one_hot(index, size)
 
   # Of a mixture of labels, the mean of theirs.
-  return Prior(draw, log_prob=lambda y: y @ log_frequencies)
+  log_prob = lambda y: jnp.sum(jax.scipy.special.xlogy(y, share), axis=-1)
+  return Prior(draw, log_prob)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -455,6 +455,36 @@ def test_a_config_that_comes_from_a_file_builds(name):
   assert system.phases
 
 
+@pytest.mark.parametrize(
+  'key, value',
+  [
+    ('consistency.radius', -1.0),
+    ('consistency.begin', float('nan')),
+    ('consistency.consistency_weight', float('inf')),
+    ('marginal_entropy.marginal_weight', -0.5),
+    ('marginal_entropy.conditional_weight', float('inf')),
+  ],
+)
+def test_bad_hyperparameters_of_additions(key, value):
+  with pytest.raises(InputError) as error:
+    build(
+      'clustering_aae',
+      additions=('consistency', 'marginal_entropy'),
+      **{key: value},
+    )
+  assert str(error.value) == (
+    f'{key} is {value}; expected a finite number of at least 0.'
+  )
+
+
+def test_options_of_additions_that_are_not_there_are_refused():
+  with pytest.raises(InputError) as error:
+    build('semi_supervised_aae', **{'consistency.radius': 3.0})
+  assert str(error.value).startswith(
+    "consistency.radius is 3.0, but system 'semi_supervised_aae' has no use"
+  )
+
+
 def test_unknown_addition():
   with pytest.raises(
     InputError, match="^unknown addition 'classificaton'; known: class.*Did you"

@@ -164,3 +164,60 @@ def test_separation_penalty_parts_equal_heads():
   for _ in range(100):
     heads -= 0.1 * gradient(heads, 1.0)
   assert distance.pdist(heads).min() > 0.9
+
+
+def test_entropy():
+  p = np.array([[0.5, 0.5, 0.0], [0.2, 0.3, 0.5]], np.float32)
+  np.testing.assert_allclose(losses.entropy(p), stats.entropy(p.T), rtol=1e-6)
+
+
+def perceptron(seed, width=5, classes=3):
+  """A network whose softmax has no symmetry."""
+  generator = np.random.default_rng(seed)
+  first = generator.normal(size=(width, 16)).astype(np.float32)
+  second = generator.normal(size=(16, classes)).astype(np.float32)
+  return lambda x: jnp.tanh(x @ first) @ second
+
+
+def divergence_hessian(logits, x):
+  """Of KL(p(x) || p(x + r)) at r = 0, [n, n]."""
+  p = jax.nn.softmax(logits(x[None])[0])
+
+  def divergence(r):
+    q = jax.nn.log_softmax(logits((x + r)[None])[0])
+    return jnp.sum(p * (jnp.log(p) - q))
+
+  return np.asarray(jax.hessian(divergence)(jnp.zeros_like(x)))
+
+
+@given(st.integers(0, 2**31))
+def test_most_sensitive_direction_is_a_power_iteration_of_the_hessian(seed):
+  logits, generator = perceptron(seed), np.random.default_rng(seed)
+  x, start = generator.normal(size=(2, 4, 5)).astype(np.float32)
+  logit, direction = losses.most_sensitive_direction(logits, x, start)
+  np.testing.assert_allclose(logit, logits(x), rtol=1e-4, atol=1e-5)
+  for image, first, found in zip(x, start, direction, strict=True):
+    expected = divergence_hessian(logits, image) @ first
+    expected /= np.linalg.norm(expected)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_iterated_it_is_the_leading_eigenvector():
+  logits, generator = perceptron(0), np.random.default_rng(0)
+  x, direction = generator.normal(size=(2, 3, 5)).astype(np.float32)
+  for _ in range(60):
+    _, direction = losses.most_sensitive_direction(logits, x, direction)
+  for image, found in zip(x, direction, strict=True):
+    _, vectors = np.linalg.eigh(divergence_hessian(logits, image))
+    assert abs(vectors[:, -1] @ found) > 0.999
+
+
+def test_most_sensitive_direction_of_certain_outputs():
+  """A gradient too small to be squared has a direction; none at all is 0."""
+  logits = lambda x: jnp.concatenate([50 + 0 * x, x], axis=-1)
+  x, start = jnp.zeros((1, 1)), jnp.ones((1, 1))
+  _, direction = losses.most_sensitive_direction(logits, x, start)
+  np.testing.assert_allclose(abs(direction), 1)
+  flat = lambda x: 0.0 * x @ jnp.ones((1, 3))
+  _, direction = losses.most_sensitive_direction(flat, x, start)
+  np.testing.assert_array_equal(direction, 0)

@@ -3,9 +3,11 @@
 import jax
 import numpy as np
 import pytest
+from scipy import stats
 import tiny
 
-from aae_jax import phases
+from aae_jax import losses, phases, priors, randomness
+from aae_jax.types import AXIS
 
 BATCH = tiny.make_batch()
 RNGS = {'image': tiny.keys(8), 'labelled_image': tiny.keys(8, 1)}
@@ -299,3 +301,141 @@ def test_plain_classification_sees_labelled_images_alone():
   np.testing.assert_array_equal(loss, run(both, None)[0])
   assert seen['stats'] and seen['image'] is BATCH['labelled_image']
   assert seen['rng'] is RNGS['labelled_image']
+
+
+WEIGHTS = normal(16, 3)
+
+
+def linear(apply, image, rng):
+  """Logits whose noise is that of the keys, as an encoder's."""
+  noise = randomness.normal(randomness.named(rng, 'noise'), (3,))
+  apply('encoder')
+  return image.reshape(len(image), -1) @ WEIGHTS + noise
+
+
+def log_softmax(x):
+  x = np.asarray(x, np.float64)
+  return x - np.log(np.exp(x).sum(axis=1, keepdims=True))
+
+
+def test_consistency_moves_images_by_the_radius():
+  """The same noise in all passes, and the divergence to what was moved."""
+  seen = []
+
+  def logits(apply, image, rng):
+    assert rng is RNGS['image']
+    seen.append(image)
+    return linear(apply, image, rng)
+
+  phase = phases.consistency(logits)
+  apply = lambda name: None
+  loss, metrics = run(
+    phase, apply, step=7, begin=7, radius=1.5, consistency_weight=0.5
+  )
+  moved = np.asarray(seen[-1] - BATCH['image']).reshape(8, -1)
+  np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 1.5, rtol=1e-4)
+  before, after = (
+    log_softmax(linear(apply, image, RNGS['image']))
+    for image in (BATCH['image'], seen[-1])
+  )
+  expected = (np.exp(before) * (before - after)).sum(axis=1).mean()
+  np.testing.assert_allclose(
+    metrics['consistency_divergence'], expected, rtol=1e-3
+  )
+  np.testing.assert_allclose(loss, 0.5 * expected, rtol=1e-3)
+  early, _ = run(
+    phase, apply, step=6, begin=7, radius=1.5, consistency_weight=0.5
+  )
+  assert early == 0
+
+
+def test_gradient_of_consistency_goes_through_the_moved_image_alone():
+  """Not through what it should stay equal to, nor through the direction."""
+  image, keys = BATCH['image'], RNGS['image']
+
+  def logits(scale):
+    return lambda apply, image, rng: scale * linear(apply, image, rng)
+
+  def loss(scale):
+    hyper = {'step': 0, 'begin': 0, 'radius': 1.5, 'consistency_weight': 1.0}
+    phase = phases.consistency(logits(scale))
+    return run(phase, lambda name: None, **hyper)[0]
+
+  of_image = lambda x: linear(lambda name: None, x, keys)
+  start = randomness.normal(
+    randomness.named(keys, 'direction'), image.shape[1:]
+  )
+  logit, direction = losses.most_sensitive_direction(of_image, image, start)
+  p = jax.nn.softmax(logit)
+
+  def expected(scale):
+    q = jax.nn.log_softmax(scale * of_image(image + 1.5 * direction))
+    return -(p * q).sum(axis=1).mean()
+
+  np.testing.assert_allclose(
+    jax.grad(loss)(1.0), jax.grad(expected)(1.0), rtol=1e-3
+  )
+
+
+@pytest.mark.parametrize(
+  'frequencies', [(1 / 3, 1 / 3, 1 / 3), (0.7, 0.2, 0.1)]
+)
+def test_marginal_entropy(frequencies):
+  """Of the global batch; over all devices as on one."""
+  prior = priors.categorical(3, frequencies)
+  phase = phases.marginal_entropy(
+    lambda apply, image, rng: image.reshape(len(image), -1) @ WEIGHTS, prior
+  )
+  hyper = {'marginal_weight': 2.0, 'conditional_weight': 0.5}
+
+  def of_device(batch, rngs):
+    return jax.lax.pmean(phase.loss_fn(None, batch, rngs, hyper), AXIS)
+
+  logit = np.asarray(BATCH['image']).reshape(8, -1) @ WEIGHTS
+  y = np.exp(log_softmax(logit))
+  divergence = stats.entropy(y.mean(axis=0), frequencies)
+  conditional = stats.entropy(y.T).mean()
+  for devices in (1, 4):
+    loss, metrics = jax.vmap(of_device, axis_name=AXIS)(
+      tiny.split(BATCH, devices), tiny.split(RNGS, devices)
+    )
+    np.testing.assert_allclose(
+      loss[0], 2 * divergence + 0.5 * conditional, rtol=1e-4
+    )
+    np.testing.assert_allclose(
+      metrics['marginal_divergence'][0], divergence, rtol=1e-3
+    )
+    np.testing.assert_allclose(
+      metrics['conditional_entropy'][0], conditional, rtol=1e-4
+    )
+
+
+def constant_phase(name, loss, **hyperparams):
+  return phases.Phase(
+    name,
+    ('encoder', name),
+    lambda apply, batch, rng, hyper: (loss * hyper[f'{name}_weight'], {}),
+    {'learning_rate': 1.0, f'{name}_weight': 1.0, **hyperparams},
+  )
+
+
+def test_together_is_one_phase_of_the_sum():
+  first, second = constant_phase('a', 2.0), constant_phase('b', 3.0, extra=5.0)
+  phase = phases.together(first, second)
+  loss, metrics = run(phase, None, a_weight=1.0, b_weight=0.5)
+  assert loss == 3.5 and metrics == {'b': 1.5}
+  assert phase.name == 'a' and phase.trains == ('encoder', 'a', 'b')
+  assert phase.hyperparams == {
+    'learning_rate': 1.0,
+    'a_weight': 1.0,
+    'b_weight': 1.0,
+    'extra': 5.0,
+  }
+  assert phases.together(first).hyperparams == first.hyperparams
+
+
+def test_together_refuses_one_name_for_two_weights():
+  with pytest.raises(ValueError, match='extra'):
+    phases.together(
+      constant_phase('a', 1.0, extra=1.0), constant_phase('b', 1.0, extra=2.0)
+    )

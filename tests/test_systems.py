@@ -447,6 +447,144 @@ def test_classification_needs_a_y_of_the_classes(name, entries):
   )
 
 
+OF_Y = ('consistency', 'marginal_entropy')
+
+
+@pytest.mark.parametrize(
+  'name',
+  [
+    'semi_supervised_aae',
+    'dimensionality_reduction_aae',
+    'clustering_aae',
+    'dimensionality_reduction_clustering_aae',
+  ],
+)
+def test_losses_of_y_are_one_phase(name):
+  """A phase of its own would take steps of full size."""
+  base = tiny.build(name).system
+  added = tiny.build(name, additions=OF_Y).system
+  of_y = [phase for phase in base.phases if phase.name == 'classification']
+  others = [phase for phase in base.phases if phase not in of_y]
+  *found, last = added.phases
+  assert [p.name for p in found] == [p.name for p in others]
+  assert last.name == ('classification' if of_y else 'consistency')
+  assert last.trains == ('encoder',)
+  assert added.labels == base.labels
+  weights = {'consistency_weight', 'radius', 'begin', 'marginal_weight'}
+  assert last.hyperparams.keys() == {
+    *weights,
+    'conditional_weight',
+    'learning_rate',
+  }
+
+
+def test_losses_of_y_have_the_configuration_s_weights():
+  config = {
+    'consistency.radius': 3.0,
+    'consistency.begin': 1.5,
+    'consistency.consistency_weight': 0.25,
+    'marginal_entropy.marginal_weight': 4.0,
+    'marginal_entropy.conditional_weight': 0.5,
+  }
+  system = tiny.build('clustering_aae', additions=OF_Y, **config).system
+  found = dict(system.phases[-1].hyperparams)
+  assert found.pop('learning_rate') == 1e-3
+  assert found == {
+    'radius': 3.0,
+    # Five steps an epoch, of eight out of 44 images.
+    'begin': 7.5,
+    'consistency_weight': 0.25,
+    'marginal_weight': 4.0,
+    'conditional_weight': 0.5,
+  }
+
+
+@pytest.mark.parametrize('name', ['semi_supervised_aae', 'clustering_aae'])
+def test_losses_of_y_do_not_depend_on_the_number_of_devices(name):
+  noisy = tiny.NOISY | {'encoder.noise': 0.3}
+  system = tiny.build(name, additions=OF_Y, **noisy).system
+  state, phase = tiny.random_state(system), system.phases[-1]
+
+  def of_device(batch, rngs):
+    def loss(params):
+      apply, _ = train_step.bind(
+        system.networks,
+        {**state.params, **params},
+        state.batch_stats,
+        train=True,
+      )
+      hyper = {'step': state.step, **state.hyperparams[phase.name]}
+      return phase.loss_fn(apply, batch, rngs, hyper)[0]
+
+    trained = {'encoder': state.params['encoder']}
+    return jax.lax.pmean(jax.value_and_grad(loss)(trained), AXIS)
+
+  by_devices = [
+    jax.tree.map(
+      lambda x: x[0],
+      jax.jit(jax.vmap(of_device, axis_name=AXIS))(
+        tiny.split(BATCH, devices), tiny.split(RNGS, devices)
+      ),
+    )
+    for devices in (1, 4)
+  ]
+  (_, gradients), _ = by_devices
+  assert np.abs(gradients['encoder']['y']['kernel']).max() > 1e-4
+  chex.assert_trees_all_close(*by_devices, rtol=2e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize('addition', OF_Y)
+@pytest.mark.parametrize('name', ['aae', 'gan', 'supervised_aae', 'vae'])
+def test_losses_of_y_need_a_y(name, addition):
+  with pytest.raises(errors.InputError) as error:
+    tiny.build(name, additions=(addition,))
+  assert str(error.value) == (
+    f'addition {addition!r} is for a system whose encoder gives y; this one '
+    'gives none.'
+  )
+
+
+def test_marginal_entropy_needs_a_prior_of_every_y():
+  with pytest.raises(errors.InputError) as error:
+    tiny.build(
+      'semi_supervised_aae',
+      additions=('marginal_entropy',),
+      **{'prior_y.frequencies': '0.5,0.5,0'},
+    )
+  assert str(error.value) == (
+    "addition 'marginal_entropy' needs a prior of every y; prior_y has one of "
+    'frequency 0.'
+  )
+
+
+def test_an_addition_of_losses_of_y_joins_those_that_came_before():
+  """In whatever order they are named."""
+  system = tiny.build(
+    'clustering_aae',
+    num_clusters=tiny.NUM_CLASSES,
+    num_labels=6,
+    labelled_batch_size=8,
+    additions=('marginal_entropy', 'classification'),
+  ).system
+  assert system.phases[-1].name == 'marginal_entropy'
+  calls = []
+  apply, _ = train_step.bind(
+    system.networks, tiny.random_state(system).params, {}, train=True
+  )
+
+  def loss(_):
+    found = system.phases[-1].loss_fn(
+      apply, BATCH, RNGS, system.phases[-1].hyperparams
+    )
+    calls.append(found[1].keys())
+    return found[0]
+
+  jax.vmap(loss, axis_name=AXIS)(np.zeros(1))
+  assert calls == [
+    {'marginal_divergence', 'conditional_entropy', 'error', 'classification'}
+  ]
+
+
 def two_encoders(encoder, decoder, latent_size):
   """A system of a user: the mean of two encoders' codes is decoded."""
   posterior = posteriors.deterministic(latent_size)
