@@ -38,6 +38,22 @@ def changed_files(root: pathlib.Path = _ROOT) -> list[str]:
   return changed + _git(root, *new)
 
 
+def tree(commit: str, folder: str, root: pathlib.Path = _ROOT) -> str | None:
+  """The hash of what a folder holds at a commit.
+
+  Args:
+    commit: its hash, or a name of it such as HEAD.
+    folder: in `root`.
+    root: the folder of the code.
+
+  Returns:
+    The hash, or None where git does not know the commit or the folder.
+  """
+  name = f'{commit}:./{folder}'
+  found = _git(root, 'rev-parse', '--verify', '--quiet', name)
+  return found[0] if found else None
+
+
 def _git(root: pathlib.Path, *arguments: str) -> list[str]:
   """The lines that git prints: none without git, or outside a repository."""
   try:

@@ -1,5 +1,6 @@
 """Tests of aae_jax.commit and benchmarks.provenance."""
 
+import pathlib
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from benchmarks import (
   step_time,
 )
 
+ROOT = pathlib.Path(__file__).parent.parent
 FILES = ('aae_jax/a.py', 'train.py', 'benchmarks/results/a.json', 'docs/a.png')
 
 
@@ -94,6 +96,47 @@ def test_only_the_code_counts_in_a_repository_of_others(repository):
   assert commit.changed_files(repository / 'code') == []
   write(repository, 'code/aae_jax/a.py')
   assert commit.changed_files(repository / 'code') == ['aae_jax/a.py']
+
+
+def test_tree_is_that_of_the_files_at_a_commit(repository):
+  first = git(repository, 'rev-parse', 'HEAD')
+  tree = commit.tree(first, 'aae_jax', repository)
+  assert tree == git(repository, 'rev-parse', 'HEAD:aae_jax')
+  write(repository, 'aae_jax/a.py')
+  git(repository, 'commit', '-am', 'changed')
+  assert commit.tree('HEAD', 'aae_jax', repository) != tree
+  assert commit.tree(first, 'aae_jax', repository) == tree
+  write(repository, 'train.py')
+  git(repository, 'commit', '-am', 'another file')
+  assert commit.tree('HEAD~1', 'docs', repository) == commit.tree(
+    'HEAD', 'docs', repository
+  )
+
+
+def test_tree_below_the_repository_of_others(repository):
+  write(repository, 'code/aae_jax/a.py')
+  git(repository, 'add', '.')
+  git(repository, 'commit', '-m', 'code')
+  expected = git(repository, 'rev-parse', 'HEAD:code/aae_jax')
+  assert commit.tree('HEAD', 'aae_jax', repository / 'code') == expected
+
+
+def test_tree_that_git_does_not_know(repository, tmp_path_factory):
+  head = git(repository, 'rev-parse', 'HEAD')
+  for name in ('0' * 40, f'{head}-dirty', 'None'):
+    assert commit.tree(name, 'aae_jax', repository) is None
+  assert commit.tree('HEAD', 'configs', repository) is None
+  elsewhere = tmp_path_factory.mktemp('elsewhere')
+  assert commit.tree('HEAD', 'aae_jax', elsewhere) is None
+
+
+def test_code_is_of_package_and_configurations():
+  now = provenance.code_at('HEAD')
+  assert now == (
+    git(ROOT, 'rev-parse', 'HEAD:aae_jax'),
+    git(ROOT, 'rev-parse', 'HEAD:configs'),
+  )
+  assert provenance.code_at('0' * 40) == (None, None)
 
 
 def test_code_that_is_in_no_repository(tmp_path):
