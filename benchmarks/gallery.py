@@ -18,9 +18,7 @@ import json
 import pathlib
 import runpy
 import shlex
-import signal
 import string
-import subprocess
 import sys
 from typing import Any
 
@@ -489,15 +487,7 @@ def make(exhibit: Run | Comparison, place: Place) -> None:
 
 
 def _run(command: Sequence[str]) -> None:
-  with subprocess.Popen([sys.executable, *command], cwd=ROOT) as process:
-    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    try:
-      status = process.wait()
-    except KeyboardInterrupt:
-      # The program has got the signal as well, and saves what it has.
-      status = process.wait()
-    signal.signal(signal.SIGTERM, before)
-  if status:
+  if status := reproduce.run(command):
     sys.exit(
       f'gallery.py: status {status} from python {shlex.join(command)}\n'
       'What is finished is kept; the same command goes on.'

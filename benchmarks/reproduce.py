@@ -1,62 +1,38 @@
-"""Repeats the numbers of the README.
+"""Trains the rows of results, and merges the seeds of each.
 
-  python benchmarks/reproduce.py [NAME ...] [--config.KEY=VALUE ...]
+  python -m benchmarks.reproduce [ROW ...] [--seeds=N] [--config.KEY=VALUE ...]
 
-Each is a run of `train.py`, which goes on where it was stopped; its
-`results.json` becomes `benchmarks/results/NAME.json`. The keys are those that
-change no number, such as `--config.dataset.manual_dir=DIR`.
+At the end a row has the seeds 0 to N - 1, or as many as `rows.py` says. Each is
+a run of `train.py`, in `runs/benchmarks/ROW/seed_K`, one after the other; on an
+accelerator those that are missing are one run, in `seeds_K_L`. After each run
+`benchmarks/results/ROW.json` is written anew, with all seeds that there are.
+
+The same command goes on where it was stopped. What is there is taken if it is
+of the same `aae_jax/` and `configs/` and of the configuration that the row has
+now; if not, it is replaced. The keys are those that change no number, such as
+`--config.dataset.manual_dir=DIR`.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+import itertools
+import json
 import pathlib
-import shutil
+import runpy
+import shlex
+import signal
 import subprocess
 import sys
 from typing import Any
 
+from flax import traverse_util
+
+from aae_jax import errors, experiment, metrics, recipes, training
+from benchmarks import merging
+from benchmarks.provenance import Code, code_at, refuse_changed_files
+from benchmarks.rows import ROWS, Row
+
 ROOT = pathlib.Path(__file__).parent.parent
-# Run as a file, this folder and not the one above is on the path.
-sys.path.insert(0, str(ROOT))
-
-from aae_jax import errors, experiment  # noqa: E402
-from benchmarks.provenance import refuse_changed_files  # noqa: E402
-
-SUBSET = {'dataset.allow_unverified': True}
-"""Takes a part of SVHN, from `--config.dataset.manual_dir` or else from
-`$AAE_DATA_DIR/svhn_cropped`: no SVHN numbers."""
-
-RUNS = {
-  'digits_100': ('digits_semi_supervised', {}),
-  'mnist_100': ('mnist_semi_supervised', {'num_seeds': 3}),
-  'mnist_aae_gaussian': ('mnist_aae', {}),
-  'mnist_aae_gaussian_mixture': (
-    'mnist_aae',
-    {'prior.name': 'gaussian_mixture'},
-  ),
-  'mnist_vae_gaussian': ('mnist_vae', {}),
-  'mnist_vae_gaussian_mixture': (
-    'mnist_vae',
-    {'prior.name': 'gaussian_mixture'},
-  ),
-  'mnist_autoencoder': ('mnist_autoencoder', {}),
-  'mnist_autoencoder_8d': ('mnist_autoencoder', {'latent_size': 8}),
-  'mnist_aae_8d': ('mnist_aae', {'latent_size': 8, 'prior.std': 5.0}),
-  'mnist_gan': ('mnist_gan', {}),
-  'mnist_label_regularized': ('mnist_label_regularized', {}),
-  'mnist_supervised': ('mnist_supervised', {}),
-  'mnist_clustering_30': ('mnist_clustering', {}),
-  'mnist_clustering_16': ('mnist_clustering', {'num_clusters': 16}),
-  'mnist_dimensionality_reduction': ('mnist_dimensionality_reduction', {}),
-  'mnist_dimensionality_reduction_clustering': (
-    'mnist_dimensionality_reduction_clustering',
-    {},
-  ),
-  'svhn_subset_classifier': ('svhn_classifier', SUBSET),
-  'svhn_subset_semi_supervised': ('svhn_semi_supervised', SUBSET),
-  'svhn_subset_supervised': ('svhn_supervised', SUBSET),
-}
-"""The configuration and the overridden keys of each number."""
 
 
 def train_command(
@@ -77,22 +53,193 @@ def train_command(
   ]
 
 
-def reproduce(name: str, neutral: Mapping[str, str]) -> None:
-  """Runs one of `RUNS` to its end and keeps its results.
+def run(command: Sequence[str]) -> int:
+  """Runs Python in `ROOT`; a signal lets it save what it has.
 
   Args:
-    name: a key of `RUNS`.
-    neutral: values of keys that do not change what the run computes.
+    command: the arguments of Python.
+
+  Returns:
+    The status that it ends with.
   """
+  with subprocess.Popen([sys.executable, *command], cwd=ROOT) as process:
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+      status = process.wait()
+    except KeyboardInterrupt:
+      # The program has got the signal as well, and saves what it has.
+      status = process.wait()
+    signal.signal(signal.SIGTERM, before)
+  return status
+
+
+def has_accelerator() -> bool:
+  """Whether JAX finds more than the CPU.
+
+  Asked in another process: one that has asked keeps the memory of a device.
+  """
+  ask = 'import jax; print(jax.default_backend())'
+  answer = subprocess.run(
+    [sys.executable, '-c', ask], capture_output=True, text=True, check=True
+  )
+  return answer.stdout.split()[-1] != 'cpu'
+
+
+def config_of(row: Row, seeds: Sequence[int]) -> dict[str, Any]:
+  """The configuration of a run, as a workdir has it.
+
+  Args:
+    row: whose run.
+    seeds: of the run, one after the other.
+  """
+  path = ROOT / f'configs/{row.config}.py'
+  config = runpy.run_path(str(path))['get_config']()
+  config.update_from_flattened_dict(_overrides(row, seeds))
+  return json.loads(config.to_json())
+
+
+def _overrides(row: Row, seeds: Sequence[int]) -> dict[str, Any]:
+  return {**row.overrides, 'seed': seeds[0], 'num_seeds': len(seeds)}
+
+
+def reproduce(name: str, num_draws: int, neutral: Mapping[str, str]) -> None:
+  """Trains the seeds 0 to `num_draws` - 1 of a row, and keeps its results.
+
+  Args:
+    name: of the row.
+    num_draws: at least 1; seeds that are there beyond them are kept.
+    neutral: values of keys that do not change what the run computes.
+
+  Raises:
+    InputError: the code or the data has changed while the row was trained.
+    SystemExit: a training has failed, and has said why.
+  """
+  path = ROOT / f'benchmarks/results/{name}.json'
+  code = code_at('HEAD')
+  runs = _kept(path, ROWS[name], code)
+  first = len(runs[0]['seeds']) if runs else 0
+  if first >= num_draws:
+    print(f'{name}: all {first} seeds are there.', flush=True)
+    return
+  num_together = num_draws if has_accelerator() else 1
+  for start in range(first, num_draws, num_together):
+    seeds = range(start, min(start + num_together, num_draws))
+    runs = [merging.merge([*runs, _train(name, seeds, neutral, code)])]
+    path.parent.mkdir(exist_ok=True)
+    metrics.write_json(path, runs[0])
+
+
+def _kept(path: pathlib.Path, row: Row, code: Code) -> list[dict[str, Any]]:
+  """The results that a row has, if they are of the code as it is now."""
+  if not path.exists():
+    return []
+  results = json.loads(path.read_text())
+  # Older results are of one process, and say so at the top.
+  makers = results.get('trained', [results])
+  expected = config_of(row, range(len(results['seeds'])))
+  reason = _difference(results['config'], makers, expected, code)
+  if reason:
+    print(f'{path.name} will be replaced: {reason}.', flush=True)
+    return []
+  return [results]
+
+
+def _difference(
+  config: Mapping[str, Any],
+  makers: Iterable[Mapping[str, Any]],
+  expected: Mapping[str, Any],
+  code: Code,
+) -> str | None:
+  """Why a run is not what the row is now, or None.
+
+  Args:
+    config: of the run.
+    makers: the processes that trained it, and measured it.
+    expected: what its configuration would be now.
+    code: as it is now.
+  """
+  for maker in makers:
+    if code_at(maker['commit']) != code:
+      return f'it is of the code at commit {maker["commit"]}'
+  flat = [
+    traverse_util.flatten_dict(tree, sep='.')
+    for tree in (config, expected, json.loads(recipes.defaults().to_json()))
+  ]
+  return next(iter(training.differences(*flat)), None)
+
+
+def _train(
+  name: str, seeds: Sequence[int], neutral: Mapping[str, str], code: Code
+) -> dict[str, Any]:
+  """The results of some seeds, which are trained if they are not there."""
+  row = ROWS[name]
+  workdir = ROOT / 'runs/benchmarks' / name / _folder(seeds)
+  reason = _difference_of_workdir(workdir, config_of(row, seeds), code)
+  if reason:
+    aside = _aside(workdir)
+    workdir.rename(aside)
+    print(f'{workdir} is now {aside.name}: {reason}.', flush=True)
+  if not _is_finished(workdir):
+    _require(code)
+    file = pathlib.Path(f'configs/{row.config}.py')
+    keys = {**_overrides(row, seeds), **neutral}
+    command = train_command(file, workdir, keys)
+    print(f'\n{name}, {workdir.name}', flush=True)
+    if status := run(command):
+      sys.exit(
+        f'reproduce.py: status {status} from python {shlex.join(command)}\n'
+        'What is finished is kept; the same command goes on.'
+      )
+  return merging.read(workdir)
+
+
+def _folder(seeds: Sequence[int]) -> str:
+  return (
+    f'seed_{seeds[0]}' if len(seeds) == 1 else f'seeds_{seeds[0]}_{seeds[-1]}'
+  )
+
+
+def _difference_of_workdir(
+  workdir: pathlib.Path, expected: Mapping[str, Any], code: Code
+) -> str | None:
+  """Why what a workdir holds, if anything, is not the run of the row."""
+  config, history, results = (
+    json.loads(path.read_text()) if path.exists() else {}
+    for path in (
+      workdir / 'config.json',
+      workdir / 'provenance.json',
+      workdir / 'results.json',
+    )
+  )
+  if not config:
+    return None
+  makers = [*history, *([results['evaluated']] if results else [])]
+  return _difference(config, makers, expected, code)
+
+
+def _aside(workdir: pathlib.Path) -> pathlib.Path:
+  """Where a workdir goes that is replaced: no training is deleted."""
+  names = (f'{workdir.name}_old_{n}' for n in itertools.count(1))
+  paths = (workdir.with_name(name) for name in names)
+  return next(path for path in paths if not path.exists())
+
+
+def _is_finished(workdir: pathlib.Path) -> bool:
+  path = workdir / 'results.json'
+  if not path.exists():
+    return False
+  results = json.loads(path.read_text())
+  return results['step'] == results['total_steps']
+
+
+def _require(code: Code) -> None:
+  """Raises InputError if the code is not what the first seeds are of."""
   refuse_changed_files()
-  config, overrides = RUNS[name]
-  workdir = ROOT / 'runs/benchmarks' / name
-  file = pathlib.Path(f'configs/{config}.py')
-  command = train_command(file, workdir, {**overrides, **neutral})
-  subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
-  results = ROOT / 'benchmarks/results'
-  results.mkdir(exist_ok=True)
-  shutil.copyfile(workdir / 'results.json', results / f'{name}.json')
+  if code_at('HEAD') != code:
+    raise errors.InputError(
+      'another commit of aae_jax/ or configs/ is checked out than at the '
+      'start; start the command again.'
+    )
 
 
 def parse_neutral(arguments: Sequence[str]) -> dict[str, str]:
@@ -119,16 +266,26 @@ def parse_neutral(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def main() -> None:
-  """Runs what the command line names, or everything."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('names', nargs='*', choices=[*RUNS, []], default=[])
+  """Trains the rows that the command line names, or all."""
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+  )
+  parser.add_argument('rows', nargs='*', choices=[*ROWS, []], default=[])
+  parser.add_argument('--seeds', type=int, help='0 to SEEDS - 1')
   known, others = parser.parse_known_intermixed_args()
   try:
+    if known.seeds is not None and known.seeds < 1:
+      raise errors.InputError(f'seeds is {known.seeds}; expected at least 1.')
     neutral = parse_neutral(others)
+    refuse_changed_files()
+    if None in code_at('HEAD'):
+      raise errors.InputError(
+        f'{ROOT} is not a clone; expected one, whose commit the results name.'
+      )
+    for name in known.rows or ROWS:
+      reproduce(name, known.seeds or ROWS[name].draws, neutral)
   except errors.InputError as error:
     sys.exit(f'reproduce.py: {error}')
-  for name in known.names or RUNS:
-    reproduce(name, neutral)
 
 
 if __name__ == '__main__':

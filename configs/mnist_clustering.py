@@ -5,8 +5,8 @@
 The paper errs in 4.10 ± 1.13 % of the test images after 1500 epochs, and in
 9.55 ± 2.05 % with --config.num_clusters=16. Measured here after 100 epochs:
 21.2 % and 31.7 %, with no cluster empty (one run each;
-benchmarks/results/mnist_clustering_30.json and mnist_clustering_16.json). 26
-minutes on one core.
+benchmarks/results/clustering_30.json and clustering_16.json). 26 minutes on one
+core.
 """
 
 from aae_jax import recipes

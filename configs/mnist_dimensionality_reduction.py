@@ -6,8 +6,7 @@ The paper errs in 6.08 % of the test images, in 4.20 % with
 --config.num_labels=1000, and in 3.90 % with --config.latent_size=10, whose
 figure is a linear map that puts the cluster heads on a circle. Measured here,
 in 40 epochs: 14.4 % in 2-D with 100 labels (one run;
-benchmarks/results/mnist_dimensionality_reduction.json). Fifteen minutes on two
-busy cores.
+benchmarks/results/2d_100.json). Fifteen minutes on two busy cores.
 """
 
 from aae_jax import recipes

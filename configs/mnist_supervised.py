@@ -4,8 +4,8 @@
 
 The paper shows a picture, figures/styles.png here, and gives no number. A
 linear probe of the style errs in 61.9 % of the test images, where 90 % is
-chance (one run; benchmarks/results/mnist_supervised.json). Four minutes on one
-core. The epochs were chosen on validation images: more of them sharpen the
+chance (one run; benchmarks/results/supervised.json). Four minutes on one core.
+The epochs were chosen on validation images: more of them sharpen the
 pictures, and the label comes back into the style.
 """
 

@@ -5,7 +5,7 @@
 The paper's plain network errs in 47.50 %, on the whole of SVHN. For a part of
 it add --config.dataset.manual_dir=DIR --config.dataset.allow_unverified=True.
 Measured on a part of it, 4,434 training and 1,952 test images: 48.9 ± 2.7 %
-(three draws; benchmarks/results/svhn_subset_classifier.json), six minutes on
+(three draws; benchmarks/results/svhn_part_classifier.json), six minutes on
 two busy cores.
 """
 

@@ -8,7 +8,7 @@ measured on a part is not to be set beside the paper's. Unlike the paper's,
 images are not standardized: they stay in [0, 1].
 
 Measured on a part, 4,434 training and 1,952 test images: 49.5 ± 2.5 %, no
-better than svhn_classifier (three draws; benchmarks/results/svhn_subset_*),
+better than svhn_classifier (three draws; benchmarks/results/svhn_part*.json),
 40 minutes on two busy cores. The settings were chosen on validation images of
 the part, with one draw.
 """

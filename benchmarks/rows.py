@@ -1,0 +1,177 @@
+"""The rows of results: what is trained, how often, and what is told of it.
+
+A row of the paper's table has the recipe that is *pure*: the paper's networks
+and phases, with any optimizer, normalization, noise, schedule and sampling.
+`ROW_any` is the same row with any recipe. Results are in `results/ROW.json`.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+  """A line of the README's table.
+
+  Attributes:
+    title: what is measured, and on what.
+    metric: of the test images, a key of `gallery.NUMBERS`.
+    paper: what Makhzani et al. (2015) report.
+    public: the best number of an AAE that was found in public code.
+  """
+
+  title: str
+  metric: str
+  paper: str = '-'
+  public: str = '-'
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """What is trained.
+
+  Attributes:
+    config: the name of a file of `configs/`.
+    overrides: keys of the configuration.
+    draws: the seeds are 0 to `draws` - 1, unless the command says otherwise.
+    lines: of the README's table; `ROW_any` stands in those of `ROW`.
+  """
+
+  config: str
+  overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  draws: int = 1
+  lines: Sequence[Line] = ()
+
+
+_VALIDATION = {'dataset.num_validation': 5000}
+"""Of rows whose number is chosen on validation images by its definition."""
+
+_PART_OF_SVHN = {'dataset.allow_unverified': True}
+"""Takes the files of `--config.dataset.manual_dir`, or else those of
+`$AAE_DATA_DIR/svhn_cropped`, whatever they are: no SVHN numbers."""
+
+_CONVOLUTIONAL = (
+  '[1.68 ± 0.21](https://github.com/taranO/IB-semi-supervised-classification), '
+  'convolutional'
+)
+
+
+def _classification(
+  title: str, paper: str, public: str = '-'
+) -> Sequence[Line]:
+  title = f'{title}: classification error'
+  return (Line(title, 'classification_error', paper, public),)
+
+
+def _clustering(title: str, paper: str) -> Sequence[Line]:
+  return (Line(f'{title}: clustering error', 'clustering_error', paper),)
+
+
+ROWS = {
+  'mnist_100': Row(
+    'mnist_semi_supervised',
+    draws=5,
+    lines=_classification('MNIST, 100 labels', '1.90 ± 0.10', _CONVOLUTIONAL),
+  ),
+  'mnist_1000': Row(
+    'mnist_semi_supervised',
+    {'num_labels': 1000},
+    lines=_classification('MNIST, 1000 labels', '1.60 ± 0.08'),
+  ),
+  'mnist_all': Row(
+    'mnist_semi_supervised',
+    {'num_labels': -1},
+    lines=_classification('MNIST, all labels', '0.85 ± 0.02'),
+  ),
+  'clustering_30': Row(
+    'mnist_clustering', lines=_clustering('MNIST, 30 clusters', '4.10 ± 1.13')
+  ),
+  'clustering_16': Row(
+    'mnist_clustering',
+    {'num_clusters': 16},
+    lines=_clustering('MNIST, 16 clusters', '9.55 ± 2.05'),
+  ),
+  '2d_100': Row(
+    'mnist_dimensionality_reduction',
+    lines=_classification('MNIST, 2-D, 100 labels', '6.08'),
+  ),
+  '2d_1000': Row(
+    'mnist_dimensionality_reduction',
+    {'num_labels': 1000},
+    lines=_classification('MNIST, 2-D, 1000 labels', '4.20'),
+  ),
+  '2d_unsupervised': Row(
+    'mnist_dimensionality_reduction_clustering',
+    lines=_clustering('MNIST, 2-D, 20 clusters', '13.95'),
+  ),
+  '10d_100': Row(
+    'mnist_dimensionality_reduction',
+    {'latent_size': 10},
+    lines=_classification('MNIST, 10-D, 100 labels', '3.90'),
+  ),
+  'parzen': Row(
+    'mnist_aae',
+    {'latent_size': 8, 'prior.std': 5.0, **_VALIDATION},
+    lines=[
+      Line(
+        'MNIST, samples: Parzen log-likelihood, which rewards blur',
+        'parzen_log_likelihood',
+        '340 ± 2',
+      )
+    ],
+  ),
+  'supervised': Row(
+    'mnist_supervised',
+    lines=[
+      Line(f'MNIST, 15-D style beside the label: {what}', metric, 'a picture')
+      for what, metric in (
+        ('linear probe of the label', 'linear_probe_error'),
+        ('MLP probe of the label', 'mlp_probe_error'),
+        ('reconstruction error', 'reconstruction_error'),
+        ('energy distance', 'energy_distance'),
+      )
+    ],
+  ),
+  'gan': Row(
+    'mnist_gan',
+    _VALIDATION,
+    lines=[
+      Line(
+        'MNIST, samples of a GAN: Parzen log-likelihood',
+        'parzen_log_likelihood',
+        '225 ± 2 (Goodfellow et al., 2014)',
+      )
+    ],
+  ),
+  'svhn_part': Row(
+    'svhn_semi_supervised',
+    _PART_OF_SVHN,
+    draws=5,
+    lines=_classification(
+      'a part of SVHN (4,434 training images), 1000 labels', 'not comparable'
+    ),
+  ),
+  'svhn_part_classifier': Row(
+    'svhn_classifier',
+    _PART_OF_SVHN,
+    draws=5,
+    lines=_classification(
+      'the same draws, the encoder on the labels alone', 'not comparable'
+    ),
+  ),
+  'svhn_part_supervised': Row('svhn_supervised', _PART_OF_SVHN),
+  'digits_100': Row('digits_semi_supervised', draws=3),
+  'mnist_aae_gaussian': Row('mnist_aae'),
+  'mnist_aae_gaussian_mixture': Row(
+    'mnist_aae', {'prior.name': 'gaussian_mixture'}
+  ),
+  'mnist_vae_gaussian': Row('mnist_vae'),
+  'mnist_vae_gaussian_mixture': Row(
+    'mnist_vae', {'prior.name': 'gaussian_mixture'}
+  ),
+  'mnist_autoencoder': Row('mnist_autoencoder'),
+  'mnist_autoencoder_8d': Row('mnist_autoencoder', {'latent_size': 8}),
+  'mnist_label_regularized': Row('mnist_label_regularized'),
+}
+"""By name; those with lines are in the README's table, in this order."""
