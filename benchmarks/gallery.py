@@ -523,7 +523,7 @@ def _facts(there: Sequence[Run | Comparison], place: Place) -> str:
   makers = [m for results in found for m in results.get('trained', [results])]
   facts = {
     'Data': [_describe_data(results['dataset']) for results in found],
-    'Hardware': [_describe_hardware(part['hardware']) for part in makers],
+    'Hardware': [describe_hardware(part['hardware']) for part in makers],
     'Software': [
       f'jax {part["versions"]["jax"]}, Python {part["versions"]["python"]}'
       for part in makers
@@ -546,7 +546,8 @@ def _describe_data(data: Mapping[str, Any]) -> str:
   return f'{name}: {train:,} training and {data["test"]:,} test images'
 
 
-def _describe_hardware(hardware: Mapping[str, Any]) -> str:
+def describe_hardware(hardware: Mapping[str, Any]) -> str:
+  """In words what `provenance.of_process` has."""
   devices, cpus = hardware['devices'], hardware['cpus']
   if hardware['platform'] == 'cpu':
     return f'{cpus} CPU cores'

@@ -53,7 +53,7 @@ _PART_OF_SVHN = {'dataset.allow_unverified': True}
 
 _CONVOLUTIONAL = (
   '[1.68 ± 0.21](https://github.com/taranO/IB-semi-supervised-classification), '
-  'convolutional'
+  'convolutional, its lowest test error over the epochs'
 )
 
 

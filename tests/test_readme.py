@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from aae_jax import training
+from benchmarks import table
 from configs import digits_autoencoder, digits_semi_supervised
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -111,6 +112,12 @@ def test_numbers_are_those_of_the_results():
     assert int(num_runs) == len(found['per_seed'])
     # Baselines take no steps.
     assert results.get('step') == results.get('total_steps')
+
+
+def test_first_table_is_what_its_program_makes():
+  assert table.written(README, table.block(table.read())) == README
+  first = README.index('\n| ')
+  assert README.index(table.BEGIN) < first < README.index(table.END)
 
 
 def test_pictures_are_there():

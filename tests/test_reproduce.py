@@ -337,6 +337,18 @@ def test_programs_end_with_their_status():
   assert reproduce.run(['-c', 'exit(3)']) == 3
 
 
+@pytest.mark.parametrize('name, status', [('SIGTERM', -15), ('SIGINT', 4)])
+def test_programs_get_to_save_what_they_have(name, status):
+  """A terminal sends SIGINT to both; SIGTERM is for the parent alone."""
+  program = (
+    'import os, signal, time\n'
+    f'os.kill(os.getppid(), signal.{name})\n'
+    'time.sleep(1)\n'
+    'exit(4)'
+  )
+  assert reproduce.run(['-c', program]) == status
+
+
 def test_row_is_trained_and_merged(call, trainings, monkeypatch, tmp_path):
   """With the program itself: two epochs of a tiny classifier."""
   row = Row(

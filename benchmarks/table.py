@@ -1,0 +1,245 @@
+"""Writes the first table of the README from the files of results.
+
+  python -m benchmarks.table
+
+It has the lines of `rows.py`. Where rows were evaluated on validation images
+while they were trained, it draws their errors over epochs and seconds as well:
+`docs/reproduction_curves.png`.
+"""
+
+import collections
+from collections.abc import Iterable, Iterator, Mapping
+import itertools
+import json
+import pathlib
+import sys
+from typing import Any
+
+from flax import traverse_util
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+import numpy as np
+
+from aae_jax import errors, figures, recipes
+from benchmarks.gallery import NUMBERS, describe_hardware
+from benchmarks.rows import ROWS, Line
+
+ROOT = pathlib.Path(__file__).parent.parent
+RESULTS = 'benchmarks/results'
+PICTURE = 'docs/reproduction_curves.png'
+
+BEGIN = '<!-- From here on by: python -m benchmarks.table -->'
+END = '<!-- Up to here by: python -m benchmarks.table -->'
+
+PARTS = (
+  'encoder.network',
+  'decoder.network',
+  'encoder.augmentation',
+  'discriminator_z.',
+  'prior_y.',
+)
+"""What keys begin with that change a part of the paper's systems."""
+
+Results = Mapping[str, Any]
+
+
+def read() -> dict[str, Results]:
+  """The results of the rows of the table, as far as there are any."""
+  names = [f'{name}{end}' for name in _names() for end in ('', '_any')]
+  paths = {name: ROOT / RESULTS / f'{name}.json' for name in names}
+  return {
+    name: json.loads(path.read_text())
+    for name, path in paths.items()
+    if path.exists()
+  }
+
+
+def _names() -> Iterator[str]:
+  return (name for name, row in ROWS.items() if row.lines)
+
+
+def block(found: Mapping[str, Results]) -> str:
+  """What stands in the README, from `BEGIN` to `END`."""
+  usual = _usual_hardware(found.values())
+  head = ('what', 'paper', 'best public', 'pure recipe', 'any recipe')
+  rows = [head, ('---',) * len(head)]
+  for name in _names():
+    for line in ROWS[name].lines:
+      unit = NUMBERS[line.metric][1]
+      what = f'{line.title}, {unit}' if unit else line.title
+      ours = (_cell(f'{name}{end}', line, found, usual) for end in ('', '_any'))
+      rows.append((what, line.paper, line.public, *ours))
+  table = '\n'.join(f'| {" | ".join(row)} |' for row in rows)
+  parts = [BEGIN, table]
+  if usual:
+    parts.append(f'Minutes are those of a draw, on {usual} unless said.')
+  if _curves(found):
+    parts.append(f'![Validation error by epochs and by seconds]({PICTURE})')
+  return '\n\n'.join([*parts, END])
+
+
+def _cell(
+  name: str, line: Line, found: Mapping[str, Results], usual: str | None
+) -> str:
+  """What a row has to tell of a line: number, draws, epochs, time, parts."""
+  if name not in found:
+    return 'not measured yet' if name in ROWS else '-'
+  results = found[name]
+  number = _number(results['metrics'][f'test/{line.metric}'], line.metric)
+  num_draws = len(results['seeds'])
+  told = [f'[{number}]({RESULTS}/{name}.json) ({num_draws})']
+  # Older results do not say it, and have none.
+  if diverged := num_draws - len(results.get('sound_seeds', results['seeds'])):
+    told.append(f'{diverged} diverged')
+  minutes = results['training_seconds'] / num_draws / 60
+  time = f'{minutes:.{0 if minutes >= 10 else 1}f} min'
+  hardware = _hardware(results)
+  if hardware != usual:
+    time += f' on {hardware}'
+  told.append(f'{results["config"]["epochs"]} epochs, {time}')
+  if name.endswith('_any'):
+    told.append(f'with {", ".join(parts_of(results["config"]))}')
+  return '; '.join(told)
+
+
+def _number(summary: Mapping[str, Any], metric: str) -> str:
+  decimals = NUMBERS[metric][2]
+  values = [summary['mean'], summary['std']]
+  shown = [f'{v:.{decimals}f}' for v in values if v is not None]
+  return ' ± '.join(shown)
+
+
+def parts_of(config: Mapping[str, Any]) -> list[str]:
+  """What a recipe has beyond the defaults: additions, and options of parts.
+
+  Args:
+    config: of the results.
+  """
+  default = _flat(json.loads(recipes.defaults().to_json()))
+  changed = [
+    f'{key}={value}'
+    for key, value in _flat(config).items()
+    if key.startswith(PARTS) and value != default.get(key)
+  ]
+  return [*config.get('additions', []), *changed]
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+  return traverse_util.flatten_dict(config, sep='.')
+
+
+def _hardware(results: Results) -> str:
+  """What a row was trained on."""
+  # Older results are of one process, and say so at the top.
+  makers = results.get('trained', [results])
+  told = (describe_hardware(process['hardware']) for process in makers)
+  return ' and '.join(dict.fromkeys(told))
+
+
+def _usual_hardware(results: Iterable[Results]) -> str | None:
+  counts = collections.Counter(map(_hardware, results))
+  return counts.most_common(1)[0][0] if counts else None
+
+
+def written(readme: str, new: str) -> str:
+  """The README with another block.
+
+  Raises:
+    InputError: it has no place for it.
+  """
+  before, begin, others = readme.partition(BEGIN)
+  _, end, after = others.partition(END)
+  if not (begin and end):
+    raise errors.InputError(f'README.md has no lines {BEGIN} and {END}.')
+  return f'{before}{new}{after}'
+
+
+def _curves(found: Mapping[str, Results]) -> dict[str, np.ndarray]:
+  """Of each row that has any: epoch, seconds, mean, least and largest error."""
+  curves = {}
+  for name, results in found.items():
+    points = collections.defaultdict(list)
+    for epoch, seconds, error in itertools.chain(*results.get('curve', [])):
+      if error is not None:
+        points[epoch].append((seconds, error))
+    if points:
+      curves[name] = np.array(
+        [_point(epoch, np.array(points[epoch])) for epoch in sorted(points)]
+      )
+  return curves
+
+
+def _point(epoch: int, seen: np.ndarray) -> list[float]:
+  """Args: the epoch, and seconds and error of each seed, [S, 2]."""
+  seconds, error = seen.T
+  return [epoch, seconds.mean(), error.mean(), error.min(), error.max()]
+
+
+def draw(found: Mapping[str, Results]) -> Figure | None:
+  """Draws the error of every row that has curves; None without any."""
+  curves = _curves(found)
+  if not curves:
+    return None
+  figure = Figure(figsize=(9, 4), dpi=figures.DPI, layout='constrained')
+  panels = figure.subplots(1, 2, sharey=True)
+  for axes, column, label in zip(
+    panels, (0, 1), ('epochs', 'seconds of training'), strict=True
+  ):
+    for name, curve in curves.items():
+      style = _style(name, curves)
+      axes.plot(curve[:, column], curve[:, 2], label=name, **style)
+      axes.fill_between(
+        curve[:, column], *curve[:, 3:].T, alpha=0.15, color=style['color']
+      )
+    _finish(axes, label)
+  panels[0].set_ylabel('validation error, %')
+  figure.suptitle('Means and ranges of the draws', fontsize='medium')
+  lines, names = panels[0].get_legend_handles_labels()
+  figure.legend(lines, names, loc='outside right center', frameon=False)
+  return figure
+
+
+def _style(name: str, names: Iterable[str]) -> dict[str, Any]:
+  """One of colour and marker for both recipes of a row; the pure is dashed."""
+  pure = name.removesuffix('_any')
+  rows = list(dict.fromkeys(name.removesuffix('_any') for name in names))
+  marker, colour = divmod(rows.index(pure), len(figures.COLOURS))
+  return {
+    'linestyle': '--' if name == pure else '-',
+    'color': figures.COLOURS[colour],
+    'marker': 'osD'[marker],
+    'markersize': 3,
+  }
+
+
+def _finish(axes: Axes, label: str) -> None:
+  axes.set(xscale='log', yscale='log', xlabel=label)
+  for axis in (axes.xaxis, axes.yaxis):
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter('{x:g}')
+    axis.set_minor_locator(NullLocator())
+  axes.tick_params(labelsize='small')
+  axes.grid(alpha=0.3)
+  axes.spines[['top', 'right']].set_visible(False)
+
+
+def main() -> None:
+  """Writes and prints the table, and draws the curves."""
+  found = read()
+  new = block(found)
+  readme = ROOT / 'README.md'
+  try:
+    readme.write_text(written(readme.read_text(), new))
+  except errors.InputError as error:
+    sys.exit(f'table.py: {error}')
+  print(new)
+  figure = draw(found)
+  if figure:
+    (ROOT / PICTURE).write_bytes(figures.to_png(figure))
+  else:
+    (ROOT / PICTURE).unlink(missing_ok=True)
+
+
+if __name__ == '__main__':
+  main()
