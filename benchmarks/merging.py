@@ -91,7 +91,7 @@ def merge(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     'label_draws': sum(run['label_draws'] for run in runs),
     'training_seconds': sum(joined['seconds_per_seed']),
     **joined,
-    'config': {**first['config'], 'seed': seeds[0], 'num_seeds': len(seeds)},
+    'config': {**first['config'], 'num_seeds': len(seeds)},
   }
 
 

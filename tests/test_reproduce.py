@@ -159,14 +159,17 @@ def test_accelerator_trains_what_is_missing_together(
   assert results['training_seconds'] == 50.0
 
 
-def test_finished_seeds_are_not_trained_again(call, trainings):
+def test_finished_seeds_are_not_trained_again(call, trainings, capsys):
   call('digits_100', '--seeds=2')
   call('digits_100', '--seeds=4')
   assert seeds_trained(trainings) == [(0, 1), (1, 1), (2, 1), (3, 1)]
   shutil.rmtree(trainings.root / 'runs')
   results = call('digits_100', '--seeds=4')['digits_100']
   assert len(trainings.commands) == 4 and results['seeds'] == [0, 1, 2, 3]
+  capsys.readouterr()
   assert call('digits_100', '--seeds=2')['digits_100'] == results
+  assert call('digits_100', '--seeds=4')['digits_100'] == results
+  assert capsys.readouterr().out == 2 * 'digits_100: all 4 seeds are there.\n'
 
 
 def test_finished_workdirs_do_without_the_file(call, trainings):
