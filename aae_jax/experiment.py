@@ -36,8 +36,9 @@ from aae_jax import (
   train_state,
   train_step,
 )
+from aae_jax.augmentation import Augmentation
 from aae_jax.datasets import feeding
-from aae_jax.phases import Phase
+from aae_jax.phases import Phase, augmented
 
 NEUTRAL_KEYS = (
   'checkpoint_every_seconds',
@@ -194,6 +195,7 @@ def build_system(
     system = addition(system, **_arguments(config, facts, addition))
     builders.append(addition)
   _check_unused(config, builders, system.labels)
+  system = _with_augmentation(config, system)
   return _with_optimizers(config, system, _steps_per_epoch(config, facts))
 
 
@@ -487,9 +489,26 @@ def _classes(facts: Facts) -> int:
 def _encoder(
   config: ml_collections.ConfigDict, heads: Mapping[str, int]
 ) -> nn.Module:
+  augmentation, of_target = _augmentation(config)
   return _network(
-    networks.Encoder, 'encoder', config, networks.TRUNKS, heads=heads
+    networks.Encoder,
+    'encoder',
+    config,
+    networks.TRUNKS,
+    heads=heads,
+    # With the target's, the phases hand it images that are augmented already.
+    augmentation=Augmentation() if of_target else augmentation,
   )
+
+
+def _augmentation(
+  config: ml_collections.ConfigDict,
+) -> tuple[Augmentation, bool]:
+  """Of the encoder's image, and whether the target is augmented too."""
+  options = dict(config.encoder.get('augmentation', {}))
+  _check_network('encoder.augmentation', options)
+  of_target = options.pop('target', False)
+  return Augmentation(**options), of_target
 
 
 def _decoder(config: ml_collections.ConfigDict, facts: Facts) -> nn.Module:
@@ -517,6 +536,8 @@ def _network(
 ) -> nn.Module:
   """A network: the module's own options, its layers', and its trunk's."""
   options = _given(config[section])
+  # What is given was made of the option of that name.
+  options = {key: options[key] for key in options.keys() - given.keys()}
   _check_network(section, options)
   options['activation'] = build_part(
     f'{section}.activation',
@@ -576,6 +597,13 @@ def _check_network(section: str, options: Mapping[str, Any]) -> None:
     ('momentum', lambda share: 0 <= share < 1, 'in [0, 1)'),
     ('input_noise', lambda std: std >= 0, 'at least 0'),
     ('input_dropout', lambda share: 0 <= share < 1, 'in [0, 1)'),
+    (
+      'shift',
+      lambda pixels: 0 <= pixels < math.inf,
+      'a finite number of at least 0',
+    ),
+    ('turn', lambda degrees: 0 <= degrees <= 180, 'in [0, 180]'),
+    ('scale', lambda share: 0 <= share < 1, 'in [0, 1)'),
   ):
     if key in options and not accepts(options[key]):
       raise errors.InputError(
@@ -662,6 +690,22 @@ def _keys(config: ml_collections.ConfigDict) -> jax.Array:
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
   """The options that are not left to what takes them."""
   return {key: value for key, value in options.items() if value is not None}
+
+
+def _with_augmentation(
+  config: ml_collections.ConfigDict, system: systems.System
+) -> systems.System:
+  """The system whose phases see augmented images, if the target is one."""
+  augmentation, of_target = _augmentation(config)
+  if not of_target:
+    return system
+  if not system.model.decode:
+    raise errors.InputError(
+      f'encoder.augmentation.target is True, but system {config.system!r} has '
+      'no target; expected False.'
+    )
+  phases = tuple(augmented(phase, augmentation) for phase in system.phases)
+  return dataclasses.replace(system, phases=phases)
 
 
 def _with_optimizers(

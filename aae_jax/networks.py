@@ -13,6 +13,7 @@ from flax import linen as nn
 import jax.numpy as jnp
 
 from aae_jax import errors, losses, randomness
+from aae_jax.augmentation import Augmentation
 from aae_jax.types import AXIS, Array, Keys
 
 Activation = Callable[[Array], Array]
@@ -201,6 +202,7 @@ class Encoder(nn.Module):
     trunk: the hidden layers.
     heads: the size of each output by its name.
     initializer: of the heads' weights.
+    augmentation: of the image, before the noise.
     input_noise: standard deviation of Gaussian noise on the image.
     input_dropout: the share of the image's values that are set to zero.
   """
@@ -208,6 +210,7 @@ class Encoder(nn.Module):
   trunk: nn.Module
   heads: Mapping[str, int]
   initializer: str = 'he'
+  augmentation: Augmentation = Augmentation()
   input_noise: float = 0.0
   input_dropout: float = 0.0
 
@@ -227,6 +230,7 @@ class Encoder(nn.Module):
     """
     x = image
     if train:
+      x = self.augmentation(x, rng)
       x = drop_out(x, rng, self.input_dropout)
       x = add_noise(x, rng, self.input_noise, ('input',))
     x = self.trunk(x, rng, train, beside)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from aae_jax import losses, randomness
+from aae_jax.augmentation import Augmentation
 from aae_jax.priors import Prior
 from aae_jax.types import (
   Apply,
@@ -86,6 +87,20 @@ def together(*phases: Phase) -> Phase:
   return dataclasses.replace(
     first, trains=tuple(trains), loss_fn=loss_fn, hyperparams=hyperparams
   )
+
+
+def augmented(phase: Phase, augmentation: Augmentation) -> Phase:
+  """The phase that sees augmented images in place of those of the data set.
+
+  Whatever its loss does with an image, it does with the same one: what the
+  encoder sees, what the decoder should make.
+  """
+
+  def loss_fn(apply, batch, rng, hyper):
+    images = {name: augmentation(batch[name], rng[name]) for name in rng}
+    return phase.loss_fn(apply, {**batch, **images}, rng, hyper)
+
+  return dataclasses.replace(phase, loss_fn=loss_fn)
 
 
 Draw = Callable[[Apply, Batch, Keys], Code]

@@ -274,9 +274,13 @@ def _codes() -> dict[str, Any]:
 def _networks_of_all() -> dict[str, Any]:
   """The networks that there may be."""
   return {
+    # Its image is shifted (pixels), turned (degrees) and scaled (a share) at
+    # random in training, each uniformly from minus to plus the amount; with
+    # `target`, so is the image that the decoder should make.
     'encoder': _network(
       batch_norm=False,
       momentum=placeholder(float),
+      augmentation={'shift': 0.0, 'turn': 0.0, 'scale': 0.0, 'target': False},
       input_noise=0.0,
       input_dropout=0.0,
     ),

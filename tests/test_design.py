@@ -18,6 +18,7 @@ TABLE = (
   'losses',
   'priors',
   'posteriors',
+  'augmentation',
   'networks',
   'phases',
   'systems',

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from aae_jax import experiment
+from aae_jax.augmentation import Augmentation
 from aae_jax.errors import InputError
 from tests import tiny
 
@@ -292,6 +293,28 @@ def build_config(config):
       {'encoder.input_dropout': 1.0},
       'encoder.input_dropout is 1.0; expected in [0, 1).',
     ),
+    *[
+      (
+        'aae',
+        {f'encoder.augmentation.{key}': value},
+        f'encoder.augmentation.{key} is {value}; expected {expected}.',
+      )
+      for key, value, expected in (
+        ('shift', -1.0, 'a finite number of at least 0'),
+        ('shift', float('inf'), 'a finite number of at least 0'),
+        ('shift', float('nan'), 'a finite number of at least 0'),
+        ('turn', -1.0, 'in [0, 180]'),
+        ('turn', 181.0, 'in [0, 180]'),
+        ('scale', -0.1, 'in [0, 1)'),
+        ('scale', 1.0, 'in [0, 1)'),
+      )
+    ],
+    (
+      'classifier',
+      {'encoder.augmentation.target': True},
+      "encoder.augmentation.target is True, but system 'classifier' has no "
+      'target; expected False.',
+    ),
   ],
 )
 def test_bad_values(name, changes, message):
@@ -340,6 +363,8 @@ def test_absent_manual_dir(tmp_path):
 
 UNUSED = {
   'encoder.noise': (0.3, ['gan']),
+  'encoder.augmentation.shift': (2.0, ['gan']),
+  'encoder.augmentation.target': (True, ['gan']),
   'decoder.hidden': ((7,), ['classifier']),
   'discriminator.noise': (0.3, ['autoencoder', 'vae', 'classifier']),
   'discriminator_z.sees_label': (True, ['aae', 'label_regularized_aae']),
@@ -408,6 +433,33 @@ def test_options_of_layers_reach_them():
   assert layers['encoder'].momentum == 0.5 and layers['encoder'].batch_norm
   np.testing.assert_allclose(layers['decoder'].activation(-1.0), -0.3)
   assert layers['discriminator'].noise == 0.7
+
+
+@pytest.mark.parametrize('of_target', [False, True])
+def test_augmentation_is_the_encoders_or_that_of_all_phases(of_target):
+  options = {'shift': 2.0, 'turn': 10.0, 'scale': 0.1}
+  given = {f'encoder.augmentation.{key}': x for key, x in options.items()}
+  with mock.patch.object(experiment, 'augmented') as augmented:
+    # Marked, or else as it is.
+    augmented.side_effect = lambda phase, augmentation: dataclasses.replace(
+      phase, noise=str(augmentation)
+    )
+    system = build(
+      'aae', **given, **{'encoder.augmentation.target': of_target}
+    ).system
+  expected = Augmentation(**options)
+  found = system.networks['encoder'].augmentation
+  assert found == (Augmentation() if of_target else expected)
+  for phase in system.phases:
+    assert (phase.noise == str(expected)) == of_target
+
+
+def test_a_config_without_augmentation_has_none():
+  """That of a run from before there was any."""
+  config = tiny.make_config('aae')
+  del config.encoder['augmentation']
+  system = experiment.build_system(config, tiny.FACTS)
+  assert system.networks['encoder'].augmentation == Augmentation()
 
 
 @pytest.mark.parametrize(

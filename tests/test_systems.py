@@ -271,6 +271,7 @@ def all_noises(name):
       'encoder.noise': 0.3,
       'discriminator.noise': 0.3,
       'encoder.input_dropout': 0.2,
+      'encoder.augmentation.shift': 1.0,
       'posterior.name': 'gaussian',
       # Equal widths: the same keys would make the same array.
       'latent_size': 8,
@@ -314,15 +315,23 @@ def test_noises_of_a_step_are_independent():
       # The same bits in a wider array would begin alike.
       rows.setdefault(row[:2].tobytes(), set()).add(index)
   shared = {places for places in map(tuple, rows.values()) if len(places) > 1}
-  # Dropout, three noises of the encoder's and one of the code.
-  assert len(shared) == 5
+  # Augmentation, dropout, three noises of the encoder's and one of the code.
+  assert len(shared) == 6
   for first, second in shared:
     assert noises[first].shape == noises[second].shape
 
 
-def test_one_pass_of_the_encoder_serves_both_phases_of_the_adversary():
+@pytest.mark.parametrize(
+  'options',
+  [
+    {},
+    {'encoder.augmentation.turn': 9.0},
+    {'encoder.augmentation.turn': 9.0, 'encoder.augmentation.target': True},
+  ],
+)
+def test_one_pass_of_the_encoder_serves_both_phases_of_the_adversary(options):
   """As the compiler finds, since both have the same parameters and noise."""
-  system = tiny.build('aae').system
+  system = tiny.build('aae', **options).system
   state = tiny.random_state(system)
   products = []
   for some in (system.phases[1:], system.phases[1:2], system.phases[2:]):
