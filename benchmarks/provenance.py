@@ -2,20 +2,20 @@
 
 from aae_jax import commit
 
-Code = tuple[str | None, ...]
-"""The hashes of `aae_jax/` and `configs/`."""
 
+def code_at(revision: str) -> str | None:
+  """The hash of `aae_jax/` at a commit: by it numbers are of the same code.
 
-def code_at(revision: str) -> Code:
-  """The code of a commit: what a number depends on.
+  That of `configs/` does not count, since results have their configuration, and
+  the files say what came out.
 
   Args:
     revision: the hash of a commit, or HEAD.
 
   Returns:
-    A hash for each folder; None where git does not know the commit.
+    The hash, or None where git does not know the commit.
   """
-  return tuple(commit.tree(revision, name) for name in ('aae_jax', 'configs'))
+  return commit.tree(revision, 'aae_jax')
 
 
 def refuse_changed_files() -> None:

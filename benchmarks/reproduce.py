@@ -8,8 +8,8 @@ accelerator those that are missing are one run, in `seeds_K_L`. After each run
 `benchmarks/results/ROW.json` is written anew, with all seeds that there are.
 
 The same command goes on where it was stopped. What is there is taken if it is
-of the same `aae_jax/` and `configs/` and of the configuration that the row has
-now; if not, it is replaced. The keys are those that change no number, such as
+of the same `aae_jax/` and of the configuration that the row has now; if not, it
+is replaced. The keys are those that change no number, such as
 `--config.dataset.manual_dir=DIR`.
 """
 
@@ -29,7 +29,7 @@ from flax import traverse_util
 
 from aae_jax import errors, experiment, metrics, recipes, training
 from benchmarks import merging
-from benchmarks.provenance import Code, code_at, refuse_changed_files
+from benchmarks.provenance import code_at, refuse_changed_files
 from benchmarks.rows import ROWS, Row
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -129,7 +129,9 @@ def reproduce(name: str, num_draws: int, neutral: Mapping[str, str]) -> None:
     metrics.write_json(path, runs[0])
 
 
-def _kept(path: pathlib.Path, row: Row, code: Code) -> list[dict[str, Any]]:
+def _kept(
+  path: pathlib.Path, row: Row, code: str | None
+) -> list[dict[str, Any]]:
   """The results that a row has, if they are of the code as it is now."""
   if not path.exists():
     return []
@@ -148,7 +150,7 @@ def _difference(
   config: Mapping[str, Any],
   makers: Iterable[Mapping[str, Any]],
   expected: Mapping[str, Any],
-  code: Code,
+  code: str | None,
 ) -> str | None:
   """Why a run is not what the row is now, or None.
 
@@ -169,7 +171,7 @@ def _difference(
 
 
 def _train(
-  name: str, seeds: Sequence[int], neutral: Mapping[str, str], code: Code
+  name: str, seeds: Sequence[int], neutral: Mapping[str, str], code: str | None
 ) -> dict[str, Any]:
   """The results of some seeds, which are trained if they are not there."""
   row = ROWS[name]
@@ -200,7 +202,7 @@ def _folder(seeds: Sequence[int]) -> str:
 
 
 def _difference_of_workdir(
-  workdir: pathlib.Path, expected: Mapping[str, Any], code: Code
+  workdir: pathlib.Path, expected: Mapping[str, Any], code: str | None
 ) -> str | None:
   """Why what a workdir holds, if anything, is not the run of the row."""
   config, history, results = (
@@ -232,13 +234,13 @@ def _is_finished(workdir: pathlib.Path) -> bool:
   return results['step'] == results['total_steps']
 
 
-def _require(code: Code) -> None:
+def _require(code: str | None) -> None:
   """Raises InputError if the code is not what the first seeds are of."""
   refuse_changed_files()
   if code_at('HEAD') != code:
     raise errors.InputError(
-      'another commit of aae_jax/ or configs/ is checked out than at the '
-      'start; start the command again.'
+      'another commit of aae_jax/ is checked out than at the start; start the '
+      'command again.'
     )
 
 
@@ -278,7 +280,7 @@ def main() -> None:
       raise errors.InputError(f'seeds is {known.seeds}; expected at least 1.')
     neutral = parse_neutral(others)
     refuse_changed_files()
-    if None in code_at('HEAD'):
+    if code_at('HEAD') is None:
       raise errors.InputError(
         f'{ROOT} is not a clone; expected one, whose commit the results name.'
       )

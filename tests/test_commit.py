@@ -130,13 +130,9 @@ def test_tree_that_git_does_not_know(repository, tmp_path_factory):
   assert commit.tree('HEAD', 'aae_jax', elsewhere) is None
 
 
-def test_code_is_of_package_and_configurations():
-  now = provenance.code_at('HEAD')
-  assert now == (
-    git(ROOT, 'rev-parse', 'HEAD:aae_jax'),
-    git(ROOT, 'rev-parse', 'HEAD:configs'),
-  )
-  assert provenance.code_at('0' * 40) == (None, None)
+def test_code_is_that_of_the_package():
+  assert provenance.code_at('HEAD') == git(ROOT, 'rev-parse', 'HEAD:aae_jax')
+  assert provenance.code_at('0' * 40) is None
 
 
 def test_code_that_is_in_no_repository(tmp_path):

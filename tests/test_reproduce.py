@@ -16,7 +16,7 @@ from benchmarks.rows import ROWS, Row
 from tests import programs
 
 CONFIGS = pathlib.Path(reproduce.ROOT) / 'configs'
-NOW, BEFORE = ('tree', 'configs'), ('older tree', 'configs')
+NOW, BEFORE = 'tree', 'older tree'
 MAKER = {'versions': {}, 'hardware': {'platform': 'cpu'}}
 
 
@@ -283,7 +283,7 @@ def test_changed_files_are_looked_for_before_each_seed(
 
 
 def test_results_name_a_commit(call, monkeypatch):
-  monkeypatch.setattr(reproduce, 'code_at', lambda revision: (None, None))
+  monkeypatch.setattr(reproduce, 'code_at', lambda revision: None)
   with pytest.raises(SystemExit, match='is not a clone; expected one, whose'):
     call('digits_100')
 
