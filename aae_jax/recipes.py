@@ -4,7 +4,7 @@ A file of `configs/` starts from `start`, takes the recipes that it needs, and
 says what differs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import inspect
 from typing import Any
 
@@ -79,39 +79,45 @@ def adam(
 _ADVERSARIES = ('discriminator', 'generator')
 
 
-def variant(
-  config: ml_collections.ConfigDict, name: str, **paper_settings: Any
-) -> ml_collections.ConfigDict:
-  """The config as it is for 'fast', or with the settings of 'paper'.
+def consistent(config: ml_collections.ConfigDict, begin: float) -> None:
+  """Augmented images, and a y that is consistent and used as its prior says.
 
   Args:
-    config: whose phases are named in `optimizer`.
+    config: of a system whose encoder gives y.
+    begin: the epoch from whose end on y is consistent: not before it is mostly
+      right, for consistency locks in what it finds.
+  """
+  config.encoder.augmentation.update(shift=2.0, turn=10.0, scale=0.1)
+  config.additions = ('consistency', 'marginal_entropy')
+  config.consistency.begin = begin
+  config.marginal_entropy.marginal_weight = 2.0
+
+
+def variant(
+  config: ml_collections.ConfigDict,
+  name: str,
+  **made: Callable[[ml_collections.ConfigDict], None],
+) -> ml_collections.ConfigDict:
+  """The config as it is for 'fast', or as another variant makes it.
+
+  Args:
+    config: as it is without a variant.
     name: of the variant.
-    **paper_settings: of `paper`.
+    **made: what makes the others of the config, by their names.
 
   Raises:
     InputError: there is no such variant.
   """
-  if name == 'paper':
-    return paper(config, **paper_settings)
-  return only_fast(config, name)
-
-
-def only_fast(
-  config: ml_collections.ConfigDict, name: str
-) -> ml_collections.ConfigDict:
-  """The config of a system that the paper says no settings of.
-
-  Raises:
-    InputError: another variant is asked for.
-  """
-  if name == 'paper':
+  if name in made:
+    made[name](config)
+  elif name == 'paper':
     raise errors.InputError(
       f'the paper has no settings for {config.system!r} on '
       f'{config.dataset.name}; expected no variant.'
     )
-  if name != 'fast':
-    raise errors.InputError(f'unknown variant {name!r}; known: fast, paper.')
+  elif name != 'fast':
+    known = ', '.join(['fast', *made])
+    raise errors.InputError(f'unknown variant {name!r}; known: {known}.')
   return config
 
 
@@ -121,7 +127,7 @@ def paper(
   input_dropout: float = 0.0,
   epochs: int = 5000,
   cuts: tuple[int, ...] = (50, 1000),
-) -> ml_collections.ConfigDict:
+) -> None:
   """The settings of Makhzani et al. (2015), appendix A.
 
   Args:
@@ -148,7 +154,6 @@ def paper(
   config.ema_decay = 0.0
   config.batch_size = 100
   config.epochs = epochs
-  return config
 
 
 def phase(

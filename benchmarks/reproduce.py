@@ -36,12 +36,14 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def train_command(
-  config: pathlib.Path, workdir: pathlib.Path, overrides: Mapping[str, Any]
+  config: pathlib.Path | str,
+  workdir: pathlib.Path,
+  overrides: Mapping[str, Any],
 ) -> list[str]:
   """What Python is to run, in `ROOT`, for a training.
 
   Args:
-    config: the file of the configuration.
+    config: the file of the configuration, with a variant if there is one.
     workdir: of the run.
     overrides: keys of the configuration.
   """
@@ -92,10 +94,17 @@ def config_of(row: Row, seeds: Sequence[int]) -> dict[str, Any]:
     row: whose run.
     seeds: of the run, one after the other.
   """
-  path = ROOT / f'configs/{row.config}.py'
-  config = runpy.run_path(str(path))['get_config']()
+  name, *variant = row.config.split(':')
+  path = ROOT / f'configs/{name}.py'
+  config = runpy.run_path(str(path))['get_config'](*variant)
   config.update_from_flattened_dict(_overrides(row, seeds))
   return json.loads(config.to_json())
+
+
+def _argument(config: str) -> str:
+  """The value of --config: `FILE` or `FILE:VARIANT` from the name."""
+  name, colon, variant = config.partition(':')
+  return f'configs/{name}.py{colon}{variant}'
 
 
 def _overrides(row: Row, seeds: Sequence[int]) -> dict[str, Any]:
@@ -183,9 +192,8 @@ def _train(
     print(f'{workdir} is now {aside.name}: {reason}.', flush=True)
   if not _is_finished(workdir):
     _require(code)
-    file = pathlib.Path(f'configs/{row.config}.py')
     keys = {**_overrides(row, seeds), **neutral}
-    command = train_command(file, workdir, keys)
+    command = train_command(_argument(row.config), workdir, keys)
     print(f'\n{name}, {workdir.name}', flush=True)
     if status := run(command):
       sys.exit(

@@ -32,7 +32,7 @@ class Row:
   """What is trained.
 
   Attributes:
-    config: the name of a file of `configs/`.
+    config: the name of a file of `configs/`, `NAME` or `NAME:VARIANT`.
     overrides: keys of the configuration.
     draws: the seeds are 0 to `draws` - 1, unless the command says otherwise.
     lines: of the README's table; `ROW_any` stands in those of `ROW`.
@@ -74,6 +74,7 @@ ROWS = {
     draws=5,
     lines=_classification('MNIST, 100 labels', '1.90 ± 0.10', _CONVOLUTIONAL),
   ),
+  'mnist_100_any': Row('mnist_semi_supervised:any', draws=10),
   'mnist_1000': Row(
     'mnist_semi_supervised',
     {'num_labels': 1000},

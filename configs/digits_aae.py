@@ -16,4 +16,4 @@ def get_config(variant='fast'):
   recipes.adam(config, 'reconstruction', 'discriminator', 'generator')
   config.schedule.name = 'linear'
   config.epochs = 200
-  return recipes.only_fast(config, variant)
+  return recipes.variant(config, variant)

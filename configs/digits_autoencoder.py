@@ -14,4 +14,4 @@ def get_config(variant='fast'):
   config = recipes.start('autoencoder', 'digits', hidden=(256, 256))
   config.encoder.batch_norm = True
   recipes.adam(config, 'reconstruction')
-  return recipes.only_fast(config, variant)
+  return recipes.variant(config, variant)

@@ -17,4 +17,4 @@ def get_config(variant='fast'):
   config.schedule.name = 'linear'
   config.epochs = 250
   config.num_seeds = 3
-  return recipes.only_fast(config, variant)
+  return recipes.variant(config, variant)

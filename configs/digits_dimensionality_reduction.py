@@ -22,4 +22,4 @@ def get_config(variant='fast'):
   config.num_labels = 100
   config.schedule.name = 'linear'
   config.epochs = 250
-  return recipes.only_fast(config, variant)
+  return recipes.variant(config, variant)

@@ -24,4 +24,4 @@ def get_config(variant='fast'):
   config.dataset.num_validation = 137
   config.schedule.name = 'linear'
   config.epochs = 250
-  return recipes.only_fast(config, variant)
+  return recipes.variant(config, variant)

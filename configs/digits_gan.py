@@ -12,4 +12,4 @@ def get_config(variant='fast'):
   )
   config.latent_size = 10
   config.epochs = 300
-  return recipes.only_fast(config, variant)
+  return recipes.variant(config, variant)

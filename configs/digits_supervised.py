@@ -13,4 +13,4 @@ def get_config(variant='fast'):
   config.latent_size = 4
   config.schedule.name = 'linear'
   config.epochs = 200
-  return recipes.only_fast(config, variant)
+  return recipes.variant(config, variant)

@@ -9,6 +9,8 @@ benchmarks/results/clustering_30.json and clustering_16.json). 26 minutes on one
 core.
 """
 
+import functools
+
 from aae_jax import recipes
 
 
@@ -25,11 +27,11 @@ def get_config(variant='fast'):
   config.batch_size = 200
   config.schedule.name = 'linear'
   config.epochs = 100
-  return recipes.variant(
-    config,
-    variant,
+  paper = functools.partial(
+    recipes.paper,
     hidden=(3000, 3000),
     input_dropout=0.2,
     epochs=1500,
     cuts=(50,),
   )
+  return recipes.variant(config, variant, paper=paper)

@@ -19,4 +19,4 @@ def get_config(variant='fast'):
   config.latent_size = 20
   config.batch_size = 200
   config.epochs = 30
-  return recipes.only_fast(config, variant)
+  return recipes.variant(config, variant)

@@ -28,4 +28,4 @@ def get_config(variant='fast'):
   config.batch_size = 200
   config.schedule.name = 'linear'
   config.epochs = 20
-  return recipes.variant(config, variant)
+  return recipes.variant(config, variant, paper=recipes.paper)

@@ -23,4 +23,4 @@ def get_config(variant='fast'):
   config.ema_decay = 0.999
   config.epochs = 30
   config.num_seeds = 3
-  return recipes.only_fast(config, variant)
+  return recipes.variant(config, variant)

@@ -26,4 +26,4 @@ def get_config(variant='fast'):
   config.latent_size = 15
   config.schedule.name = 'linear'
   config.epochs = 40
-  return recipes.only_fast(config, variant)
+  return recipes.variant(config, variant)

@@ -160,12 +160,19 @@ def test_fast_variant_is_the_default_one():
     assert make_config(name, 'fast').to_json() == make_config(name).to_json()
 
 
-def test_unknown_variant():
-  for name in ('mnist_aae', 'digits_aae'):
-    with pytest.raises(
-      errors.InputError, match="^unknown variant 'papre'; known: fast, paper.$"
-    ):
-      make_config(name, 'papre')
+@pytest.mark.parametrize(
+  'name, known',
+  [
+    ('digits_aae', 'fast'),
+    ('mnist_aae', 'fast, paper'),
+    ('mnist_semi_supervised', 'fast, paper, any'),
+  ],
+)
+def test_unknown_variant(name, known):
+  with pytest.raises(
+    errors.InputError, match=f"^unknown variant 'papre'; known: {known}.$"
+  ):
+    make_config(name, 'papre')
 
 
 @pytest.mark.parametrize('name', sorted(FILES.keys() - PAPER))
