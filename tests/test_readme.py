@@ -132,5 +132,5 @@ def test_every_configuration_that_is_named_exists():
   named = re.findall(r'`((?:configs/)?\w+\.py)(?::\w+)?`', README)
   named += re.findall(r'--config=(configs/\w+\.py)', README)
   files = {path.name for path in (ROOT / 'configs').iterdir()}
-  known = files | {'train_step.py', 'recipes.py', 'phases.py'}
+  known = files | {'train_step.py', 'recipes.py'}
   assert {pathlib.Path(name).name for name in named} <= known

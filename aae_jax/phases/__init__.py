@@ -1,0 +1,42 @@
+"""The phases that systems are made of, each written once.
+
+A phase is what one loss trains with one optimizer. A system is a tuple of
+phases; a step runs them in order, each with the newest parameters. The names of
+networks and of phases are parameters, so that a system can have two of a kind.
+"""
+
+from aae_jax.phases.adversarial import (
+  Condition,
+  DrawPrior,
+  Sees,
+  regularization,
+  sees_sample,
+)
+from aae_jax.phases.autoencoding import elbo, reconstruction, separation
+from aae_jax.phases.labels import (
+  classification,
+  consistency,
+  marginal_entropy,
+  plain_classification,
+)
+from aae_jax.phases.phase import Draw, Phase, augmented, join, together
+
+__all__ = [
+  'Condition',
+  'Draw',
+  'DrawPrior',
+  'Phase',
+  'Sees',
+  'augmented',
+  'classification',
+  'consistency',
+  'elbo',
+  'join',
+  'marginal_entropy',
+  'plain_classification',
+  'reconstruction',
+  'regularization',
+  'sees_sample',
+  'separation',
+  'together',
+]

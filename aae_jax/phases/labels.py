@@ -1,0 +1,168 @@
+"""Phases whose losses are of q(y|x) alone."""
+
+from collections.abc import Callable
+import functools
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import optax
+
+from aae_jax import losses, randomness
+from aae_jax.phases.phase import Phase
+from aae_jax.priors import Prior
+from aae_jax.types import Apply, Array, Batch, Keys, Rngs
+
+
+def classification(
+  logits: Callable[[Apply, Array, Keys], Array],
+  trains: tuple[str, ...] = ('encoder',),
+  name: str = 'classification',
+) -> Phase:
+  """The encoder minimizes the cross-entropy of the labelled examples.
+
+  The labelled images run through the encoder together with the unlabelled
+  batch, so that batch normalization sees them as it sees any image.
+
+  Args:
+    logits: `(apply, image, rng) -> [B, num_classes]`.
+    trains: the networks that it uses.
+    name: of the phase.
+  """
+
+  def labelled_logits(apply, batch, rng):
+    size = batch['labelled_image'].shape[0]
+    image = jnp.concatenate([batch['labelled_image'], batch['image']])
+    keys = jnp.concatenate([rng['labelled_image'], rng['image']])
+    return logits(apply, image, keys)[:size]
+
+  return _classification(labelled_logits, trains, name)
+
+
+def plain_classification(
+  logits: Callable[[Apply, Array, Keys], Array],
+  trains: tuple[str, ...] = ('encoder',),
+  name: str = 'classification',
+) -> Phase:
+  """The same of an encoder that never sees an unlabelled image.
+
+  The one phase of its system, so it updates the statistics of batch
+  normalization.
+
+  Args:
+    logits: `(apply, image, rng) -> [B, num_classes]`.
+    trains: the networks that it uses.
+    name: of the phase.
+  """
+
+  def labelled_logits(apply, batch, rng):
+    apply = functools.partial(apply, update_stats=True)
+    return logits(apply, batch['labelled_image'], rng['labelled_image'])
+
+  return _classification(labelled_logits, trains, name)
+
+
+def _classification(
+  labelled_logits: Callable[[Apply, Batch, Rngs], Array],
+  trains: tuple[str, ...],
+  name: str,
+) -> Phase:
+  """The phase, given the logits [L, num_classes] of the labelled batch."""
+
+  def loss_fn(apply, batch, rng, hyper):
+    del hyper
+    logit = labelled_logits(apply, batch, rng)
+    label = batch['labelled_label']
+    loss = optax.softmax_cross_entropy_with_integer_labels(logit, label)
+    error = jnp.argmax(logit, axis=-1) != label
+    return jnp.mean(loss), {'error': 100 * jnp.mean(error)}
+
+  return Phase(name, trains, loss_fn)
+
+
+def consistency(
+  logits: Callable[[Apply, Array, Keys], Array],
+  trains: tuple[str, ...] = ('encoder',),
+  name: str = 'consistency',
+) -> Phase:
+  """y stays as it is when the image moves where it would change most.
+
+  Virtual adversarial training (Miyato et al., 2016): KL(q(y|x) || q(y|x + r)),
+  where r has the length `radius` (Euclidean, in units of pixel values) and the
+  direction of `losses.most_sensitive_direction`. Noise is the same in all
+  passes, and no gradient goes through q(y|x) or r.
+
+  From the step `begin` on: what q(y|x) says early is locked in.
+
+  Args:
+    logits: `(apply, image, rng) -> [B, num_classes]`.
+    trains: the networks that it uses.
+    name: of the phase.
+  """
+
+  def loss_fn(apply, batch, rng, hyper):
+    image, keys = batch['image'], rng['image']
+    of_image = lambda image: logits(apply, image, keys)
+    start = randomness.normal(
+      randomness.named(keys, 'direction'), image.shape[1:]
+    )
+    logit, direction = losses.most_sensitive_direction(of_image, image, start)
+    moved = of_image(image + hyper['radius'] * lax.stop_gradient(direction))
+    divergence = jnp.mean(
+      optax.kl_divergence(
+        jax.nn.log_softmax(moved), lax.stop_gradient(jax.nn.softmax(logit))
+      )
+    )
+    has_begun = hyper['step'] >= hyper['begin']
+    weight = jnp.where(has_begun, hyper['consistency_weight'], 0.0)
+    return weight * divergence, {'consistency_divergence': divergence}
+
+  hyperparams = {
+    'learning_rate': 1e-3,
+    'consistency_weight': 1.0,
+    'radius': 2.0,
+    'begin': 0.0,
+  }
+  return Phase(name, trains, loss_fn, hyperparams)
+
+
+def marginal_entropy(
+  logits: Callable[[Apply, Array, Keys], Array],
+  prior: Prior,
+  trains: tuple[str, ...] = ('encoder',),
+  name: str = 'marginal_entropy',
+) -> Phase:
+  """Every y is used as often as its prior says, and each image has one.
+
+  The divergence of the batch's mean y from its prior, which for a uniform prior
+  is what its entropy lacks; and the entropy of each y (Krause et al., 2010).
+  The former keeps classes and clusters from dying or merging.
+
+  Args:
+    logits: `(apply, image, rng) -> [B, size]`.
+    prior: of y, with a density.
+    trains: the networks that it uses.
+    name: of the phase.
+  """
+
+  def loss_fn(apply, batch, rng, hyper):
+    y = jax.nn.softmax(logits(apply, batch['image'], rng['image']))
+    marginal = losses.batch_mean(y)
+    divergence = -losses.entropy(marginal) - prior.log_prob(marginal)
+    conditional = jnp.mean(losses.entropy(y))
+    loss = (
+      hyper['marginal_weight'] * divergence
+      + hyper['conditional_weight'] * conditional
+    )
+    metrics = {
+      'marginal_divergence': divergence,
+      'conditional_entropy': conditional,
+    }
+    return loss, metrics
+
+  hyperparams = {
+    'learning_rate': 1e-3,
+    'marginal_weight': 1.0,
+    'conditional_weight': 0.0,
+  }
+  return Phase(name, trains, loss_fn, hyperparams)

@@ -1,0 +1,91 @@
+"""What a phase is, and what can be made of phases."""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+
+import jax.numpy as jnp
+import optax
+
+from aae_jax.augmentation import Augmentation
+from aae_jax.types import Apply, Array, Batch, Code, Keys, LossFn
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+  """What a loss trains.
+
+  Attributes:
+    name: of the phase; its metrics are `name/metric`.
+    trains: names of the networks that it updates; no other is changed.
+    loss_fn: `(apply, batch, rng, hyper) -> (loss [], metrics)`.
+    hyperparams: `learning_rate` and the weights in the loss, by name. They
+      live in the state as arrays, and reach the loss as `hyper`.
+    optimizer: gives the update for a learning rate of one.
+    noise: the name that its random numbers go by, `name` if None. Phases of one
+      such name draw the same.
+  """
+
+  name: str
+  trains: tuple[str, ...]
+  loss_fn: LossFn
+  hyperparams: Mapping[str, float] = dataclasses.field(
+    default_factory=lambda: {'learning_rate': 1e-3}
+  )
+  optimizer: optax.GradientTransformation = dataclasses.field(
+    default_factory=lambda: optax.adam(1.0)
+  )
+  noise: str | None = None
+
+
+def together(*phases: Phase) -> Phase:
+  """One phase whose loss is the sum of theirs.
+
+  A phase of its own with Adam takes steps of full size however small its
+  weight; in one sum the weights of losses count. Name, optimizer and noise are
+  those of the first; the losses of the others are metrics by their names.
+
+  Raises:
+    ValueError: two of them have a weight of the same name.
+  """
+  first, *others = phases
+  hyperparams = dict(first.hyperparams)
+  for phase in others:
+    own = phase.hyperparams.keys() - {'learning_rate'}
+    if own & hyperparams.keys():
+      raise ValueError(f'{sorted(own & hyperparams.keys())} of two phases')
+    hyperparams |= {name: phase.hyperparams[name] for name in own}
+
+  def loss_fn(apply, batch, rng, hyper):
+    total, metrics = first.loss_fn(apply, batch, rng, hyper)
+    for phase in others:
+      loss, found = phase.loss_fn(apply, batch, rng, hyper)
+      total, metrics = total + loss, {**metrics, **found, phase.name: loss}
+    return total, metrics
+
+  trains = dict.fromkeys(name for phase in phases for name in phase.trains)
+  return dataclasses.replace(
+    first, trains=tuple(trains), loss_fn=loss_fn, hyperparams=hyperparams
+  )
+
+
+def augmented(phase: Phase, augmentation: Augmentation) -> Phase:
+  """The phase that sees augmented images in place of those of the data set.
+
+  Whatever its loss does with an image, it does with the same one: what the
+  encoder sees, what the decoder should make.
+  """
+
+  def loss_fn(apply, batch, rng, hyper):
+    images = {name: augmentation(batch[name], rng[name]) for name in rng}
+    return phase.loss_fn(apply, {**batch, **images}, rng, hyper)
+
+  return dataclasses.replace(phase, loss_fn=loss_fn)
+
+
+Draw = Callable[[Apply, Batch, Keys], Code]
+"""`(apply, batch, rng) -> {part: [B, size]}`, of a posterior."""
+
+
+def join(code: Code) -> Array:
+  """The parts of a code side by side, in the order of their names."""
+  return jnp.concatenate([code[name] for name in sorted(code)], axis=-1)
