@@ -149,6 +149,7 @@ def paper(
   config.encoder.batch_norm = False
   config.encoder.input_noise = 0.0 if input_dropout else 0.3
   config.encoder.input_dropout = input_dropout
+  config.discriminator_z.sees_label = False
   config.weights.generator.y_weight = config.prior.std = None
   config.schedule.update(name='steps', epochs=cuts, factor=0.1)
   config.ema_decay = 0.0

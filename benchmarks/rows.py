@@ -124,6 +124,7 @@ ROWS = {
   ),
   'supervised': Row(
     'mnist_supervised',
+    {'discriminator_z.sees_label': False},
     lines=[
       Line(f'MNIST, 15-D style beside the label: {what}', metric, 'a picture')
       for what, metric in (
@@ -134,6 +135,7 @@ ROWS = {
       )
     ],
   ),
+  'supervised_any': Row('mnist_supervised'),
   'gan': Row(
     'mnist_gan',
     _VALIDATION,

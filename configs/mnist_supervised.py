@@ -16,11 +16,8 @@ def get_config(variant='fast'):
   """The decoder is told the label of every image."""
   config = recipes.start('supervised_aae', 'mnist', hidden=(400, 400))
   config.encoder.update(batch_norm=True, input_noise=0.3, noise=0.3)
-  # Beside a style this small the decoder learns first what the label tells it.
-  config.prior.std = 0.005
-  # A weak adversary leaves the label in the style, and so do many epochs; one
-  # without noise can win, and then the style says nothing.
-  config.discriminator.noise = 0.3
+  # The style follows its prior given the label, and so says little of it.
+  config.discriminator_z.sees_label = True
   recipes.adam(
     config, 'reconstruction', 'discriminator', 'generator', discriminator=5e-4
   )

@@ -213,6 +213,7 @@ def test_settings_of_the_paper(name):
   assert {options.name for options in config.optimizer.values()} == {'sgd'}
   assert config.weights.generator.y_weight is None
   assert config.prior.std is None
+  assert not config.discriminator_z.sees_label
   cuts = (50,) if is_clustering else (50, 1000)
   schedule = config.schedule
   assert (schedule.name, schedule.factor) == ('steps', 0.1)
