@@ -1,5 +1,7 @@
 """Tests of aae_jax.phases."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -307,10 +309,14 @@ WEIGHTS = normal(16, 3)
 
 
 def linear(apply, image, rng):
-  """Logits whose noise is that of the keys, as an encoder's."""
+  """Logits that have noise, as an encoder's, in training alone."""
   noise = randomness.normal(randomness.named(rng, 'noise'), (3,))
-  apply('encoder')
-  return image.reshape(len(image), -1) @ WEIGHTS + noise
+  return image.reshape(len(image), -1) @ WEIGHTS + apply() * noise
+
+
+def is_noisy(train=True):
+  """In place of `apply`."""
+  return float(train)
 
 
 def log_softmax(x):
@@ -319,58 +325,55 @@ def log_softmax(x):
 
 
 def test_consistency_moves_images_by_the_radius():
-  """The same noise in all passes, and the divergence to what was moved."""
+  """From the trained system's y without noise to the noisy one's."""
   seen = []
 
   def logits(apply, image, rng):
     assert rng is RNGS['image']
-    seen.append(image)
+    seen.append((image, apply()))
     return linear(apply, image, rng)
 
   phase = phases.consistency(logits)
-  apply = lambda name: None
-  loss, metrics = run(
-    phase, apply, step=7, begin=7, radius=1.5, consistency_weight=0.5
-  )
-  moved = np.asarray(seen[-1] - BATCH['image']).reshape(8, -1)
+  hyper = {'begin': 7, 'radius': 1.5, 'consistency_weight': 0.5}
+  loss, metrics = run(phase, is_noisy, step=7, **hyper)
+  (_, is_first_noisy), *_, (last, is_last_noisy) = seen
+  assert not is_first_noisy and is_last_noisy
+  moved = np.asarray(last - BATCH['image']).reshape(8, -1)
   np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 1.5, rtol=1e-4)
-  before, after = (
-    log_softmax(linear(apply, image, RNGS['image']))
-    for image in (BATCH['image'], seen[-1])
-  )
+  clean = functools.partial(is_noisy, train=False)
+  before = log_softmax(linear(clean, BATCH['image'], RNGS['image']))
+  after = log_softmax(linear(is_noisy, last, RNGS['image']))
   expected = (np.exp(before) * (before - after)).sum(axis=1).mean()
   np.testing.assert_allclose(
     metrics['consistency_divergence'], expected, rtol=1e-3
   )
   np.testing.assert_allclose(loss, 0.5 * expected, rtol=1e-3)
-  early, _ = run(
-    phase, apply, step=6, begin=7, radius=1.5, consistency_weight=0.5
-  )
-  assert early == 0
+  assert run(phase, is_noisy, step=6, **hyper)[0] == 0
 
 
 def test_gradient_of_consistency_goes_through_the_moved_image_alone():
   """Not through what it should stay equal to, nor through the direction."""
   image, keys = BATCH['image'], RNGS['image']
-
-  def logits(scale):
-    return lambda apply, image, rng: scale * linear(apply, image, rng)
+  clean = functools.partial(is_noisy, train=False)
 
   def loss(scale):
     hyper = {'step': 0, 'begin': 0, 'radius': 1.5, 'consistency_weight': 1.0}
-    phase = phases.consistency(logits(scale))
-    return run(phase, lambda name: None, **hyper)[0]
+    phase = phases.consistency(
+      lambda apply, image, rng: scale * linear(apply, image, rng)
+    )
+    return run(phase, is_noisy, **hyper)[0]
 
-  of_image = lambda x: linear(lambda name: None, x, keys)
   start = randomness.normal(
     randomness.named(keys, 'direction'), image.shape[1:]
   )
-  logit, direction = losses.most_sensitive_direction(of_image, image, start)
+  logit, direction = losses.most_sensitive_direction(
+    lambda x: linear(clean, x, keys), image, start
+  )
   p = jax.nn.softmax(logit)
 
   def expected(scale):
-    q = jax.nn.log_softmax(scale * of_image(image + 1.5 * direction))
-    return -(p * q).sum(axis=1).mean()
+    moved = linear(is_noisy, image + 1.5 * direction, keys)
+    return -(p * jax.nn.log_softmax(scale * moved)).sum(axis=1).mean()
 
   np.testing.assert_allclose(
     jax.grad(loss)(1.0), jax.grad(expected)(1.0), rtol=1e-3

@@ -89,8 +89,9 @@ def consistency(
 
   Virtual adversarial training (Miyato et al., 2016): KL(q(y|x) || q(y|x + r)),
   where r has the length `radius` (Euclidean, in units of pixel values) and the
-  direction of `losses.most_sensitive_direction`. Noise is the same in all
-  passes, and no gradient goes through q(y|x) or r.
+  direction of `losses.most_sensitive_direction`. Both follow from q(y|x) of the
+  trained system, as it stands, to which the noisy encoder of the moved image is
+  drawn; no gradient goes through them.
 
   From the step `begin` on: what q(y|x) says early is locked in.
 
@@ -102,16 +103,17 @@ def consistency(
 
   def loss_fn(apply, batch, rng, hyper):
     image, keys = batch['image'], rng['image']
-    of_image = lambda image: logits(apply, image, keys)
-    start = randomness.normal(
-      randomness.named(keys, 'direction'), image.shape[1:]
-    )
-    logit, direction = losses.most_sensitive_direction(of_image, image, start)
-    moved = of_image(image + hyper['radius'] * lax.stop_gradient(direction))
-    divergence = jnp.mean(
-      optax.kl_divergence(
-        jax.nn.log_softmax(moved), lax.stop_gradient(jax.nn.softmax(logit))
+    as_it_stands = functools.partial(apply, train=False)
+    logit, direction = lax.stop_gradient(
+      losses.most_sensitive_direction(
+        lambda image: logits(as_it_stands, image, keys),
+        image,
+        randomness.normal(randomness.named(keys, 'direction'), image.shape[1:]),
       )
+    )
+    moved = logits(apply, image + hyper['radius'] * direction, keys)
+    divergence = jnp.mean(
+      optax.kl_divergence(jax.nn.log_softmax(moved), jax.nn.softmax(logit))
     )
     has_begun = hyper['step'] >= hyper['begin']
     weight = jnp.where(has_begun, hyper['consistency_weight'], 0.0)
