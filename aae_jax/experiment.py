@@ -134,12 +134,12 @@ class Experiment:
     """Whether there is something to choose."""
     return any(setting.values for setting in self.settings)
 
-  def by_setting(self, values: Any) -> list[Any]:
-    """The parts [S, ...] of the settings of a tree of arrays [R, ...]."""
-    return [
-      jax.tree.map(lambda x, runs=runs: x[runs], values)
-      for runs in self._places()
-    ]
+  @property
+  def places(self) -> list[slice]:
+    """Where on the axis of runs the S of each setting are."""
+    size = len(self.seeds)
+    starts = range(0, size * len(self.settings), size)
+    return [slice(start, start + size) for start in starts]
 
   def at_setting(
     self, index: int, state: train_state.TrainState
@@ -150,17 +150,11 @@ class Experiment:
       index: of the setting.
       state: of all runs.
     """
-    runs = self._places()[index]
+    runs = self.places[index]
     state = train_step.map_seeds(
       lambda x: x[runs], state, train_state.SEED_AXES
     )
     return dataclasses.replace(self, settings=(self.settings[index],)), state
-
-  def _places(self) -> list[slice]:
-    """Where each setting is on the axis of runs."""
-    size = len(self.seeds)
-    starts = range(0, size * len(self.settings), size)
-    return [slice(start, start + size) for start in starts]
 
   @property
   def total_steps(self) -> int:

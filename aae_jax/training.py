@@ -338,9 +338,15 @@ def _by_setting(
 ) -> list[metrics_lib.Summaries]:
   """The summaries of each setting, of numbers [R]."""
   return [
-    metrics_lib.summarize(*part)
-    for part in experiment.by_setting((found, sound))
+    metrics_lib.summarize(_part(found, runs), sound[runs])
+    for runs in experiment.places
   ]
+
+
+def _part(
+  found: Mapping[str, np.ndarray], runs: slice
+) -> dict[str, np.ndarray]:
+  return {name: values[runs] for name, values in found.items()}
 
 
 class Calls:
@@ -441,7 +447,7 @@ def _finish(
   best = search.best(experiment, validated)
   told, lines = _tell_search(experiment, validated, best)
   # No other setting sees the test images.
-  found = experiment.by_setting(found)[best]
+  found = _part(found, experiment.places[best])
   experiment, state = experiment.at_setting(best, state)
   found |= _evaluate_split(evaluator, state, 'test', dataset.test)
   if dataset.test.num_images:

@@ -29,6 +29,13 @@ def settings_of(name, **changes):
   return experiment.build_settings(config, tiny.FACTS)
 
 
+def by_setting(built, tree):
+  """The parts [S, ...] of arrays [R, ...]."""
+  return [
+    jax.tree.map(lambda x, runs=runs: x[runs], tree) for runs in built.places
+  ]
+
+
 def test_without_a_search_there_is_one_setting():
   built = build('semi_supervised_aae', num_seeds=2, seed=4)
   [setting] = built.settings
@@ -86,8 +93,8 @@ def test_settings_begin_and_draw_alike():
   state = built.init()
   parts = state.params, state.batch_stats, state.rng, built.keys()
   data = built.data()
-  one, other = built.by_setting(
-    tiny.plain((parts, data.labelled, data.is_labelled))
+  one, other = by_setting(
+    built, tiny.plain((parts, data.labelled, data.is_labelled))
   )
   jax.tree.map(np.testing.assert_array_equal, one, other)
   alone = build('semi_supervised_aae', num_seeds=2)
@@ -125,7 +132,7 @@ def test_a_setting_is_the_run_that_has_its_weight():
       tiny.plain(part.replace(opt_state={})),
       tiny.plain(expected.replace(opt_state={})),
     )
-  one, other = built.by_setting(tiny.plain(state.params))
+  one, other = by_setting(built, tiny.plain(state.params))
   kernels = (x['encoder']['trunk']['Layer_0']['Dense_0'] for x in (one, other))
   one, other = (
     np.concatenate([x.ravel() for x in k.values()]) for k in kernels
