@@ -5,7 +5,7 @@ clusters or the density of a sampler are no averages. They are computed once, at
 the end of a run, and which ones follows from what the `Model` has.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 from typing import Any
 import warnings
@@ -85,12 +85,49 @@ def analyze(experiment: Experiment, state: TrainState) -> dict[str, np.ndarray]:
   Returns:
     The numbers by name, [S] each. Those of a seed that is not sound are NaN.
   """
+  return _measure(
+    experiment,
+    state,
+    _measurements(
+      experiment.system.model, experiment.dataset.num_classes is not None
+    ),
+  )
+
+
+def validate(
+  experiment: Experiment, state: TrainState, name: str
+) -> np.ndarray:
+  """Computes one number of `analyze` for the validation images.
+
+  They take the place of the test images. What those are for, to name clusters
+  and to choose a bandwidth, is left to the last training images.
+
+  Args:
+    experiment: the system and its data, whose validation split has images.
+    state: of all runs; its averaged weights are used where it has any.
+    name: 'clustering_error' or 'parzen_log_likelihood'.
+
+  Returns:
+    [R], NaN for a run that is not sound.
+  """
+  dataset = experiment.dataset
+  dataset = dataclasses.replace(
+    dataset, test=dataset.validation, validation=dataset.validation.part(0, 0)
+  )
+  experiment = dataclasses.replace(experiment, dataset=dataset)
+  of_name = {'clustering_error': _clustering, 'parzen_log_likelihood': _parzen}
+  return _measure(experiment, state, [of_name[name]])[name]
+
+
+def _measure(
+  experiment: Experiment,
+  state: TrainState,
+  measurements: Sequence[Callable[['_Trained'], dict[str, float]]],
+) -> dict[str, np.ndarray]:
+  """The numbers by name, [R] each."""
   sound = evaluation.sound_seeds(state)
   weights = jax.device_get(
     state.ema or {'params': state.params, 'batch_stats': state.batch_stats}
-  )
-  measurements = _measurements(
-    experiment.system.model, experiment.dataset.num_classes is not None
   )
   compiled = _compile(experiment.system)
   found = {}

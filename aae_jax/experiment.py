@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import itertools
 import json
 import math
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from aae_jax import (
   datasets,
   errors,
   losses,
+  metrics,
   networks,
   optimizers,
   posteriors,
@@ -69,9 +71,29 @@ class Facts(NamedTuple):
   frequencies: tuple[float, ...] | None = None
 
 
+class Setting(NamedTuple):
+  """What the runs of one setting of a search train with.
+
+  Attributes:
+    values: of the keys of `config.search`; none where nothing is searched.
+    hyperparams: {phase: {name: value}}, all rates and weights.
+  """
+
+  values: Mapping[str, float]
+  hyperparams: Mapping[str, Mapping[str, float]]
+
+  @property
+  def name(self) -> str:
+    """`generator.y_weight=3.0`; empty where nothing is searched."""
+    return metrics.name_setting(self.values)
+
+
 @dataclasses.dataclass(frozen=True)
 class Experiment:
   """A configuration made real.
+
+  Its runs are the settings' in turn, all seeds of each: S times as many as
+  settings. A run begins and draws by its seed alone, whatever its setting.
 
   Attributes:
     config: what it was made of.
@@ -81,6 +103,7 @@ class Experiment:
     feed: batches of the training split.
     devices: that share every batch.
     labelled: int32 [S, n], the training examples whose labels each seed uses.
+    settings: of the search, a single one where nothing is searched.
   """
 
   config: ml_collections.ConfigDict
@@ -90,11 +113,48 @@ class Experiment:
   feed: feeding.Feed
   devices: tuple[jax.Device, ...]
   labelled: np.ndarray
+  settings: tuple[Setting, ...]
 
   @property
   def seeds(self) -> range:
-    """The seeds of the independent runs."""
+    """The seeds of the independent runs of each setting."""
     return _seeds(self.config)
+
+  @property
+  def runs(self) -> list[str]:
+    """What each run is called, [R]: `seed 0`, with its setting before it."""
+    return [
+      ', '.join(filter(None, (setting.name, f'seed {seed}')))
+      for setting in self.settings
+      for seed in self.seeds
+    ]
+
+  @property
+  def searches(self) -> bool:
+    """Whether there is something to choose."""
+    return any(setting.values for setting in self.settings)
+
+  @property
+  def places(self) -> list[slice]:
+    """Where on the axis of runs the S of each setting are."""
+    size = len(self.seeds)
+    starts = range(0, size * len(self.settings), size)
+    return [slice(start, start + size) for start in starts]
+
+  def at_setting(
+    self, index: int, state: train_state.TrainState
+  ) -> tuple['Experiment', train_state.TrainState]:
+    """A setting as an experiment that has no other, and the state of its runs.
+
+    Args:
+      index: of the setting.
+      state: of all runs.
+    """
+    runs = self.places[index]
+    state = train_step.map_seeds(
+      lambda x: x[runs], state, train_state.SEED_AXES
+    )
+    return dataclasses.replace(self, settings=(self.settings[index],)), state
 
   @property
   def total_steps(self) -> int:
@@ -102,17 +162,18 @@ class Experiment:
     return self.config.epochs * self.feed.steps_per_epoch
 
   def keys(self) -> jax.Array:
-    """The typed key of each seed, [S]."""
-    return _keys(self.config)
+    """The typed key of each run, [R]."""
+    return _keys([*self.seeds] * len(self.settings))
 
   def data(self) -> feeding.Data:
-    """The training split, and each seed's draw of labels, on the devices."""
+    """The training split, and each run's draw of labels, on the devices."""
     image, label = self.dataset.train
     if label is None:
       label = np.zeros(len(image), np.int32)
-    is_labelled = np.zeros((len(self.seeds), len(image)), bool)
-    np.put_along_axis(is_labelled, self.labelled, True, axis=1)
-    data = feeding.Data(image, label, is_labelled, self.labelled)
+    labelled = np.tile(self.labelled, (len(self.settings), 1))
+    is_labelled = np.zeros((len(labelled), len(image)), bool)
+    np.put_along_axis(is_labelled, labelled, True, axis=1)
+    data = feeding.Data(image, label, is_labelled, labelled)
     return jax.device_put(data, train_step.replicated(self.devices))
 
   def init(self) -> train_state.TrainState:
@@ -133,14 +194,20 @@ class Experiment:
     create = lambda key: train_state.create(
       self.system, key, batch, average=self.config.ema_decay > 0
     )
-    return jax.vmap(create, out_axes=train_state.SEED_AXES)(keys)
+    state = jax.vmap(create, out_axes=train_state.SEED_AXES)(keys)
+    return state.replace(hyperparams=self._hyperparams())
+
+  def _hyperparams(self) -> dict[str, dict[str, jax.Array]]:
+    """Those of every run, [R]."""
+    return jax.tree.map(
+      lambda *values: jnp.repeat(jnp.float32(values), len(self.seeds)),
+      *(setting.hyperparams for setting in self.settings),
+    )
 
   def run(self) -> Callable[..., Any]:
     """The compiled call of many steps, see `train_step.parallelize`."""
     step = train_step.make_train_step(self.system, self.config.ema_decay)
-    return train_step.parallelize(
-      step, self.feed, len(self.seeds), self.devices
-    )
+    return train_step.parallelize(step, self.feed, len(self.runs), self.devices)
 
 
 def build(config: ml_collections.ConfigDict) -> Experiment:
@@ -164,6 +231,8 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   )
   system = build_system(config, facts)
   _check_clusters(config, system, dataset)
+  settings = build_settings(config, facts)
+  _check_search(settings, dataset)
   labelled = _draw_labelled(config, system, dataset)
   is_batched = system.labels == 'batched'
   feed = feeding.Feed(
@@ -172,7 +241,9 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
     config.labelled_batch_size if is_batched else 0,
     len(devices),
   )
-  return Experiment(config, dataset, facts, system, feed, devices, labelled)
+  return Experiment(
+    config, dataset, facts, system, feed, devices, labelled, settings
+  )
 
 
 def build_system(
@@ -197,6 +268,35 @@ def build_system(
   _check_unused(config, builders, system.labels)
   system = _with_augmentation(config, system)
   return _with_optimizers(config, system, _steps_per_epoch(config, facts))
+
+
+def build_settings(
+  config: ml_collections.ConfigDict, facts: Facts
+) -> tuple[Setting, ...]:
+  """The product of what is searched; a single setting where nothing is.
+
+  Each trains as the configuration would that has its values in place of the
+  search.
+
+  Args:
+    config: of an experiment.
+    facts: of the data that it is for.
+
+  Raises:
+    InputError: names the key or setting that is wrong, and what was expected.
+  """
+  searched = _searched(config)
+  settings = [
+    _setting(config, facts, dict(zip(searched, values, strict=True)))
+    for values in itertools.product(*searched.values())
+  ]
+  for one, other in itertools.combinations(settings, 2):
+    if _arrays(one) == _arrays(other):
+      raise errors.InputError(
+        f'search: {one.name} and {other.name} are the same rates and weights; '
+        'expected different ones.'
+      )
+  return tuple(settings)
 
 
 class Parameter(NamedTuple):
@@ -674,7 +774,7 @@ def _draw_labelled(
         config.num_labels,
         dataset.num_classes,
       )
-      for key in _keys(config)
+      for key in _keys(_seeds(config))
     ]
   )
 
@@ -683,8 +783,74 @@ def _seeds(config: ml_collections.ConfigDict) -> range:
   return range(config.seed, config.seed + config.num_seeds)
 
 
-def _keys(config: ml_collections.ConfigDict) -> jax.Array:
-  return jax.vmap(jax.random.key)(jnp.asarray(_seeds(config)))
+def _keys(seeds: Sequence[int]) -> jax.Array:
+  return jax.vmap(jax.random.key)(jnp.asarray(seeds))
+
+
+def _searched(
+  config: ml_collections.ConfigDict,
+) -> dict[str, tuple[float, ...]]:
+  """The values of what is searched, by `PHASE.NAME`."""
+  sections = config.get('search', {})  # Older workdirs have none.
+  found = {
+    f'{section}.{name}': values
+    for section in sorted(sections)
+    for name, values in sorted(_given(sections[section]).items())
+  }
+  for key, values in found.items():
+    if not (values and all(isinstance(value, int | float) for value in values)):
+      raise errors.InputError(
+        f'search.{key} is {values}; expected numbers, such as (1.0, 3.0).'
+      )
+  return {key: tuple(map(float, values)) for key, values in found.items()}
+
+
+def _setting(
+  config: ml_collections.ConfigDict, facts: Facts, values: Mapping[str, float]
+) -> Setting:
+  config = config.copy_and_resolve_references()
+  try:
+    with config.unlocked(), config.ignore_type():
+      for key, value in values.items():
+        _put(config, *key.split('.'), value)
+    system = build_system(config, facts)
+  except errors.InputError as error:
+    name = metrics.name_setting(values)
+    raise errors.InputError(f'search, {name}: {error}') from None
+  hyperparams = {phase.name: phase.hyperparams for phase in system.phases}
+  return Setting(values, hyperparams)
+
+
+def _put(
+  config: ml_collections.ConfigDict, section: str, name: str, value: float
+) -> None:
+  """Puts a value where the configuration has what a search goes over."""
+  if name == 'learning_rate':
+    if section not in config.optimizer:
+      raise errors.unknown('phase in optimizer', section, config.optimizer)
+    config.optimizer[section].learning_rate = value
+  elif section in systems.ADDITIONS and section in config:
+    if name not in config[section]:
+      raise errors.unknown(f'key in {section}', name, config[section])
+    config[section][name] = value
+  else:
+    config.weights.update({section: {name: value}})
+
+
+def _arrays(setting: Setting) -> list[np.float32]:
+  """The rates and weights as runs have them."""
+  return [np.float32(value) for value in jax.tree.leaves(setting.hyperparams)]
+
+
+def _check_search(
+  settings: Sequence[Setting], dataset: datasets.Dataset
+) -> None:
+  if settings[0].values and not dataset.validation.num_images:
+    raise errors.InputError(
+      'search needs images that choose the best setting, but '
+      'dataset.num_validation is 0; expected at least 1, for the test images '
+      'choose nothing.'
+    )
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import io
 import itertools
-import json
 import math
 import textwrap
 from typing import Any, Literal
@@ -32,7 +31,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from aae_jax import evaluation, train_step
+from aae_jax import evaluation, metrics, train_step
 from aae_jax.datasets import feeding
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.experiment import Experiment
@@ -76,8 +75,9 @@ def write_figures(
   A picture that cannot be drawn or written is named in a warning.
 
   Args:
-    experiment: the system and its data. Held-out images are the test images,
-      or else those for validation, or else those it was trained on.
+    experiment: the system and its data, of a single setting. Held-out images
+      are the test images, or else those for validation, or else those it was
+      trained on.
     state: of all seeds; its averaged weights are used where it has any. If no
       seed is sound, only the curves are drawn.
     workdir: where `metrics.jsonl` is, local or in a bucket.
@@ -523,7 +523,9 @@ def _trained(experiment: Experiment, state: TrainState, index: int) -> _Trained:
 
 
 def _run_name(experiment: Experiment) -> str:
-  return f'{experiment.config.system} on {experiment.dataset.name}'
+  [setting] = experiment.settings
+  at = f' at {setting.name}' if setting.name else ''
+  return f'{experiment.config.system} on {experiment.dataset.name}{at}'
 
 
 def _reconstructions(trained: _Trained) -> Figure | None:
@@ -721,8 +723,8 @@ def _clusters(trained: _Trained) -> Figure | None:
 
 
 def _curves(experiment: Experiment, workdir: epath.Path) -> Figure | None:
-  path = workdir / 'metrics.jsonl'
-  rows = path.read_text().splitlines() if path.exists() else []
+  [setting] = experiment.settings
+  rows = metrics.read_rows(workdir, setting.values)
   if not rows:
     return None
   num_seeds = len(experiment.seeds)
@@ -732,7 +734,7 @@ def _curves(experiment: Experiment, workdir: epath.Path) -> Figure | None:
     else f'seed {experiment.seeds[0]}'
   )
   return draw_curves(
-    [json.loads(row) for row in rows],
+    rows,
     [phase.name for phase in experiment.system.phases],
     note=f'{_run_name(experiment)}, {seeds}',
   )

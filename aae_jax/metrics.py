@@ -66,6 +66,11 @@ def _summary(
     }
 
 
+def name_setting(setting: Mapping[str, float]) -> str:
+  """What a setting of a search is called, `generator.y_weight=3.0`."""
+  return ','.join(f'{key}={value}' for key, value in setting.items())
+
+
 def write_json(path: epath.PathLike, value: Any) -> None:
   """Writes all of a file or nothing; numbers that are not finite become null.
 
@@ -110,9 +115,10 @@ def _naming(path: epath.Path) -> Iterator[None]:
 class MetricsWriter(contextlib.AbstractContextManager):
   """Writes `metrics.jsonl` and TensorBoard's events; a context manager.
 
-  A row is {'step', 'epoch', 'seconds', name: summary, ...}. A bucket cannot be
-  appended to, so rows and events are kept and both files are written whole: at
-  `flush`, at the end, and every ten seconds or so.
+  A row is {'step', 'epoch', 'seconds', name: summary, ...}; a search has one of
+  each setting, with 'setting' before the names. A bucket cannot be appended to,
+  so rows and events are kept and both files are written whole: at `flush`, at
+  the end, and every ten seconds or so.
   """
 
   def __init__(
@@ -124,7 +130,7 @@ class MetricsWriter(contextlib.AbstractContextManager):
       workdir: local or in a bucket; made if missing.
       restored_step: completed steps of the checkpoint that training goes on
         from, else 0. Later rows are dropped, as the run will repeat them.
-      seeds: of the run, [S], which TensorBoard names its curves after.
+      seeds: of each setting, [S], which TensorBoard names its curves after.
 
     Raises:
       InputError: the `metrics.jsonl` that is there holds something else.
@@ -159,7 +165,12 @@ class MetricsWriter(contextlib.AbstractContextManager):
       logging.warning('%s', flushing_error)
 
   def write(
-    self, step: int, epoch: int, seconds: float, summaries: Summaries
+    self,
+    step: int,
+    epoch: int,
+    seconds: float,
+    summaries: Summaries,
+    setting: Mapping[str, float] | None = None,
   ) -> None:
     """Adds one row.
 
@@ -168,15 +179,17 @@ class MetricsWriter(contextlib.AbstractContextManager):
       epoch: completed epochs.
       seconds: that training has taken.
       summaries: of the metrics.
+      setting: of a search, that they are of.
 
     Raises:
       OSError: the files cannot be written.
     """
     row = {'step': step, 'epoch': epoch, 'seconds': round(seconds, 3)}
+    row |= {'setting': setting} if setting else {}
     self._rows.append(
       json.dumps(_finite({**row, **summaries}), allow_nan=False)
     )
-    scalars = self._scalars(summaries)
+    scalars = self._scalars(summaries, name_setting(setting or {}))
     self._events.append(events.scalars(time.time(), step, scalars))
     if time.monotonic() - self._last_flush > _SECONDS_BETWEEN_FLUSHES:
       self.flush()
@@ -197,10 +210,11 @@ class MetricsWriter(contextlib.AbstractContextManager):
   def _path(self) -> epath.Path:
     return self._workdir / 'metrics.jsonl'
 
-  def _scalars(self, summaries: Summaries) -> dict[str, float]:
+  def _scalars(self, summaries: Summaries, setting: str) -> dict[str, float]:
     """Returns the means and, of several seeds, each one's value, by tag."""
     scalars = {}
-    for name, summary in summaries.items():
+    for metric, summary in summaries.items():
+      name = f'{metric}/{setting}' if setting else metric
       scalars[name] = summary['mean']
       if len(self._seeds) > 1:
         for seed, value in zip(self._seeds, summary['per_seed'], strict=True):
@@ -213,14 +227,22 @@ def _events_name() -> str:
   return f'events.out.tfevents.{time.time():.6f}.{socket.gethostname()}'
 
 
-def last_row(workdir: epath.PathLike) -> dict[str, Any]:
-  """Returns the last row of `metrics.jsonl`, or an empty one.
+def read_rows(
+  workdir: epath.PathLike, setting: Mapping[str, float]
+) -> list[dict[str, Any]]:
+  """Returns the rows of `metrics.jsonl` that are of a setting.
+
+  Args:
+    workdir: local or in a bucket.
+    setting: of a search, or an empty one.
 
   Raises:
     InputError: `metrics.jsonl` holds something else.
   """
   rows = _rows_until(epath.Path(workdir) / 'metrics.jsonl', math.inf)
-  return json.loads(rows[-1]) if rows else {}
+  return [
+    row for row in map(json.loads, rows) if row.get('setting', {}) == setting
+  ]
 
 
 def _rows_until(path: epath.Path, last_step: float) -> list[str]:
@@ -294,13 +316,14 @@ class Progress(contextlib.AbstractContextManager):
     """Closes."""
     self.close()
 
-  def update(self, step: int, epoch: int, summaries: Summaries) -> None:
+  def update(self, step: int, epoch: int, *summaries: Summaries) -> None:
     """Shows the state after a step.
 
     Args:
       step: completed steps.
       epoch: completed epochs.
-      summaries: of the metrics; the means of the `PHASE/loss` are shown.
+      *summaries: of the metrics, one a setting; the means of the `PHASE/loss`
+        are shown.
     """
     if not self._enabled:
       return
@@ -336,9 +359,10 @@ class Progress(contextlib.AbstractContextManager):
     ]
 
 
-def _losses(summaries: Summaries) -> list[str]:
+def _losses(summaries: Sequence[Summaries]) -> list[str]:
   return [
-    f'{name.removesuffix("/loss")} {summary["mean"]:.4g}'
-    for name, summary in summaries.items()
+    f'{name.removesuffix("/loss")} '
+    + ' | '.join(f'{setting[name]["mean"]:.4g}' for setting in summaries)
+    for name in summaries[0]
     if name.endswith('/loss')
   ]

@@ -200,7 +200,7 @@ def _network(**options: Any) -> dict[str, Any]:
 
 def defaults() -> ml_collections.ConfigDict:
   """Every key with its default: an autoencoder on digits."""
-  return ml_collections.ConfigDict(
+  config = ml_collections.ConfigDict(
     {
       # The system, a key of aae_jax.systems.SYSTEMS, or 'module:function'.
       'system': 'autoencoder',
@@ -254,6 +254,25 @@ def defaults() -> ml_collections.ConfigDict:
       'checkpoints_to_keep': 2,
     }
   )
+  config.search = _search(config)
+  return config
+
+
+def _search(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """By phase or addition, the rates and weights that may have many values.
+
+  Every combination is trained beside the others; the one that is best on the
+  validation images is kept.
+  """
+  sections = {
+    **dict.fromkeys(('reconstruction', 'discriminator', 'classification'), ()),
+    **config.weights,
+    **{name: config[name] for name in systems.ADDITIONS if name in config},
+  }
+  return {
+    section: {key: placeholder(tuple) for key in ('learning_rate', *keys)}
+    for section, keys in sections.items()
+  }
 
 
 def _codes() -> dict[str, Any]:

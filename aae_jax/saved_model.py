@@ -150,8 +150,9 @@ def _older(workdir: epath.Path, reason: str) -> errors.InputError:
 def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
   """Loads the model of a run's last checkpoint.
 
-  Where the run kept averages of its weights they are what is loaded. The data
-  set need not be there.
+  Where the run kept averages of its weights they are what is loaded. Of a
+  search that is the setting that its results name as the best. The data set
+  need not be there.
 
   Args:
     workdir: of the run, local or in a bucket.
@@ -159,14 +160,17 @@ def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
 
   Raises:
     InputError: workdir holds no checkpoint of a run, the run has no such
-      seed, or what reads the bucket is not installed.
+      seed or is a search that has not been evaluated, or what reads the bucket
+      is not installed.
     ValueError: none of the checkpoints is valid.
   """
   workdir = addresses.folder(workdir)
   config, signature = _read_run(workdir)
   experiment = _without_data(config, signature)
   _check_seed(experiment.seeds, seed, workdir)
+  best = _best_setting(workdir, experiment)
   state = _restore(workdir, experiment)
+  experiment, state = experiment.at_setting(best, state)
   if seed is None:
     index = int(evaluation.sound_seeds(state).argmax())
   else:
@@ -605,7 +609,24 @@ def _without_data(
     feed=feed,
     devices=tuple(jax.local_devices()[:1]),
     labelled=np.zeros((config.num_seeds, 0), np.int32),
+    settings=experiments.build_settings(config, facts),
   )
+
+
+def _best_setting(
+  workdir: epath.Path, experiment: experiments.Experiment
+) -> int:
+  """The index of the setting that the results of a search name."""
+  if not experiment.searches:
+    return 0
+  path = workdir / 'results.json'
+  if not path.exists():
+    raise errors.InputError(
+      f'{workdir} holds a search that has not chosen a setting yet; expected '
+      'one that has ended, or --mode=evaluate first.'
+    )
+  best = json.loads(path.read_text())['search']['best']
+  return [setting.values for setting in experiment.settings].index(best)
 
 
 def _check_seed(seeds: range, seed: int | None, workdir: epath.Path) -> None:

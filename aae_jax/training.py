@@ -21,6 +21,7 @@ from aae_jax import (
   provenance,
   recipes,
   saved_model,
+  search,
 )
 from aae_jax import experiment as experiments
 from aae_jax import metrics as metrics_lib
@@ -188,7 +189,6 @@ def describe(experiment: Experiment, workdir: epath.Path) -> str:
   """What a run is going to do, in a few lines."""
   config, dataset = experiment.config, experiment.dataset
   state = jax.eval_shape(experiment.init)
-  seeds = experiment.seeds
   labels = ''
   if experiment.labelled.size:
     labels = (
@@ -198,7 +198,9 @@ def describe(experiment: Experiment, workdir: epath.Path) -> str:
     )
   sizes = ', '.join(
     f'{name} {count:,}'
-    for name, count in _count_parameters(state.params, len(seeds)).items()
+    for name, count in _count_parameters(
+      state.params, len(experiment.runs)
+    ).items()
   )
   devices = experiment.devices
   return '\n'.join(
@@ -211,12 +213,23 @@ def describe(experiment: Experiment, workdir: epath.Path) -> str:
       f' {dataset.test.num_images:,} for the test',
       f'Parameters {sizes}',
       f'Devices    {len(devices)} x {devices[0].device_kind}',
-      f'Seeds      {", ".join(map(str, seeds))}',
+      f'Seeds      {", ".join(map(str, experiment.seeds))}',
+      *_describe_search(experiment),
       f'Steps      {experiment.total_steps:,}: {config.epochs:,} epochs of '
       f'{experiment.feed.steps_per_epoch:,}, batch size {config.batch_size}',
       f'Workdir    {workdir}',
     ]
   )
+
+
+def _describe_search(experiment: Experiment) -> list[str]:
+  if not experiment.searches:
+    return []
+  names = ' | '.join(setting.name for setting in experiment.settings)
+  return [
+    f'Settings   {names}',
+    f'Chosen by  validation/{search.measure(experiment)}',
+  ]
 
 
 def _prepare(experiment: Experiment, workdir: epath.Path) -> None:
@@ -264,13 +277,14 @@ def _train(
       step += num_steps
       calls.finished(num_steps, time.monotonic() - started)
       diverged[_WEIGHTS] = np.where(is_sound, -1, step)
-      _check_finite(diverged, experiment.seeds, config.on_divergence)
+      _check_finite(diverged, experiment.runs, config.on_divergence)
       if step % feed.steps_per_epoch == 0:
         epoch = step // feed.steps_per_epoch
         found = _of_epoch(experiment, evaluator, state, epoch)
-        row = metrics_lib.summarize(found, is_sound)
-        writer.write(step, epoch, history.seconds, row)
-        progress.update(step, epoch, row)
+        rows = _by_setting(experiment, found, is_sound)
+        for setting, row in zip(experiment.settings, rows, strict=True):
+          writer.write(step, epoch, history.seconds, row, setting.values)
+        progress.update(step, epoch, *rows)
       is_due = time.monotonic() - saved >= config.checkpoint_every_seconds
       is_interrupted = interruption.signal is not None
       if is_due or is_interrupted:
@@ -296,7 +310,7 @@ def _progress(experiment: Experiment, step: int) -> metrics_lib.Progress:
     experiment.total_steps,
     step,
     experiment.feed.steps_per_epoch,
-    experiment.config.batch_size * len(experiment.seeds),
+    experiment.config.batch_size * len(experiment.runs),
   )
 
 
@@ -306,7 +320,7 @@ def _of_epoch(
   state: TrainState,
   epoch: int,
 ) -> dict[str, np.ndarray]:
-  """The metrics of an epoch that has ended, [S] each."""
+  """The metrics of an epoch that has ended, [R] each."""
   sums = jax.device_get(state.report['sums'])
   found = {
     name: total / experiment.feed.steps_per_epoch
@@ -317,6 +331,22 @@ def _of_epoch(
       evaluator, state, 'validation', experiment.dataset.validation
     )
   return found
+
+
+def _by_setting(
+  experiment: Experiment, found: Mapping[str, np.ndarray], sound: np.ndarray
+) -> list[metrics_lib.Summaries]:
+  """The summaries of each setting, of numbers [R]."""
+  return [
+    metrics_lib.summarize(_part(found, runs), sound[runs])
+    for runs in experiment.places
+  ]
+
+
+def _part(
+  found: Mapping[str, np.ndarray], runs: slice
+) -> dict[str, np.ndarray]:
+  return {name: values[runs] for name, values in found.items()}
 
 
 class Calls:
@@ -349,27 +379,27 @@ class Calls:
 
 
 def _check_finite(
-  diverged: Mapping[str, np.ndarray], seeds: Sequence[int], on_divergence: str
+  diverged: Mapping[str, np.ndarray], runs: Sequence[str], on_divergence: str
 ) -> None:
   """Raises DivergenceError at the first loss, or weights, not finite.
 
-  With `on_divergence='continue'` only once no seed is left.
+  With `on_divergence='continue'` only once no run is left.
   """
   steps = {
-    (step, name, seed)
+    (step, name, index)
     for name, first in diverged.items()
-    for step, seed in zip(first.tolist(), seeds, strict=True)
+    for index, step in enumerate(first.tolist())
     if step >= 0
   }
   if not steps:
     return
-  step, name, seed = min(steps)
-  is_over = len({seed for _, _, seed in steps}) == len(seeds)
+  step, name, index = min(steps)
+  is_over = len({index for _, _, index in steps}) == len(runs)
   if on_divergence == 'stop' or is_over:
     what = (
-      f'weights of seed {seed} are not finite after'
+      f'weights of {runs[index]} are not finite after'
       if name == _WEIGHTS
-      else f'{name} of seed {seed} is not finite at'
+      else f'{name} of {runs[index]} is not finite at'
     )
     raise errors.DivergenceError(
       f'{what} step {step:,}; the last checkpoint is from before. A lower '
@@ -400,15 +430,26 @@ def _finish(
   state: TrainState,
   history: History,
 ) -> str:
-  """Evaluates, writes results and figures, and says the numbers in lines."""
+  """Evaluates, writes results and figures, and says the numbers in lines.
+
+  Of a search the best setting, told by validation images, is what is left.
+  """
   dataset = experiment.dataset
   evaluator = evaluation.Evaluator(
     experiment.system, dataset.num_classes is not None
   )
-  found = {}
-  for name in ('validation', 'test'):
-    split = getattr(dataset, name)
-    found |= _evaluate_split(evaluator, state, name, split)
+  found = search.validate(
+    experiment,
+    state,
+    _evaluate_split(evaluator, state, 'validation', dataset.validation),
+  )
+  validated = _by_setting(experiment, found, evaluation.sound_seeds(state))
+  best = search.best(experiment, validated)
+  told, lines = _tell_search(experiment, validated, best)
+  # No other setting sees the test images.
+  found = _part(found, experiment.places[best])
+  experiment, state = experiment.at_setting(best, state)
+  found |= _evaluate_split(evaluator, state, 'test', dataset.test)
   if dataset.test.num_images:
     numbers = analysis.analyze(experiment, state)
     found |= {f'test/{key}': value for key, value in numbers.items()}
@@ -416,17 +457,39 @@ def _finish(
   summary = metrics_lib.summarize(found, sound)
   chosen_on, _ = analysis.choosing_split(dataset)
   results = {
+    **told,
     'metrics': summary,
     'chosen_on': {
       name: chosen_on
       for name in summary
       if name.removeprefix('test/') in analysis.CHOSEN
     },
-    'last_epoch': metrics_lib.last_row(workdir),
+    'last_epoch': _last_row(experiment, workdir),
+    'sound_seeds': np.asarray(experiment.seeds)[sound].tolist(),
+    **_describe_run(experiment, state, history),
+  }
+  metrics_lib.write_json(workdir / 'results.json', results)
+  # Only then, so that no picture can cost a number.
+  figures.write_figures(experiment, state, workdir)
+  lines += [f'{key} {_show(value)}' for key, value in summary.items()]
+  if not sound.all():
+    lines.append(
+      f'Means are over the sound seeds, {sound.sum()} of {sound.size}: the '
+      'others have diverged.'
+    )
+  lines.append(f'Results in {workdir / "results.json"}, pictures beside it.')
+  return '\n'.join(lines)
+
+
+def _describe_run(
+  experiment: Experiment, state: TrainState, history: History
+) -> dict[str, Any]:
+  """What the numbers of the results are of."""
+  dataset = experiment.dataset
+  return {
     'step': int(state.step),
     'total_steps': experiment.total_steps,
     'seeds': list(experiment.seeds),
-    'sound_seeds': np.asarray(experiment.seeds)[sound].tolist(),
     'label_draws': _count_label_draws(experiment),
     'dataset': {
       'name': dataset.name,
@@ -440,17 +503,43 @@ def _finish(
     'evaluated': provenance.of_process(),
     'config': json.loads(experiment.config.to_json()),
   }
-  metrics_lib.write_json(workdir / 'results.json', results)
-  # Only then, so that no picture can cost a number.
-  figures.write_figures(experiment, state, workdir)
-  lines = [f'{key} {_show(value)}' for key, value in summary.items()]
-  if not sound.all():
-    lines.append(
-      f'Means are over the sound seeds, {sound.sum()} of {sound.size}: the '
-      'others have diverged.'
-    )
-  lines.append(f'Results in {workdir / "results.json"}, pictures beside it.')
-  return '\n'.join(lines)
+
+
+def _tell_search(
+  experiment: Experiment,
+  validated: Sequence[metrics_lib.Summaries],
+  best: int,
+) -> tuple[dict[str, Any], list[str]]:
+  """What results hold of a search, by setting, and lines that say so."""
+  if not experiment.searches:
+    return {}, []
+  settings, name = (
+    experiment.settings,
+    f'validation/{search.measure(experiment)}',
+  )
+  told = {
+    'best': settings[best].values,
+    'chosen_by': name,
+    'settings': [
+      {'setting': setting.values, 'metrics': summary}
+      for setting, summary in zip(settings, validated, strict=True)
+    ],
+  }
+  lines = [
+    f'{setting.name}: {name} {_show(summary[name])}'
+    for setting, summary in zip(settings, validated, strict=True)
+  ]
+  lines.append(
+    f'The best is {settings[best].name}, and all that follows is its.'
+  )
+  return {'search': told}, lines
+
+
+def _last_row(experiment: Experiment, workdir: epath.Path) -> dict[str, Any]:
+  """Of the setting; empty if there is none."""
+  [setting] = experiment.settings
+  rows = metrics_lib.read_rows(workdir, setting.values)
+  return rows[-1] if rows else {}
 
 
 def _count_label_draws(experiment: Experiment) -> int:

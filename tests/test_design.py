@@ -35,6 +35,7 @@ TABLE = (
   'recipes',
   'experiment',
   'analysis',
+  'search',
   'figures',
   'saved_model',
   'training',

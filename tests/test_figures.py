@@ -18,6 +18,7 @@ import tiny
 
 from aae_jax import figures, train_state
 from aae_jax.datasets.dataset import Dataset, Split
+from aae_jax.experiment import Setting
 from aae_jax.systems import Model
 
 IMAGE_SHAPE = (4, 4, 1)
@@ -110,7 +111,9 @@ def make_split(num_images, labels=True):
   return Split(image, label if labels else None)
 
 
-def make_experiment(model, num_seeds=1, labels=True, sizes=(40, 0, 30)):
+def make_experiment(
+  model, num_seeds=1, labels=True, sizes=(40, 0, 30), setting=None
+):
   """What figures see of an experiment."""
   splits = [make_split(size, labels) for size in sizes]
   return types.SimpleNamespace(
@@ -122,6 +125,7 @@ def make_experiment(model, num_seeds=1, labels=True, sizes=(40, 0, 30)):
       phases=[types.SimpleNamespace(name='reconstruction')],
     ),
     seeds=range(7, 7 + num_seeds),
+    settings=(Setting(setting or {}, {}),),
   )
 
 
@@ -361,6 +365,24 @@ def test_notes_name_the_run(num_seeds, averages, note, drawn, workdir):
   state = make_state((0.5,) * num_seeds, averages)
   for figure in drawn(experiment, workdir, state).values():
     assert texts(figure)[1] == note
+
+
+def test_notes_name_the_setting_and_curves_are_its_own(drawn, workdir):
+  settings = [{'generator.y_weight': weight} for weight in (1.0, 3.0)]
+  rows = [
+    {**row, 'setting': setting}
+    for setting, loss in zip(settings, (2.0, 5.0), strict=True)
+    for row in make_rows(3, reconstruction__loss=lambda k, x=loss: [x])
+  ]
+  path = workdir / 'metrics.jsonl'
+  path.write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
+  written = drawn(make_experiment(AUTOENCODER, setting=settings[1]), workdir)
+  for figure in written.values():
+    assert texts(figure)[1].startswith(
+      'some_system on random at generator.y_weight=3.0, seed 7'
+    )
+  axes = written['curves.png'].axes[0]
+  np.testing.assert_array_equal(axes.lines[0].get_ydata(), [5.0] * 3)
 
 
 @pytest.mark.parametrize(

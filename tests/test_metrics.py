@@ -179,11 +179,13 @@ def test_resumed_rows_replace_what_was_after_the_checkpoint(tmp_path):
   assert (last['step'], last['a/loss']['mean']) == (30, -30)
 
 
-def test_last_row(tmp_path):
-  assert metrics.last_row(tmp_path) == {}
+def test_rows_that_are_read(tmp_path):
+  assert metrics.read_rows(tmp_path, {}) == []
   with MetricsWriter(tmp_path, 0, [0]) as writer:
     write(writer, 10, 1, {'a/loss': [1]})
-  assert metrics.last_row(tmp_path)['a/loss']['mean'] == 1
+    write(writer, 20, 2, {'a/loss': [2]})
+  rows = metrics.read_rows(tmp_path, {})
+  assert [row['a/loss']['mean'] for row in rows] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -226,6 +228,39 @@ def test_tensorboard(tmp_path):
     'a/error/seed_7': 0.25,
     'a/error/seed_8': 0.25,
   }
+
+
+SETTINGS = [{'generator.y_weight': weight} for weight in (1.0, 3.0)]
+
+
+def test_a_search_has_a_row_of_each_setting(tmp_path):
+  with MetricsWriter(tmp_path, 0, [7, 8]) as writer:
+    for step in (5, 10):
+      for setting in SETTINGS:
+        loss = step + setting['generator.y_weight']
+        found = summarize({'a/loss': [loss, loss]})
+        writer.write(step, step // 5, 0.0, found, setting)
+  rows = read_rows(tmp_path)
+  assert [row['setting'] for row in rows] == 2 * SETTINGS
+  assert [row['a/loss']['mean'] for row in rows] == [6, 8, 11, 13]
+  assert metrics.read_rows(tmp_path, SETTINGS[1]) == rows[1::2]
+  assert metrics.read_rows(tmp_path, {}) == []
+  values = [v for e in read_events(tmp_path) for v in e.summary.value]
+  assert [(v.tag, v.simple_value) for v in values[:4]] == [
+    ('a/loss/generator.y_weight=1.0', 6.0),
+    ('a/loss/generator.y_weight=1.0/seed_7', 6.0),
+    ('a/loss/generator.y_weight=1.0/seed_8', 6.0),
+    ('a/loss/generator.y_weight=3.0', 8.0),
+  ]
+
+
+def test_progress_of_a_search_shows_its_settings_side_by_side(clock):
+  del clock
+  stream = io.StringIO()
+  with Progress(40, 0, 10, 200, stream=stream) as progress:
+    found = ({'a/loss': [loss, loss]} for loss in (0.5, 2.0))
+    progress.update(10, 1, *map(summarize, found))
+  assert stream.getvalue() == 'step 10/40, epoch 1, a 0.5 | 2\n'
 
 
 def test_tensorboard_of_a_resumed_run(tmp_path):

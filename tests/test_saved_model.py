@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -135,6 +136,36 @@ def test_first_sound_seed_is_the_default(tmp_path):
     saved_model.load(tmp_path).classify(image),
     saved_model.load(tmp_path, seed=4).classify(image),
   )
+
+
+def test_of_a_search_the_best_setting_is_loaded(tmp_path):
+  dataset = dataclasses.replace(tiny.DATASET, validation=tiny.make_split(9, 3))
+  with mock.patch.object(tiny, 'DATASET', dataset):
+    experiment = tiny.build(
+      'semi_supervised_aae',
+      num_seeds=2,
+      seed=3,
+      **{'search.generator.y_weight': (1.0, 3.0, 10.0)},
+    )
+  state = experiment.init()
+  scale = lambda x: x * jnp.arange(1.0, 7.0).reshape(6, *[1] * (x.ndim - 1))
+  state = state.replace(params=jax.tree.map(scale, state.params))
+  write_run(tmp_path, experiment, state)
+  with pytest.raises(
+    InputError, match='holds a search that has not chosen a setting yet; exp'
+  ):
+    saved_model.load(tmp_path)
+  results = {'search': {'best': {'generator.y_weight': 3.0}}}
+  (tmp_path / 'results.json').write_text(json.dumps(results))
+  for seed, run in ((None, 2), (3, 2), (4, 3)):
+    loaded = saved_model.load(tmp_path, seed)._variables['params']
+    jax.tree.map(
+      lambda x, y, run=run: np.testing.assert_array_equal(x, y[run]),
+      loaded,
+      state.params,
+    )
+  with pytest.raises(InputError, match='has the seeds 3, 4.$'):
+    saved_model.load(tmp_path, seed=5)
 
 
 def test_needs_no_data(run, monkeypatch):

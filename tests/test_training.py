@@ -813,6 +813,168 @@ def test_plan_is_told(compiled, tmp_path):
   }
 
 
+SETTINGS = [{'generator.y_weight': weight} for weight in (1.0, 300.0)]
+
+
+def make_search(**changes):
+  return make_config(**{'search.generator.y_weight': (1.0, 300.0), **changes})
+
+
+@pytest.fixture(scope='module')
+def searched(tmp_path_factory, compiled):
+  """A search that nothing has disturbed."""
+  return train(make_search(), tmp_path_factory.mktemp('searched') / 'run')
+
+
+def test_a_search_has_rows_of_each_setting(searched):
+  rows = searched.rows
+  assert [row['step'] for row in rows] == [5, 5, 10, 10, 15, 15, 20, 20]
+  assert [row['setting'] for row in rows] == 4 * SETTINGS
+  for one, other in zip(rows[::2], rows[1::2], strict=True):
+    assert one.keys() == other.keys()
+    assert len(one['generator/loss']['per_seed']) == len(SEEDS)
+    assert other['generator/loss']['mean'] > 100 * one['generator/loss']['mean']
+
+
+def test_results_of_a_search_are_told_by_setting(searched):
+  results = searched.results
+  told, name = results['search'], 'validation/classification_error'
+  assert told['chosen_by'] == name
+  assert [setting['setting'] for setting in told['settings']] == SETTINGS
+  found = [setting['metrics'] for setting in told['settings']]
+  for metrics, row in zip(found, searched.rows[-2:], strict=True):
+    assert metrics[name] == row[name]
+    assert not any(key.startswith('test/') for key in metrics)
+  best = int(np.argmin([metrics[name]['mean'] for metrics in found]))
+  assert told['best'] == SETTINGS[best]
+  assert results['last_epoch']['setting'] == SETTINGS[best]
+  # All else is of the best setting alone.
+  assert found[best].items() <= results['metrics'].items()
+  assert len(results['metrics']['test/classification_error']['per_seed']) == 2
+  assert results['seeds'] == results['sound_seeds'] == list(SEEDS)
+  assert results['label_draws'] == len(SEEDS)
+
+
+def test_results_without_a_search_tell_of_none(finished):
+  assert 'search' not in finished.results
+  assert not any('setting' in row for row in finished.rows)
+
+
+def test_parameters_of_a_search_are_those_of_one_run(searched, finished):
+  assert searched.results['parameters'] == finished.results['parameters']
+
+
+@pytest.mark.parametrize('best', [0, 1])
+def test_test_images_are_for_the_best_setting(best, searched, monkeypatch):
+  seen = []
+
+  def note(what, state):
+    weights = state.hyperparams['generator']['y_weight'].tolist()
+    seen.append((what, weights))
+
+  class Evaluator(evaluation.Evaluator):
+    def __call__(self, state, split):
+      note(split.num_images, state)
+      return super().__call__(state, split)
+
+  def noted(what, original):
+    def function(built, state, *rest):
+      note(what, state)
+      assert [setting.values for setting in built.settings] == [SETTINGS[best]]
+      return original(built, state, *rest)
+
+    return function
+
+  monkeypatch.setattr(training.evaluation, 'Evaluator', Evaluator)
+  monkeypatch.setattr(training.search, 'best', lambda *_: best)
+  for module, name in (
+    (training.analysis, 'analyze'),
+    (training.figures, 'write_figures'),
+  ):
+    monkeypatch.setattr(module, name, noted(name, getattr(module, name)))
+  before = (searched.workdir / 'results.json').read_text()
+  training.evaluate(searched.config, searched.workdir)
+  assert searched.results['search']['best'] == SETTINGS[best]
+  (searched.workdir / 'results.json').write_text(before)
+  weights = [SETTINGS[best]['generator.y_weight']] * 2
+  assert seen == [
+    (9, [1.0, 1.0, 300.0, 300.0]),
+    (13, weights),
+    ('analyze', weights),
+    ('write_figures', weights),
+  ]
+
+
+def test_a_search_that_was_interrupted_is_the_same(
+  searched, compiled, tmp_path
+):
+  config = make_search(steps_per_call=3, checkpoint_every_seconds=0.0)
+  run = interrupt(compiled, config, tmp_path / 'run', 4, 1)
+  assert_same_run(run, searched)
+  assert run.results['search'] == searched.results['search']
+
+
+def test_another_search_is_another_run(searched):
+  config = make_search(**{'search.generator.y_weight': (1.0, 30.0)})
+  with pytest.raises(InputError) as raised:
+    training.train_and_evaluate(config, searched.workdir)
+  assert (
+    'search.generator.y_weight is [1.0, 30.0], in the workdir [1.0, 300.0]'
+  ) in str(raised.value)
+
+
+def test_a_search_says_what_it_does_and_found(searched, compiled, capsys):
+  plan = training.describe(compiled.build(searched.config), searched.workdir)
+  assert (
+    'Seeds      4, 5\n'
+    'Settings   generator.y_weight=1.0 | generator.y_weight=300.0\n'
+    'Chosen by  validation/classification_error\n'
+  ) in plan
+  training.evaluate(searched.config, searched.workdir)
+  lines = capsys.readouterr().out.splitlines()
+  told = searched.results['search']
+  for setting, line in zip(told['settings'], lines, strict=False):
+    [(key, value)] = setting['setting'].items()
+    mean = setting['metrics']['validation/classification_error']['mean']
+    assert line.startswith(
+      f'{key}={value}: validation/classification_error {mean:.4g} ± '
+    )
+  [(key, value)] = told['best'].items()
+  assert lines[2] == (
+    f'The best is {key}={value}, and all that follows is its.'
+  )
+
+
+def test_tensorboard_names_the_settings(searched):
+  [path] = searched.workdir.glob('events.*')
+  content = path.read_bytes()
+  for setting in (b'generator.y_weight=1.0', b'generator.y_weight=300.0'):
+    assert b'generator/loss/%s/seed_4' % setting in content
+
+
+def test_a_setting_that_diverges_is_named(compiled, tmp_path):
+  compiled.before_call = poison(seed=2, step=5)
+  with pytest.raises(
+    errors.DivergenceError,
+    match='^classification/loss of generator.y_weight=300.0, seed 4 is not ',
+  ):
+    train(make_search(), tmp_path / 'run')
+
+
+@pytest.mark.parametrize('diverged', [0, 1])
+def test_a_setting_that_diverges_is_not_the_best(diverged, compiled, tmp_path):
+  compiled.before_call = poison(seed=2 * diverged, step=5)
+  config = make_search(on_divergence='continue')
+  results = train(config, tmp_path / 'run').results
+  assert results['search']['best'] == SETTINGS[1 - diverged]
+  assert results['sound_seeds'] == list(SEEDS)
+  summary = results['search']['settings'][diverged]['metrics'][
+    'validation/classification_error'
+  ]
+  first, second = summary['per_seed']
+  assert first is None and summary['mean'] == second
+
+
 def finish_calls(calls, step, *seconds):
   """Makes calls that take so long; returns their lengths."""
   lengths = []
