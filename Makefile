@@ -14,11 +14,11 @@ gallery: .venv/installed
 test: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # All that is checked before a release.
 check: test .venv312/installed
-	.venv312/bin/python -m pytest -q
+	.venv312/bin/python -m pytest -q -n 2 --dist loadfile
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
