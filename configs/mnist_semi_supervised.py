@@ -6,6 +6,11 @@ Test error 4.8 % after 50 epochs (mean of three draws of the labels, standard
 deviation 0.2; benchmarks/results/mnist_100.json); the paper reports 1.90 %
 after 5000 epochs. An epoch takes about 10 s on two cores for one seed.
 
+`configs/mnist_semi_supervised.py:any` adds what is no part of the paper's
+system: augmentation, consistency and marginal entropy. Test error 2.1 % after
+16 epochs (mean of four draws, standard deviation 0.2;
+benchmarks/results/mnist_100_any.json), 20 minutes of a busy core.
+
 `configs/mnist_semi_supervised.py:paper` takes the settings of the paper.
 """
 
