@@ -54,7 +54,8 @@ class Trainings:
 
   def leave(self, workdir, config, seed, keys, commit='now', step=20):
     """What a run leaves in its workdir."""
-    config = runpy.run_path(str(self.root / config))['get_config']()
+    path, *variant = str(config).split(':')
+    config = runpy.run_path(str(self.root / path))['get_config'](*variant)
     config.update_from_flattened_dict(keys)
     config = json.loads(config.to_json())
     seeds = [seed + k for k in range(config['num_seeds'])]

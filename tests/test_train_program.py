@@ -120,7 +120,7 @@ def test_help_lists_the_keys_with_their_defaults(usage):
     ),
     (
       ['--config=configs/mnist_semi_supervised.py:papre'],
-      "unknown variant 'papre'; known: fast, paper.",
+      "unknown variant 'papre'; known: fast, paper, any.",
     ),
     (
       [f'{CONFIG}:paper'],
