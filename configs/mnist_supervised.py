@@ -2,10 +2,10 @@
 
   python train.py --config=configs/mnist_supervised.py
 
-The paper shows a picture, figures/styles.png here, and gives no number. Of the
-test images, where 90 % is chance, a linear probe of the style errs in 85.1 % and
-an MLP probe in 72.2 %; reconstruction error 11.2, energy distance 0.006 (one
-run; benchmarks/results/supervised_any.json). Ten minutes of a busy core.
+The paper shows a picture, figures/styles.png here, and gives no number. Where
+90 % is chance, a linear probe of the style errs in 85.1 % of the test images
+and an MLP probe in 72.2 %; reconstruction error 11.2, energy distance 0.006
+(one run; benchmarks/results/supervised_any.json). Ten minutes of a busy core.
 """
 
 from aae_jax import recipes
