@@ -57,7 +57,7 @@ def train_and_evaluate(
   """
   workdir = epath.Path(workdir)
   check_workdir(config, workdir)
-  if _is_finished(workdir):
+  if is_finished(workdir):
     print(f'{workdir} holds the finished run: there is nothing to do.')
     return
   with Interruption() as interruption:
@@ -416,8 +416,9 @@ def _evaluate_split(
   return {f'{name}/{key}': mean for key, mean in means.items()}
 
 
-def _is_finished(workdir: epath.Path) -> bool:
-  path = workdir / 'results.json'
+def is_finished(workdir: epath.PathLike) -> bool:
+  """Whether a workdir holds the results of a run's last step."""
+  path = epath.Path(workdir) / 'results.json'
   if not path.exists():
     return False
   results = json.loads(path.read_text())

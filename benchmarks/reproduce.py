@@ -190,7 +190,7 @@ def _train(
     aside = _aside(workdir)
     workdir.rename(aside)
     print(f'{workdir} is now {aside.name}: {reason}.', flush=True)
-  if not _is_finished(workdir):
+  if not training.is_finished(workdir):
     _require(code)
     keys = {**_overrides(row, seeds), **neutral}
     command = train_command(_argument(row.config), workdir, keys)
@@ -232,14 +232,6 @@ def _aside(workdir: pathlib.Path) -> pathlib.Path:
   names = (f'{workdir.name}_old_{n}' for n in itertools.count(1))
   paths = (workdir.with_name(name) for name in names)
   return next(path for path in paths if not path.exists())
-
-
-def _is_finished(workdir: pathlib.Path) -> bool:
-  path = workdir / 'results.json'
-  if not path.exists():
-    return False
-  results = json.loads(path.read_text())
-  return results['step'] == results['total_steps']
 
 
 def _require(code: str | None) -> None:
