@@ -462,6 +462,15 @@ def _require(
     raise errors.InputError(f'{key} is {value}; expected {expected}.')
 
 
+def _require_amount(config: ml_collections.ConfigDict, key: str) -> None:
+  _require(
+    config,
+    key,
+    lambda value: 0 <= value < math.inf,
+    'a finite number of at least 0',
+  )
+
+
 def _check_batches(
   config: ml_collections.ConfigDict,
   dataset: datasets.Dataset,
@@ -565,12 +574,7 @@ def _hyperparams(
 ) -> dict[str, float]:
   """The numbers of a section."""
   for key in config[section]:
-    _require(
-      config,
-      f'{section}.{key}',
-      lambda value: 0 <= value < math.inf,
-      'a finite number of at least 0',
-    )
+    _require_amount(config, f'{section}.{key}')
   return dict(config[section])
 
 
@@ -908,13 +912,10 @@ def _with_optimizer(
         key,
         set(phase.hyperparams) - {'learning_rate'},
       )
-    if not 0 <= weights[key] < math.inf:
-      raise errors.InputError(
-        f'weights.{phase.name}.{key} is {weights[key]}; expected a finite '
-        'number of at least 0.'
-      )
+    _require_amount(config, f'weights.{phase.name}.{key}')
   optimizer, rate = phase.optimizer, phase.hyperparams['learning_rate']
   if phase.name in config.optimizer:
+    _require_amount(config, f'optimizer.{phase.name}.learning_rate')
     optimizer, rate = _optimizer(phase.name, config.optimizer[phase.name])
   return dataclasses.replace(
     phase,
@@ -929,10 +930,5 @@ def _optimizer(
   """The optimizer of a phase, and its learning rate."""
   options = dict(options)
   learning_rate = options.pop('learning_rate')
-  if not 0 <= learning_rate < math.inf:
-    raise errors.InputError(
-      f'optimizer.{phase_name}.learning_rate is {learning_rate}; expected '
-      'a finite number of at least 0.'
-    )
   section = f'optimizer.{phase_name}'
   return build_part(section, optimizers.OPTIMIZERS, options), learning_rate

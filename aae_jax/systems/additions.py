@@ -7,12 +7,8 @@ import numpy as np
 
 from aae_jax import errors, phases
 from aae_jax.phases import Phase
-from aae_jax.priors import Prior
-from aae_jax.systems.system import System
+from aae_jax.systems.system import MakePrior, System
 from aae_jax.types import Apply, Array, Keys
-
-MakePrior = Callable[[int], Prior]
-"""A prior of codes of this size."""
 
 
 def classification(system: System, num_classes: int) -> System:

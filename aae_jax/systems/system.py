@@ -7,6 +7,7 @@ from flax import linen as nn
 
 from aae_jax.phases import Phase
 from aae_jax.posteriors import Infer, Posterior
+from aae_jax.priors import Prior
 from aae_jax.types import Apply, Array, Batch, Code, Decode, Encode, Keys
 
 MakeEncoder = Callable[[Mapping[str, int]], nn.Module]
@@ -15,6 +16,9 @@ MakeEncoder = Callable[[Mapping[str, int]], nn.Module]
 MakeNetwork = Callable[[], nn.Module]
 MakePosterior = Callable[[int], Posterior]
 """A posterior of codes of this size."""
+
+MakePrior = Callable[[int], Prior]
+"""A prior of codes of this size."""
 
 
 @dataclasses.dataclass(frozen=True)

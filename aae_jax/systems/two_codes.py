@@ -7,12 +7,13 @@ import jax.numpy as jnp
 
 from aae_jax import networks, phases, posteriors, randomness
 from aae_jax.priors import Prior
-from aae_jax.systems.additions import MakePrior, classification
+from aae_jax.systems.additions import classification
 from aae_jax.systems.one_code import beside_z, decode_by, encoded, style
 from aae_jax.systems.system import (
   MakeEncoder,
   MakeNetwork,
   MakePosterior,
+  MakePrior,
   Model,
   System,
 )
