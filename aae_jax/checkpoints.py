@@ -1,12 +1,12 @@
 """Checkpoints of a run: complete and verified, or not used at all."""
 
-import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import hashlib
 import json
 import logging as standard_logging
 import pathlib
+import sys
 import textwrap
 from types import TracebackType
 from typing import Any
@@ -52,7 +52,6 @@ class Checkpoints(contextlib.AbstractContextManager):
     self._is_clean = False
     with contextlib.ExitStack() as stack:
       stack.enter_context(_without_orbax_logs())
-      stack.enter_context(_finishing_event_loops())
       try:
         self._directory.mkdir(parents=True, exist_ok=True)
         self._manager = self._open(remove_half_written=False)
@@ -259,47 +258,46 @@ def _without_orbax_logs() -> Iterator[None]:
   def is_not_orbax(record: standard_logging.LogRecord) -> bool:
     return 'orbax' not in pathlib.PurePath(record.pathname).parts
 
-  logger = logging.get_absl_logger()
-  logger.addFilter(is_not_orbax)
-  try:
+  def is_not_of_orbax(record: standard_logging.LogRecord) -> bool:
+    return 'orbax' not in record.getMessage()
+
+  with (
+    _filtered(logging.get_absl_logger(), is_not_orbax),
+    # When a write fails, orbax abandons the others in a loop that it closes,
+    # and they tell of it as they end and as they are collected.
+    _filtered(standard_logging.getLogger('asyncio'), is_not_of_orbax),
+    _without_closed_loops(),
+  ):
     yield
-  finally:
-    logger.removeFilter(is_not_orbax)
-
-
-class _FinishingLoop(asyncio.SelectorEventLoop):
-  """Finishes its tasks before it closes."""
-
-  def close(self) -> None:
-    if not self.is_closed():
-      self.run_until_complete(self._finish())
-    super().close()
-
-  async def _finish(self) -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.sleep(0)
-
-
-class _FinishingPolicy(asyncio.DefaultEventLoopPolicy):
-  """Makes loops that finish their tasks."""
-
-  def new_event_loop(self) -> asyncio.AbstractEventLoop:
-    return _FinishingLoop()
 
 
 @contextlib.contextmanager
-def _finishing_event_loops() -> Iterator[None]:
-  """Lets no read or write of orbax outlive the failure of another.
-
-  Orbax abandons them, and they end in tracebacks that nobody can catch.
-  """
-  policy = asyncio.get_event_loop_policy()
-  asyncio.set_event_loop_policy(_FinishingPolicy())
+def _filtered(
+  logger: standard_logging.Logger,
+  keeps: Callable[[standard_logging.LogRecord], bool],
+) -> Iterator[None]:
+  """Filters what a logger tells."""
+  logger.addFilter(keeps)
   try:
     yield
   finally:
-    asyncio.set_event_loop_policy(policy)
+    logger.removeFilter(keeps)
+
+
+@contextlib.contextmanager
+def _without_closed_loops() -> Iterator[None]:
+  """Drops what nobody can catch: that an event loop was closed."""
+  hook = sys.unraisablehook
+
+  def tell(unraisable: Any) -> None:
+    if str(unraisable.exc_value) != 'Event loop is closed':
+      hook(unraisable)
+
+  sys.unraisablehook = tell
+  try:
+    yield
+  finally:
+    sys.unraisablehook = hook
 
 
 def _absolute(directory: epath.PathLike) -> epath.Path:

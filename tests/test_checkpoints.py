@@ -1,10 +1,13 @@
 """Tests of aae_jax.checkpoints."""
 
+import asyncio
 import contextlib
 import logging
 import pathlib
 import resource
 import shutil
+import sys
+import types
 from typing import Any
 
 from absl import logging as absl_logging
@@ -360,3 +363,19 @@ def test_orbax_is_silent_only_while_open(tmp_path, caplog):
     absl_logging.set_verbosity(absl_verbosity)
   assert not caplog.records
   assert logger.filters == before
+
+
+def test_changes_nothing_of_the_program_around_it(tmp_path, monkeypatch):
+  told = []
+  monkeypatch.setattr(sys, 'unraisablehook', told.append)
+  hook, loop = sys.unraisablehook, asyncio.new_event_loop()
+  with Checkpoints(tmp_path, 1):
+    inside = asyncio.new_event_loop()
+    for message in ('Event loop is closed', 'another'):
+      error = types.SimpleNamespace(exc_value=RuntimeError(message))
+      sys.unraisablehook(error)
+  assert [str(error.exc_value) for error in told] == ['another']
+  assert sys.unraisablehook is hook
+  assert type(inside) is type(loop)
+  inside.close()
+  loop.close()
