@@ -116,7 +116,9 @@ def gaussian_divergence(
 
 def entropy(probability: Array) -> Array:
   """Of distributions [..., n], [...] in nats."""
-  return jnp.sum(jax.scipy.special.entr(probability), axis=-1)
+  # Its slope is infinite at 0, where a softmax has none: NaN in a gradient.
+  bounded = jnp.maximum(probability, jnp.finfo(probability.dtype).tiny)
+  return -jnp.sum(probability * jnp.log(bounded), axis=-1)
 
 
 def most_sensitive_direction(

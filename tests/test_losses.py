@@ -171,6 +171,15 @@ def test_entropy():
   np.testing.assert_allclose(losses.entropy(p), stats.entropy(p.T), rtol=1e-6)
 
 
+@pytest.mark.parametrize('logit', [10.0, 90.0, 200.0])
+def test_the_gradient_of_the_entropy_of_a_sure_softmax_is_finite(logit):
+  logits = jnp.array([logit, 0.0, 0.0])
+  gradient = jax.grad(lambda x: losses.entropy(jax.nn.softmax(x)))(logits)
+  p = np.exp([0.0, -logit, -logit]) / (1 + 2 * np.exp(-logit))
+  slope = p * (np.log(p) + stats.entropy(p))
+  np.testing.assert_allclose(gradient, -slope, rtol=1e-4, atol=1e-30)
+
+
 def perceptron(seed, width=5, classes=3):
   """A network whose softmax has no symmetry."""
   generator = np.random.default_rng(seed)
