@@ -5,7 +5,7 @@ clusters or the density of a sampler are no averages. They are computed once, at
 the end of a run, and which ones follows from what the `Model` has.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 from typing import Any
 import warnings
@@ -25,16 +25,15 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from aae_jax import evaluation, randomness, train_step
+from aae_jax import randomness
+from aae_jax import trained as trained_lib
 from aae_jax.datasets import feeding
 from aae_jax.datasets.dataset import Dataset, Split
-from aae_jax.experiment import Experiment
-from aae_jax.systems import Model, System
+from aae_jax.experiments import Experiment
+from aae_jax.systems import Model
 from aae_jax.train_state import TrainState
-from aae_jax.types import Apply, Array, Keys
-
-BATCH_SIZE = 100
-"""Small: the importance-weighted bound decodes fifty codes of each image."""
+from aae_jax.trained import Trained
+from aae_jax.types import Array, Function
 
 BLOCK_SIZE = 500
 """Images whose distances to all samples are in memory at once: 20 MB."""
@@ -43,6 +42,9 @@ NUM_SAMPLES = 10_000
 """That a Parzen window is made of, as in Makhzani et al. (2015)."""
 
 NUM_IMPORTANCE_SAMPLES = 50
+
+BOUND_BATCH_SIZE = 100
+"""Small: the importance-weighted bound decodes fifty codes of each image."""
 
 MAX_CODES = 5000
 """Of each kind, in an energy distance or to train a probe."""
@@ -122,27 +124,21 @@ def validate(
 def _measure(
   experiment: Experiment,
   state: TrainState,
-  measurements: Sequence[Callable[['_Trained'], dict[str, float]]],
+  measurements: Sequence[Callable[['_Run'], dict[str, float]]],
 ) -> dict[str, np.ndarray]:
   """The numbers by name, [R] each."""
-  sound = evaluation.sound_seeds(state)
-  weights = jax.device_get(
-    state.ema or {'params': state.params, 'batch_stats': state.batch_stats}
-  )
-  compiled = _compile(experiment.system)
+  sound = trained_lib.sound_seeds(state)
+  trained = Trained(experiment.system, trained_lib.averaged(state))
   found = {}
-  keys = experiment.keys()
+  keys = experiment.spec.keys()
   for seed in np.flatnonzero(sound):
-    own_weights = jax.tree.map(lambda x, seed=seed: x[seed], weights)
-    trained = _Trained(
-      experiment.system.model,
+    run = _Run(
+      trained.seed(seed),
       experiment.dataset,
-      compiled,
-      jax.device_put(own_weights),
       randomness.named(keys[seed], 'analysis'),
     )
     for measurement in measurements:
-      for name, value in measurement(trained).items():
+      for name, value in measurement(run).items():
         found.setdefault(name, np.full(len(sound), np.nan))
         found[name][seed] = value
   return found
@@ -161,9 +157,9 @@ def choosing_split(dataset: Dataset) -> tuple[str, Split]:
   """
   if dataset.validation.num_images:
     return 'validation', dataset.validation
-  size = dataset.train.num_images
-  last = dataset.train.part(size - max(1, min(5000, size // 10)), size)
-  return 'training', last
+  train = dataset.train.labelled
+  size = train.num_images
+  return 'training', train.part(size - max(1, min(5000, size // 10)), size)
 
 
 def energy_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -260,7 +256,7 @@ def parzen_log_densities(
   sample = jnp.asarray(sample.reshape(len(sample), -1))
   found = [
     _parzen_block(image[index], sample, bandwidths)
-    for index in _batches(len(image), BLOCK_SIZE)
+    for index in trained_lib.batches(len(image), BLOCK_SIZE)
   ]
   return np.concatenate(found, axis=1)[:, : len(image)]
 
@@ -331,32 +327,39 @@ def sample_fitted_gaussian(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Trained:
-  """One seed of a trained system.
+class _Run:
+  """One seed of a trained system, and its data.
 
   Attributes:
-    model: of the system.
+    trained: the seed alone.
     dataset: its data.
-    compiled: see `_compile`.
-    weights: `params` and `batch_stats`.
     key: typed key [], of all random numbers of the analysis.
   """
 
-  model: Model
+  trained: Trained
   dataset: Dataset
-  compiled: Mapping[str, Callable[..., Any]]
-  weights: Mapping[str, Any]
   key: jax.Array
 
-  def run(self, name: str, rows: Any) -> Any:
-    """Runs a compiled function over arrays [N, ...]: NumPy [N, ...]."""
-    size = len(jax.tree.leaves(rows)[0])
-    key, found = self.stream(name), []
-    for index in _batches(size, BATCH_SIZE):
-      batch = jax.tree.map(lambda x, index=index: x[index], rows)
-      result = self.compiled[name](self.weights, key, index, batch)
-      found.append(jax.device_get(result))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:size], *found)
+  @property
+  def model(self) -> Model:
+    """Of the system."""
+    return self.trained.model
+
+  def of_images(self, function: Function, split: Split) -> Any:
+    """Of each image, at the mean: NumPy [N, ...]."""
+    found = self.trained.run(function, trained_lib.rows(split))
+    return jax.tree.map(lambda x: x[0], found)
+
+  def drawn(
+    self,
+    name: str,
+    function: Function,
+    rows: Any,
+    batch_size: int | None = None,
+  ) -> Any:
+    """What is drawn under a name, for arrays [N, ...]: NumPy [N, ...]."""
+    found = self.trained.run(function, rows, self.stream(name), batch_size)
+    return jax.tree.map(lambda x: x[0], found)
 
   def stream(self, name: str) -> jax.Array:
     """The key of what is drawn under a name."""
@@ -375,15 +378,9 @@ class _Trained:
     """
     label = np.zeros(size, np.int32)
     if self.dataset.train.label is not None:
-      label = self.generator('label').choice(self.dataset.train.label, size)
+      known = self.dataset.train.labelled.label
+      label = self.generator('label').choice(known, size)
     return {'label': label, 'is_labelled': np.zeros(size, bool)}
-
-  def told_parts(self) -> set[str]:
-    """The parts of its code that the decoder is told, not given."""
-    rows = np.zeros(1, np.int32), self.dataset.train.image[:1]
-    encode = self.compiled['code']
-    given = jax.eval_shape(encode, self.weights, self.key, *rows)
-    return self.model.code_sizes.keys() - given.keys()
 
   def parzen(self, name: str, sample: np.ndarray) -> dict[str, float]:
     """The numbers of a Parzen window of sampled images."""
@@ -403,60 +400,29 @@ class _Trained:
     }
 
 
-def _compile(system: System) -> dict[str, Callable[..., Any]]:
-  """The functions of a model as `(weights, key, positions, rows)`, compiled.
-
-  `rows` are arrays [B, ...], and each row draws with its position's own key.
-  """
-  model, scale = system.model, feeding.scale
-  functions = {
-    'code': lambda apply, keys, image: model.encode(apply, scale(image), None),
-    'draw': lambda apply, keys, image: model.encode(apply, scale(image), keys),
-    'representation': lambda apply, keys, image: model.represent(
-      apply, model.encode(apply, scale(image), None)
-    ),
-    'cluster': lambda apply, keys, image: model.cluster(apply, scale(image)),
-    'prior': lambda apply, keys, batch: model.prior(keys, batch),
-    'sample': lambda apply, keys, batch: model.sample(apply, keys, batch),
-    'decode': lambda apply, keys, code: model.decode(apply, code),
-    'bound': lambda apply, keys, image: _importance_weighted_bound(
-      model, apply, scale(image), keys
-    ),
-  }
-
-  def compiled(function):
-    @jax.jit
-    def run(weights, key, positions, rows):
-      apply, _ = train_step.bind(system.networks, **weights, train=False)
-      return function(apply, randomness.position_keys(key, positions), rows)
-
-    return run
-
-  return {name: compiled(function) for name, function in functions.items()}
-
-
-def _importance_weighted_bound(
-  model: Model, apply: Apply, image: Array, keys: Keys
-) -> Array:
+def _importance_weighted_bound(model: Model) -> Function:
   """log 1/K sum_k p(x, z_k) / q(z_k|x), [B] (Burda et al., 2016)."""
-  draws = jnp.arange(NUM_IMPORTANCE_SAMPLES)
-  # Under vmap the encoder, which does not depend on the draw, runs once.
-  log_weights = jax.vmap(
-    lambda draw: model.log_weight(apply, image, randomness.fold_in(keys, draw))
-  )(draws)
-  total = jax.nn.logsumexp(log_weights, axis=0)
-  return total - jnp.log(NUM_IMPORTANCE_SAMPLES)
+
+  def bound(apply, batch, rng):
+    # Under vmap the encoder, which does not depend on the draw, runs once.
+    log_weights = jax.vmap(
+      lambda draw: model.log_weight(apply, batch, randomness.fold_in(rng, draw))
+    )(jnp.arange(NUM_IMPORTANCE_SAMPLES))
+    total = jax.nn.logsumexp(log_weights, axis=0)
+    return total - jnp.log(NUM_IMPORTANCE_SAMPLES)
+
+  return bound
 
 
 def _measurements(
   model: Model, labels: bool
-) -> list[Callable[[_Trained], dict[str, float]]]:
+) -> list[Callable[[_Run], dict[str, float]]]:
   """The measurements of a seed that the functions of a model allow."""
   parts = model.code_sizes.keys()
   allowed = {
     _energy_distance: model.encode and model.prior and 'z' in parts,
     _clustering: model.cluster,
-    _probes: model.encode and labels,
+    _probes: model.encode and model.told and labels,
     _neighbours: model.cluster_heads and labels,
     _parzen: model.sample,
     _parzen_of_fitted_gaussian: (
@@ -467,23 +433,24 @@ def _measurements(
   return [measurement for measurement, yes in allowed.items() if yes]
 
 
-def _energy_distance(trained: _Trained) -> dict[str, float]:
-  image = _some(trained.dataset.test, MAX_CODES).image
-  code = trained.run('draw', image)
-  prior = trained.run('prior', trained.marginal_batch(len(image)))
+def _energy_distance(run: _Run) -> dict[str, float]:
+  test = trained_lib.rows(_some(run.dataset.test, MAX_CODES))
+  code = run.drawn('draw', run.model.encode, test)
+  batch = run.marginal_batch(len(test['image']))
+  prior = run.drawn('prior', run.model.prior, batch)
   return {'energy_distance': energy_distance(code['z'], prior['z'])}
 
 
-def _clustering(trained: _Trained) -> dict[str, float]:
-  probabilities = trained.run('cluster', trained.dataset.test.image)
-  cluster, label = probabilities.argmax(axis=1), trained.dataset.test.label
+def _clustering(run: _Run) -> dict[str, float]:
+  probabilities = run.of_images(run.model.cluster, run.dataset.test)
+  cluster, label = probabilities.argmax(axis=1), run.dataset.test.label
   num_clusters = probabilities.shape[1]
   numbers = {'empty_clusters': num_clusters - len(np.unique(cluster))}
   if label is None:
     return numbers
-  _, validation = choosing_split(trained.dataset)
+  _, validation = choosing_split(run.dataset)
   names = name_clusters(
-    trained.run('cluster', validation.image), validation.label
+    run.of_images(run.model.cluster, validation), validation.label
   )
   return numbers | {
     'clustering_error': 100 * np.mean(names[cluster] != label),
@@ -495,15 +462,15 @@ def _clustering(trained: _Trained) -> dict[str, float]:
   }
 
 
-def _probes(trained: _Trained) -> dict[str, float]:
+def _probes(run: _Run) -> dict[str, float]:
   """How well the style tells the label, which only the decoder should know."""
-  train = _some(trained.dataset.train, MAX_CODES)
+  train = _some(run.dataset.train.labelled, MAX_CODES)
   # A classifier needs two classes.
-  if not trained.told_parts() or len(np.unique(train.label)) < 2:
+  if len(np.unique(train.label)) < 2:
     return {}
   train, test = (
-    Split(trained.run('code', split.image)['z'], split.label)
-    for split in (train, trained.dataset.test)
+    Split(run.of_images(run.model.encode, split)['z'], split.label)
+    for split in (train, run.dataset.test)
   )
   probes = {
     'linear_probe_error': LogisticRegression(max_iter=1000),
@@ -517,36 +484,40 @@ def _probes(trained: _Trained) -> dict[str, float]:
   }
 
 
-def _neighbours(trained: _Trained) -> dict[str, float]:
-  train = _some(trained.dataset.train, MAX_NEIGHBOURS)
+def _neighbours(run: _Run) -> dict[str, float]:
+  train = _some(run.dataset.train.labelled, MAX_NEIGHBOURS)
   train, test = (
-    Split(trained.run('representation', split.image), split.label)
-    for split in (train, trained.dataset.test)
+    Split(run.of_images(run.model.embed, split), split.label)
+    for split in (train, run.dataset.test)
   )
   classifier = KNeighborsClassifier(min(5, train.num_images))
   return {'knn_error': classification_error(classifier, train, test)}
 
 
-def _parzen(trained: _Trained) -> dict[str, float]:
-  sample = trained.run('sample', trained.marginal_batch(NUM_SAMPLES))
-  return trained.parzen('parzen_log_likelihood', sample)
+def _parzen(run: _Run) -> dict[str, float]:
+  batch = run.marginal_batch(NUM_SAMPLES)
+  sample = run.drawn('sample', run.model.sample, batch)
+  return run.parzen('parzen_log_likelihood', sample)
 
 
-def _parzen_of_fitted_gaussian(trained: _Trained) -> dict[str, float]:
-  image = _some(trained.dataset.train, MAX_NEIGHBOURS).image
+def _parzen_of_fitted_gaussian(run: _Run) -> dict[str, float]:
+  train = _some(run.dataset.train, MAX_NEIGHBOURS)
   code = sample_fitted_gaussian(
-    trained.run('code', image)['z'],
+    run.of_images(run.model.encode, train)['z'],
     NUM_SAMPLES,
-    trained.generator('fitted_gaussian'),
+    run.generator('fitted_gaussian'),
   )
-  return trained.parzen(
-    'parzen_log_likelihood_fitted_gaussian',
-    trained.run('decode', {'z': code}),
-  )
+  sample = run.drawn('decode', run.model.decode, {'code': {'z': code}})
+  return run.parzen('parzen_log_likelihood_fitted_gaussian', sample)
 
 
-def _bound(trained: _Trained) -> dict[str, float]:
-  bound = trained.run('bound', trained.dataset.test.image)
+def _bound(run: _Run) -> dict[str, float]:
+  bound = run.drawn(
+    'bound',
+    _importance_weighted_bound(run.model),
+    trained_lib.rows(run.dataset.test),
+    BOUND_BATCH_SIZE,
+  )
   return {'importance_weighted_bound': bound.mean(dtype=np.float64)}
 
 
@@ -555,10 +526,4 @@ def _some(split: Split, most: int) -> Split:
   if split.num_images <= most:
     return split
   index = np.random.default_rng(0).permutation(split.num_images)[:most]
-  return Split(*(None if part is None else part[index] for part in split))
-
-
-def _batches(size: int, batch_size: int) -> Iterator[np.ndarray]:
-  """Indexes of batches of one shape; the last one repeats the last row."""
-  for start in range(0, size, batch_size):
-    yield np.minimum(np.arange(start, start + batch_size), size - 1)
+  return split.chosen(index)

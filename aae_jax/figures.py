@@ -18,7 +18,6 @@ from typing import Any, Literal
 from absl import logging
 from etils import epath
 import jax
-import jax.numpy as jnp
 import matplotlib
 from matplotlib import patheffects
 from matplotlib.axes import Axes
@@ -31,21 +30,24 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from aae_jax import evaluation, metrics, train_step
-from aae_jax.datasets import feeding
+from aae_jax import trained as trained_lib
 from aae_jax.datasets.dataset import Dataset, Split
-from aae_jax.experiment import Experiment
+from aae_jax.experiments import Experiment
+from aae_jax.runs import Run
 from aae_jax.systems import Model
+from aae_jax.systems.system import of_code
 from aae_jax.train_state import TrainState
-from aae_jax.types import Apply, Array, Batch, Code, Keys
+from aae_jax.trained import Trained
+from aae_jax.types import Batch, Function
 
 DPI = 150
-BATCH_SIZE = 1000
 MAX_POINTS = 10_000
 """Of a scatter plot: more of them hide each other."""
 
 PRIOR_DRAWS = 1_000_000
 """Whose percentiles stand for the prior's: to 0.01 where its std is 1."""
+
+DRAWS_AT_ONCE = 10_000
 
 PERCENTILES = 100 * (np.arange(20) + 0.5) / 20
 """Where the manifold is decoded: in the middle of 20 equally likely parts."""
@@ -68,9 +70,9 @@ HEAD_MARKER = {
 
 
 def write_figures(
-  experiment: Experiment, state: TrainState, workdir: epath.Path
+  experiment: Experiment, state: TrainState, run: Run, name: str
 ) -> list[str]:
-  """Writes the figures of the first sound seed to `workdir/figures`.
+  """Writes the figures of the first sound seed to `WORKDIR/figures`.
 
   A picture that cannot be drawn or written is named in a warning.
 
@@ -80,15 +82,20 @@ def write_figures(
       trained on.
     state: of all seeds; its averaged weights are used where it has any. If no
       seed is sound, only the curves are drawn.
-    workdir: where `metrics.jsonl` is, local or in a bucket.
+    run: whose metrics are drawn.
+    name: of the run.
 
   Returns:
     The names of the files written.
   """
-  drawings = {'curves.png': lambda: _curves(experiment, workdir)}
-  sound = evaluation.sound_seeds(state)
+  [setting] = experiment.spec.settings
+  name = f'{name} at {setting.name}' if setting.name else name
+  drawings = {
+    'curves.png': lambda: _curves(experiment, run.rows(setting.values), name)
+  }
+  sound = trained_lib.sound_seeds(state)
   if sound.any():
-    trained = _trained(experiment, state, int(sound.argmax()))
+    shown = _shown(experiment, state, int(sound.argmax()), name)
     own = {
       'reconstructions.png': _reconstructions,
       'latent.png': _latent,
@@ -98,9 +105,9 @@ def write_figures(
       'clusters.png': _clusters,
     }
     drawings = {
-      name: functools.partial(draw, trained) for name, draw in own.items()
+      name: functools.partial(draw, shown) for name, draw in own.items()
     } | drawings
-  folder = workdir / 'figures'
+  folder = run.workdir / 'figures'
   return [
     name for name, draw in drawings.items() if _write(folder / name, draw)
   ]
@@ -142,7 +149,7 @@ def held_out(dataset: Dataset) -> tuple[Split, str]:
     split = getattr(dataset, name)
     if split.num_images:
       return split, f'{name} images'
-  return dataset.train, 'training images'
+  return dataset.train.labelled, 'training images'
 
 
 def draw_reconstructions(
@@ -427,131 +434,84 @@ def draw_curves(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Trained:
+class _Shown:
   """One seed of a trained system, and the images to show it on.
 
   Attributes:
-    model: of the system.
-    compiled: compiles `function(apply, *arguments)` to one of NumPy arrays.
+    trained: the seed alone.
     held_out: images that it was not trained on, where there are any.
     kind: what these are called.
     num_classes: None where there are no labels.
     name: of the run.
   """
 
-  model: Model
-  compiled: Callable[[Callable[..., Any]], Callable[..., Any]]
+  trained: Trained
   held_out: Split
   kind: str
   num_classes: int | None
   name: str
 
-  def full_code(self, code: Code, label: Array) -> Code:
-    """Adds to a code its parts that are the one-hot label."""
-    sizes = self.model.code_sizes
-    absent = sizes.keys() - code.keys()
-    return {**code, **{k: jax.nn.one_hot(label, sizes[k]) for k in absent}}
-
-  def encode(self, apply: Apply, image: Array, label: Array) -> Code:
-    """The decoder's code of uint8 images, at the mean of the posterior."""
-    code = self.model.encode(apply, feeding.scale(image), None)
-    return self.full_code(code, label)
+  @property
+  def model(self) -> Model:
+    """Of the system."""
+    return self.trained.model
 
   def of_images(
-    self, function: Callable[[Apply, Array, Array], Any], index: np.ndarray
+    self, function: Function, index: np.ndarray | slice = slice(None)
   ) -> Any:
-    """`function(apply, image, label)` of the held-out images at `index`."""
-    image, label = self.held_out
-    if label is None:
-      label = np.zeros(len(image), np.int32)
-    compiled = self.compiled(function)
-    batches = np.split(index, range(BATCH_SIZE, len(index), BATCH_SIZE))
-    results = [compiled(image[batch], label[batch]) for batch in batches]
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+    """What a function makes of the held-out images at `index`."""
+    rows = trained_lib.rows(self.held_out)
+    return self.of_rows(function, {k: x[index] for k, x in rows.items()})
 
-  def draw(
-    self, function: Callable[[Apply, Keys, Batch], Array], size: int
-  ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Draws `function(apply, keys, batch)`, all labels equally often.
+  def of_rows(self, function: Function, rows: Batch) -> Any:
+    """What it makes of arrays [N, ...], at the mean."""
+    found = self.trained.run(function, rows)
+    return jax.tree.map(lambda x: x[0], found)
 
-    Returns:
-      What it gives for `size` keys, and int [size] labels, or None if the
-      label does not change what it gives.
-    """
+  def draw(self, function: Function, size: int) -> tuple[Any, np.ndarray]:
+    """What it draws `size` times, all labels equally often, and int [size]."""
     label = np.arange(size, dtype=np.int32) % (self.num_classes or 1)
     known = np.full(size, self.num_classes is not None)
-    keys = jax.random.split(jax.random.key(0), size)
-    compiled = self.compiled(function)
-    drawn, other = (
-      compiled(keys, {'label': part, 'is_labelled': known})
-      for part in (label, np.roll(label, 1))
-    )
-    decides = not np.array_equal(drawn, other, equal_nan=True)
-    return drawn, label if decides else None
+    rows = {'label': label, 'is_labelled': known}
+    found = self.trained.run(function, rows, jax.random.key(0), DRAWS_AT_ONCE)
+    return jax.tree.map(lambda x: x[0], found), label
 
 
-def _trained(experiment: Experiment, state: TrainState, index: int) -> _Trained:
+def _shown(
+  experiment: Experiment, state: TrainState, index: int, name: str
+) -> _Shown:
   """The seed at that place."""
-  weights = state.ema or {
-    'params': state.params,
-    'batch_stats': state.batch_stats,
-  }
-  weights = jax.tree.map(
-    lambda x: jnp.asarray(x[index]), jax.device_get(weights)
-  )
-  networks = experiment.system.networks
-
-  def compiled(function):
-    @jax.jit
-    def run(weights, *arguments):
-      apply, _ = train_step.bind(networks, **weights, train=False)
-      return function(apply, *arguments)
-
-    return lambda *arguments: jax.device_get(run(weights, *arguments))
-
-  seeds = experiment.seeds
+  seeds = experiment.spec.seeds
   first = f' (first sound one of {len(seeds)})' if len(seeds) > 1 else ''
   averaged = ', averaged weights' if state.ema else ''
-  return _Trained(
-    experiment.system.model,
-    compiled,
+  return _Shown(
+    Trained(experiment.system, trained_lib.averaged(state)).seed(index),
     *held_out(experiment.dataset),
     experiment.dataset.num_classes,
-    f'{_run_name(experiment)}, seed {seeds[index]}{first}, '
-    f'step {int(state.step):,}{averaged}',
+    f'{name}, seed {seeds[index]}{first}, step {int(state.step):,}{averaged}',
   )
 
 
-def _run_name(experiment: Experiment) -> str:
-  [setting] = experiment.settings
-  at = f' at {setting.name}' if setting.name else ''
-  return f'{experiment.config.system} on {experiment.dataset.name}{at}'
-
-
-def _reconstructions(trained: _Trained) -> Figure | None:
-  model = trained.model
-  if not (model.encode and model.decode):
+def _reconstructions(shown: _Shown) -> Figure | None:
+  if not shown.model.reconstruct:
     return None
-  reconstruct = lambda apply, image, label: model.decode(
-    apply, trained.encode(apply, image, label)
-  )
-  index, classes = _examples(trained, rows=3, columns_per_class=2)
-  image = trained.held_out.image[index]
-  reconstruction = trained.of_images(reconstruct, index.ravel())
+  index, classes = _examples(shown, rows=3, columns_per_class=2)
+  image = shown.held_out.image[index]
+  reconstruction = shown.of_images(shown.model.reconstruct, index.ravel())
   return draw_reconstructions(
     image,
     reconstruction.reshape(image.shape),
     columns=classes,
-    title=f'{trained.kind.capitalize()} above their reconstructions',
-    note=trained.name,
+    title=f'{shown.kind.capitalize()} above their reconstructions',
+    note=shown.name,
   )
 
 
 def _examples(
-  trained: _Trained, rows: int, columns_per_class: int
+  shown: _Shown, rows: int, columns_per_class: int
 ) -> tuple[np.ndarray, Sequence[str]]:
   """Indexes [rows, columns] of held-out images, and the columns' classes."""
-  image, label = trained.held_out
+  image, label = shown.held_out
   if label is None:
     index = np.resize(np.arange(len(image)), rows * 20)
     return index.reshape(rows, 20), ()
@@ -562,39 +522,41 @@ def _examples(
   return index.swapaxes(0, 1).reshape(rows, -1), [str(k) for k in classes]
 
 
-def _latent(trained: _Trained) -> Figure | None:
-  model = trained.model
-  if not (model.encode and model.represent):
+def _latent(shown: _Shown) -> Figure | None:
+  model = shown.model
+  if not model.embed:
     return None
-  index = np.arange(trained.held_out.num_images)[:MAX_POINTS]
-  represent = lambda apply, image, label: model.represent(
-    apply, trained.encode(apply, image, label)
-  )
-  code = trained.of_images(represent, index)
+  code = shown.of_images(model.embed, slice(MAX_POINTS))
   if min(code.shape) < 2:
     return None
-  label = trained.held_out.label
-  label = None if label is None else label[index]
+  label = shown.held_out.label
+  label = None if label is None else label[:MAX_POINTS]
   heads = None
   if model.cluster_heads:
-    heads = trained.compiled(model.cluster_heads)()
-  method, axis_names, project = _projection(code, label, heads)
-  beside = ' beside samples of the prior' if model.prior else ''
-  whole = trained.held_out.num_images
-  number = f'{len(code):,} of {whole:,}' if len(code) < whole else f'{whole:,}'
-  title = f'Codes of {number} {trained.kind}{method or beside}'
+    clusters = {'code': {'y': np.eye(model.code_sizes['y'], dtype=np.float32)}}
+    heads = shown.of_rows(model.cluster_heads, clusters)
   prior, prior_label = None, None
   if model.prior:
-    represent = lambda apply, keys, batch: model.represent(
-      apply, trained.full_code(model.prior(keys, batch), batch['label'])
-    )
-    prior, prior_label = trained.draw(represent, len(code))
+    represent = of_code(model.represent, model.prior)
+    prior, prior_label = shown.draw(represent, len(code))
+    prior_label = prior_label if 'z' in model.by_label else None
+  method, axis_names, project = _projection(code, label, heads)
+  beside = ' beside samples of the prior' if model.prior else ''
+  whole = shown.held_out.num_images
+  number = f'{len(code):,} of {whole:,}' if len(code) < whole else f'{whole:,}'
   code, prior, heads = (
     None if points is None else project(points)
     for points in (code, prior, heads)
   )
   return draw_latent(
-    code, label, prior, prior_label, heads, title, trained.name, axis_names
+    code,
+    label,
+    prior,
+    prior_label,
+    heads,
+    f'Codes of {number} {shown.kind}{method or beside}',
+    shown.name,
+    axis_names,
   )
 
 
@@ -638,75 +600,75 @@ def _circular_map(heads: np.ndarray) -> np.ndarray:
   return matrix / np.sqrt(np.sum(matrix**2) / 2)
 
 
-def _manifold(trained: _Trained) -> Figure | None:
-  model = trained.model
+def _manifold(shown: _Shown) -> Figure | None:
+  model = shown.model
   if not model.decode or model.code_sizes != {'z': 2}:
     return None
   if model.prior:
-    prior = lambda apply, keys, batch: model.prior(keys, batch)['z']
-    code, _ = trained.draw(prior, PRIOR_DRAWS)
+    code, _ = shown.draw(model.prior, PRIOR_DRAWS)
     source = 'the prior'
   else:
-    encode = lambda *arguments: trained.encode(*arguments)['z']
-    code = trained.of_images(encode, np.arange(trained.held_out.num_images))
-    source = f'the codes of the {trained.kind}'
-  horizontal, vertical = np.percentile(code, PERCENTILES, axis=0).T
+    code = shown.of_images(model.encode)
+    source = f'the codes of the {shown.kind}'
+  horizontal, vertical = np.percentile(code['z'], PERCENTILES, axis=0).T
   grid = np.stack(np.meshgrid(horizontal, vertical), axis=-1)
-  image = trained.compiled(model.decode)({'z': grid.reshape(-1, 2)})
+  image = shown.of_rows(model.decode, {'code': {'z': grid.reshape(-1, 2)}})
   return draw_manifold(
     image.reshape(*grid.shape[:2], *image.shape[1:]),
     horizontal,
     vertical,
     title=f'Decoded across the plane of codes, at percentiles of {source}',
-    note=trained.name,
+    note=shown.name,
   )
 
 
-def _samples(trained: _Trained) -> Figure | None:
-  if not trained.model.sample:
+def _samples(shown: _Shown) -> Figure | None:
+  model = shown.model
+  if not model.sample:
     return None
-  num_classes = trained.num_classes or 1
-  image, label = trained.draw(trained.model.sample, 10 * max(10, num_classes))
-  num_columns = 10 if label is None else num_classes
+  num_classes = shown.num_classes or 1
+  image, label = shown.draw(model.sample, 10 * max(10, num_classes))
+  num_columns = num_classes if model.by_label else 10
   image = image[: 10 * num_columns].reshape(10, num_columns, *image.shape[1:])
-  columns = [] if label is None else [str(k) for k in label[:num_columns]]
-  title = 'Samples' if label is None else 'Samples with the label of the column'
-  return draw_samples(image[:, :20], columns[:20], title, trained.name)
+  if not model.by_label:
+    return draw_samples(image, note=shown.name)
+  return draw_samples(
+    image[:, :20],
+    [str(k) for k in label[:num_columns][:20]],
+    'Samples with the label of the column',
+    shown.name,
+  )
 
 
-def _styles(trained: _Trained) -> Figure | None:
-  model = trained.model
+def _styles(shown: _Shown) -> Figure | None:
+  model = shown.model
   y_is_label = 'y' in model.code_sizes and not model.cluster
   if not (model.encode and model.decode and y_is_label):
     return None
-  index, _ = _examples(trained, rows=1, columns_per_class=1)
+  index, _ = _examples(shown, rows=1, columns_per_class=1)
   index = index.ravel()[:10]
-  style = trained.of_images(trained.encode, index)['z']
+  style = shown.of_images(model.encode, index)['z']
   num_labels = model.code_sizes['y']
   code = {
     'y': np.tile(np.eye(num_labels, dtype=np.float32), (len(index), 1)),
     'z': np.repeat(style, num_labels, axis=0),
   }
-  image = trained.held_out.image[index]
-  styled = trained.compiled(model.decode)(code)
+  image = shown.held_out.image[index]
+  styled = shown.of_rows(model.decode, {'code': code})
   return draw_styles(
     image,
     styled.reshape(len(index), num_labels, *image.shape[1:]),
     [str(k) for k in range(num_labels)],
-    title=f'Styles of {trained.kind}, decoded with each of the labels',
-    note=trained.name,
+    title=f'Styles of {shown.kind}, decoded with each of the labels',
+    note=shown.name,
   )
 
 
-def _clusters(trained: _Trained) -> Figure | None:
-  model = trained.model
+def _clusters(shown: _Shown) -> Figure | None:
+  model = shown.model
   if not (model.cluster and model.decode):
     return None
-  cluster = lambda apply, image, label: jnp.argmax(
-    model.cluster(apply, feeding.scale(image)), axis=-1
-  )
-  image = trained.held_out.image
-  cluster = trained.of_images(cluster, np.arange(len(image)))
+  cluster = shown.of_images(model.cluster).argmax(axis=-1)
   num_clusters = model.code_sizes['y']
   code = {
     part: np.zeros((num_clusters, size), np.float32)
@@ -714,30 +676,27 @@ def _clusters(trained: _Trained) -> Figure | None:
   }
   code['y'] = np.eye(num_clusters, dtype=np.float32)
   return draw_clusters(
-    trained.compiled(model.decode)(code),
-    image,
+    shown.of_rows(model.decode, {'code': code}),
+    shown.held_out.image,
     cluster,
-    title=f'Cluster heads, and {trained.kind} given to each cluster',
-    note=trained.name,
+    title=f'Cluster heads, and {shown.kind} given to each cluster',
+    note=shown.name,
   )
 
 
-def _curves(experiment: Experiment, workdir: epath.Path) -> Figure | None:
-  [setting] = experiment.settings
-  rows = metrics.read_rows(workdir, setting.values)
+def _curves(
+  experiment: Experiment, rows: Sequence[Mapping[str, Any]], name: str
+) -> Figure | None:
   if not rows:
     return None
-  num_seeds = len(experiment.seeds)
-  seeds = (
-    f'mean and range of {num_seeds} seeds'
-    if num_seeds > 1
-    else f'seed {experiment.seeds[0]}'
+  seeds = experiment.spec.seeds
+  of_seeds = (
+    f'mean and range of {len(seeds)} seeds'
+    if len(seeds) > 1
+    else f'seed {seeds[0]}'
   )
-  return draw_curves(
-    rows,
-    [phase.name for phase in experiment.system.phases],
-    note=f'{_run_name(experiment)}, {seeds}',
-  )
+  phases = [phase.name for phase in experiment.system.phases]
+  return draw_curves(rows, phases, note=f'{name}, {of_seeds}')
 
 
 def _figure(width: float, height: float, title: str, note: str) -> Figure:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from aae_jax import losses, randomness
 from aae_jax.priors import Prior
-from aae_jax.types import Apply, Array, Encode, Keys
+from aae_jax.types import Array, Function, Keys
 
 NUM_DRAWS = 16
 """Draws that the mean of a universal approximator is estimated from."""
@@ -133,11 +133,8 @@ def head_sizes(**posteriors: Posterior) -> dict[str, int]:
   return {name: part.head_size for name, part in posteriors.items()}
 
 
-Infer = Callable[[Apply, Array, Keys | None], dict[str, Distribution]]
-
-
-def infer(network: str, **posteriors: Posterior) -> Infer:
-  """`(apply, image, rng) -> {part: Distribution}`, of an encoder.
+def infer(network: str, **posteriors: Posterior) -> Function:
+  """`(apply, batch, rng) -> {part: Distribution}` of images, by an encoder.
 
   That of a universal approximator is given its noise.
 
@@ -147,18 +144,19 @@ def infer(network: str, **posteriors: Posterior) -> Infer:
   """
   noise_size = _noise_size(posteriors)
 
-  def infer(apply, image, rng):
+  def infer(apply, batch, rng):
     beside = ()
     if noise_size:
       noise_rng = randomness.named(rng, 'universal_approximator')
       beside = (randomness.normal(noise_rng, (noise_size,)),)
-    return _distributions(posteriors, apply(network, image, *beside, rng=rng))
+    outputs = apply(network, batch['image'], *beside, rng=rng)
+    return _distributions(posteriors, outputs)
 
   return infer
 
 
-def encode(network: str, **posteriors: Posterior) -> Encode:
-  """`(apply, image, rng) -> {part: [B, size]}`, of an encoder.
+def encode(network: str, **posteriors: Posterior) -> Function:
+  """`(apply, batch, rng) -> {part: [B, size]}` of images, by an encoder.
 
   Without keys, the mean; a universal approximator's is that of `NUM_DRAWS`
   draws, the same noise for every image.
@@ -174,12 +172,13 @@ def encode(network: str, **posteriors: Posterior) -> Encode:
     found = _distributions(posteriors, outputs)
     return {name: part.mean for name, part in found.items()}
 
-  def encode(apply, image, rng):
+  def encode(apply, batch, rng):
     if rng is not None:
       return {
         name: part.draw(randomness.named(rng, name))
-        for name, part in infer_once(apply, image, rng).items()
+        for name, part in infer_once(apply, batch, rng).items()
       }
+    image = batch['image']
     if not noise_size:
       return mean(apply, image)
     draws = jax.random.normal(jax.random.key(0), (NUM_DRAWS, noise_size))

@@ -26,7 +26,8 @@ class Prior:
     log_prob: `z [B, size] -> log p(z) [B]`, in nats.
     std: of N(0, std^2 I), if it is that: what a divergence in closed form
       needs.
-    region: `z [B, size] -> int [B]`, the label whose place a code is in.
+    region: `z [B, size] -> int [B]`, the label whose place a code is in; of a
+      prior that is conditional on the label.
   """
 
   draw: Callable[[Keys, Batch], Array]

@@ -231,7 +231,8 @@ def defaults() -> ml_collections.ConfigDict:
       'latent_size': 2,
       # Entries of y in a system without labels.
       'num_clusters': 16,
-      # Labelled images of each draw, as many of each class; -1 for all.
+      # Labelled images of each draw, as many of each class; -1 for all that
+      # have a label.
       'num_labels': -1,
       **_codes(),
       **_networks_of_all(),

@@ -4,9 +4,6 @@ Neither asks for the data that the model was trained on.
 """
 
 from collections.abc import Mapping, Sequence
-import dataclasses
-import functools
-import json
 from typing import Any
 
 from etils import epath
@@ -16,32 +13,22 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from aae_jax import (
-  addresses,
-  errors,
-  evaluation,
-  metrics,
-  randomness,
-  train_step,
-)
-from aae_jax import experiment as experiments
-from aae_jax.checkpoints import Checkpoints
-from aae_jax.datasets.dataset import Dataset, Split
-from aae_jax.datasets.feeding import Feed
-from aae_jax.systems import System
-from aae_jax.train_state import TrainState
-from aae_jax.types import Apply, Array, Batch, Code, Key, Keys
+from aae_jax import addresses, errors, experiments, randomness, trained
+from aae_jax.datasets import Schema, feeding
+from aae_jax.runs import Run
+from aae_jax.trained import Trained
+from aae_jax.types import Array, Batch, Code, Key
 
-_NEEDS = {
-  'encode': ('encode',),
-  'decode': ('decode',),
-  'reconstruct': ('encode', 'decode'),
-  'classify': ('classify',),
-  'cluster': ('cluster',),
-  'represent': ('encode', 'represent'),
-  'sample': ('sample',),
+_FUNCTIONS = {
+  'encode': 'encode',
+  'decode': 'decode',
+  'reconstruct': 'reconstruct',
+  'classify': 'classify',
+  'cluster': 'cluster',
+  'represent': 'embed',
+  'sample': 'sample',
 }
-"""What a function of a loaded model needs of the `systems.Model`."""
+"""The functions of a loaded model, and which of a `systems.Model` they are."""
 
 _EXPORTED = {
   'encode': 'encoder',
@@ -53,98 +40,6 @@ _EXPORTED = {
 """The functions that are exported, and their files."""
 
 _PLATFORMS = ('cpu', 'cuda', 'tpu')
-
-
-@dataclasses.dataclass(frozen=True)
-class Signature:
-  """What a model needs to know of the data: `model.json`.
-
-  Attributes:
-    dataset: what results call it.
-    image_shape: (H, W, C).
-    num_classes: None where there are no labels.
-    num_train: images in the training split.
-    frequencies: the share of each class among the labelled images, or None
-      without labels.
-    scale: what a uint8 image is divided by.
-    digest: of the data, see `Dataset.digest`.
-  """
-
-  dataset: str
-  image_shape: tuple[int, int, int]
-  num_classes: int | None
-  num_train: int
-  frequencies: tuple[float, ...] | None
-  scale: float
-  digest: str
-
-
-class MissingFunctionError(errors.InputError, AttributeError):
-  """The system of a model does not have the function."""
-
-
-def write_signature(
-  workdir: epath.PathLike, experiment: experiments.Experiment
-) -> None:
-  """Writes `model.json`, without which `load` would need the data.
-
-  Raises:
-    OSError: it cannot be written.
-  """
-  dataset = experiment.dataset
-  signature = Signature(
-    dataset=dataset.name,
-    image_shape=dataset.image_shape,
-    num_classes=dataset.num_classes,
-    num_train=dataset.train.num_images,
-    frequencies=experiment.facts.frequencies,
-    scale=255.0,
-    digest=dataset.digest,
-  )
-  path = epath.Path(workdir) / 'model.json'
-  metrics.write_json(path, dataclasses.asdict(signature))
-
-
-def read_config(workdir: epath.Path) -> dict[str, Any]:
-  """Reads the `config.json` of a run.
-
-  Raises:
-    InputError: there is none, or an older version of aae_jax wrote it.
-  """
-  config = _read_json(workdir, 'config.json')
-  if 'objective' in config:
-    raise _older(workdir, "config.json has the key 'objective'")
-  return config
-
-
-def read_signature(workdir: epath.Path) -> Signature:
-  """Reads the `model.json` of a run.
-
-  Raises:
-    InputError: there is none, or an older version of aae_jax wrote it.
-  """
-  content = _read_json(workdir, 'model.json')
-  if 'digest' not in content:
-    raise _older(workdir, 'model.json has no digest of the data')
-  image_shape = tuple(content.pop('image_shape'))
-  return Signature(image_shape=image_shape, **content)
-
-
-def _read_json(workdir: epath.Path, name: str) -> dict[str, Any]:
-  path = workdir / name
-  if not path.exists():
-    raise errors.InputError(
-      f'{workdir} holds no run, for it has no {name}; expected the workdir '
-      'of a run.'
-    )
-  return json.loads(path.read_text())
-
-
-def _older(workdir: epath.Path, reason: str) -> errors.InputError:
-  return errors.InputError(
-    f'{workdir} is of an older version of aae_jax ({reason}) and cannot be '
-    'gone on with or loaded; train in another workdir.'
-  )
 
 
 def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
@@ -164,33 +59,31 @@ def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
       is not installed.
     ValueError: none of the checkpoints is valid.
   """
-  workdir = addresses.folder(workdir)
-  config, signature = _read_run(workdir)
-  experiment = _without_data(config, signature)
-  _check_seed(experiment.seeds, seed, workdir)
-  best = _best_setting(workdir, experiment)
-  state = _restore(workdir, experiment)
-  experiment, state = experiment.at_setting(best, state)
+  run = Run(addresses.folder(workdir))
+  config, schema = ml_collections.ConfigDict(run.config), run.schema
+  spec = experiments.build_spec(config, schema)
+  if seed is not None and seed not in spec.seeds:
+    raise errors.InputError(
+      f'seed is {seed}, but the run in {workdir} has the seeds '
+      f'{", ".join(map(str, spec.seeds))}.'
+    )
+  best = _best_setting(run, spec)
+  device = jax.local_devices()[:1]
+  state = run.restore(spec.abstract_state(schema.image_shape, device))
+  spec, state = spec.at_setting(best, state)
   if seed is None:
-    index = int(evaluation.sound_seeds(state).argmax())
+    index = int(trained.sound_seeds(state).argmax())
   else:
-    index = experiment.seeds.index(seed)
-  variables = state.ema or {
-    'params': state.params,
-    'batch_stats': state.batch_stats,
-  }
-  # Through the host, so that the arrays are committed to no device.
-  variables = jax.tree.map(
-    lambda x: jnp.asarray(np.asarray(x)[index]), variables
-  )
-  return LoadedModel(experiment.system, variables, signature)
+    index = spec.seeds.index(seed)
+  model = Trained(spec.system, trained.averaged(state)).seed(index)
+  return LoadedModel(model, schema)
 
 
 class LoadedModel:
   """The functions of a trained system: pure, and compiled at first use.
 
   Which ones there are depends on the system: `functions` names them, and any
-  other is an attribute that is missing. They take NumPy or JAX arrays, a batch
+  other raises `errors.InputError`. They take NumPy or JAX arrays, a batch
   or a single example, and return JAX arrays with or without the batch's axis
   accordingly. They can be called under `jax.jit`, `jax.grad` and `jax.vmap`,
   where shapes are checked and values are not.
@@ -207,42 +100,21 @@ class LoadedModel:
     scale: what uint8 images are divided by.
   """
 
-  def __init__(
-    self,
-    system: System,
-    variables: Mapping[str, Any],
-    signature: Signature,
-  ):
-    """Takes a system, its trained `params` and `batch_stats`, and the data's
-    signature."""
-    model = system.model
+  def __init__(self, run: Trained, schema: Schema):
+    """Takes a single run of a system, and the schema of its data."""
+    model = run.model
     self.functions = tuple(
-      name
-      for name, needs in _NEEDS.items()
-      if all(getattr(model, need) for need in needs)
+      name for name, own in _FUNCTIONS.items() if getattr(model, own)
     )
-    self.image_shape = signature.image_shape
-    self.num_classes = signature.num_classes
+    self.image_shape = schema.image_shape
+    self.num_classes = schema.num_classes
     self.code_sizes = dict(model.code_sizes)
-    self._variables = variables
-    self.scale = signature.scale
-    self._pure = _PureFunctions(system, signature)
-    self._compiled = {
-      name: jax.jit(getattr(self._pure, name)) for name in self.functions
-    }
-
-  def __getattribute__(self, name: str) -> Any:
-    """Hides the methods that the system does not have."""
-    if name in _NEEDS and name not in self.functions:
-      raise MissingFunctionError(
-        f'this model has no function {name!r}; it has '
-        f'{", ".join(self.functions)}.'
-      )
-    return super().__getattribute__(name)
+    self.scale = feeding.SCALE
+    self._trained = run
 
   def encode(self, image: Any) -> Code:
     """The code of an image: {part: [B, size]}, the mean of the posterior."""
-    return self._call_on_image('encode', image)
+    return self._of_image('encode', image)
 
   def decode(self, code: Code | None = None, **parts: Any) -> Array:
     """The image [B, H, W, C] of a code.
@@ -251,13 +123,14 @@ class LoadedModel:
       code: {part: [B, size] or [size]}, as `encode` returns it.
       **parts: the same by name, `z=...`; these replace those of `code`.
     """
+    self._require('decode')
     if code is not None and not isinstance(code, Mapping):
       raise errors.InputError(
         f'code is a {type(code).__name__}; expected a dict of '
         f'{self._expected_code()}, or the parts by name.'
       )
     code, is_single = self._checked_code({**(code or {}), **parts})
-    return self._call('decode', is_single, code)
+    return self._call('decode', {'code': code}, is_single)
 
   def reconstruct(self, image: Any, label: Any = None) -> Array:
     """The decoder's image [B, H, W, C] of an image's code.
@@ -266,8 +139,10 @@ class LoadedModel:
       image: as the class says.
       label: of the image, for a decoder that is told the label.
     """
+    self._require('reconstruct')
     image, is_single = self._checked_image(image)
-    if not self._decodes_by_label:
+    batch = {'image': image}
+    if not self._trained.model.told:
       self._refuse_label('reconstruct', label)
     elif label is None:
       raise errors.InputError(
@@ -275,20 +150,20 @@ class LoadedModel:
         'reconstruct(image, label).'
       )
     else:
-      label = self._checked_label(label, image.shape[0])
-    return self._call('reconstruct', is_single, image, label)
+      batch['label'] = self._checked_label(label, image.shape[0])
+    return self._call('reconstruct', batch, is_single)
 
   def classify(self, image: Any) -> Array:
     """The probability of each class, [B, num_classes]."""
-    return self._call_on_image('classify', image)
+    return self._of_image('classify', image)
 
   def cluster(self, image: Any) -> Array:
     """The probability of each cluster, [B, num_clusters]."""
-    return self._call_on_image('cluster', image)
+    return self._of_image('cluster', image)
 
   def represent(self, image: Any) -> Array:
     """The representation of an image, [B, n]."""
-    return self._call_on_image('represent', image)
+    return self._of_image('represent', image)
 
   def sample(self, n: int, seed: int = 0, label: Any = None) -> Array:
     """Draws images [n, H, W, C].
@@ -301,41 +176,48 @@ class LoadedModel:
       label: of every image or of each, in a system that samples by label;
         without it the labels are drawn too.
     """
+    self._require('sample')
     if n < 1:
       raise errors.InputError(f'n is {n}; expected at least 1.')
-    if not self._samples_by_label:
-      self._refuse_label('sample', label)
-    elif label is not None:
-      label = self._checked_label(label, n)
     key, positions = jax.random.key(seed), np.arange(n)
-    return self._call('sample', False, key, positions, label)
+    known = label is not None
+    if not self._trained.model.by_label:
+      self._refuse_label('sample', label)
+    elif known:
+      label = self._checked_label(label, n)
+    if label is None:
+      keys = randomness.position_keys(randomness.named(key, 'label'), positions)
+      label = randomness.integers(keys, self.num_classes or 1)
+    batch = {'label': label, 'is_labelled': np.full(n, known)}
+    key = randomness.named(key, 'sample')
+    return self._call('sample', batch, False, key, positions)
 
-  @functools.cached_property
-  def _decodes_by_label(self) -> bool:
-    """Whether the decoder asks for a part that the encoder does not give."""
-    image = jax.ShapeDtypeStruct((1, *self.image_shape), jnp.float32)
-    code = jax.eval_shape(self._pure.encode, self._variables, image)
-    return set(self.code_sizes) != set(code)
-
-  @functools.cached_property
-  def _samples_by_label(self) -> bool:
-    """Whether the system looks for a label when it samples."""
-    keys = jax.eval_shape(jax.random.split, jax.random.key(0))
-    try:
-      jax.eval_shape(self._pure.sample_batch, self._variables, keys, {})
-    except KeyError as error:
-      if error.args[0] not in ('label', 'is_labelled'):
-        raise
-      return True
-    return False
-
-  def _call(self, name: str, is_single: bool, *inputs: Any) -> Any:
-    outputs = self._compiled[name](self._variables, *inputs)
-    return jax.tree.map(lambda x: x[0], outputs) if is_single else outputs
-
-  def _call_on_image(self, name: str, image: Any) -> Any:
+  def _of_image(self, name: str, image: Any) -> Any:
+    self._require(name)
     image, is_single = self._checked_image(image)
-    return self._call(name, is_single, image)
+    return self._call(name, {'image': image}, is_single)
+
+  def _call(
+    self,
+    name: str,
+    batch: Batch,
+    is_single: bool,
+    key: Key | None = None,
+    positions: Array | None = None,
+  ) -> Any:
+    """Without any check."""
+    function = getattr(self._trained.model, _FUNCTIONS[name])
+    outputs = self._trained.call(function, batch, key, positions)
+    # Of the one run, and of the one example.
+    place = (0, 0) if is_single else 0
+    return jax.tree.map(lambda x: x[place], outputs)
+
+  def _require(self, name: str) -> None:
+    if name not in self.functions:
+      raise errors.InputError(
+        f'this model has no function {name!r}; it has '
+        f'{", ".join(self.functions)}.'
+      )
 
   def _checked_image(self, image: Any) -> tuple[np.ndarray | Array, bool]:
     """Returns it as a batch, and whether it was a single image."""
@@ -416,71 +298,6 @@ class LoadedModel:
       )
 
 
-@dataclasses.dataclass(frozen=True)
-class _PureFunctions:
-  """Functions of a system's variables and of batches, without any check."""
-
-  system: System
-  signature: Signature
-
-  def encode(self, variables: Any, image: Array) -> Code:
-    model, apply = self.system.model, self._apply(variables)
-    return dict(model.encode(apply, self._scaled(image), None))
-
-  def decode(self, variables: Any, code: Code) -> Array:
-    return self.system.model.decode(self._apply(variables), code)
-
-  def reconstruct(
-    self, variables: Any, image: Array, label: Array | None
-  ) -> Array:
-    code = self.encode(variables, image)
-    for part, size in self.system.model.code_sizes.items():
-      if part not in code:
-        code[part] = jax.nn.one_hot(label, size)
-    return self.decode(variables, code)
-
-  def classify(self, variables: Any, image: Array) -> Array:
-    model, apply = self.system.model, self._apply(variables)
-    return model.classify(apply, self._scaled(image))
-
-  def cluster(self, variables: Any, image: Array) -> Array:
-    model, apply = self.system.model, self._apply(variables)
-    return model.cluster(apply, self._scaled(image))
-
-  def represent(self, variables: Any, image: Array) -> Array:
-    model, apply = self.system.model, self._apply(variables)
-    return model.represent(apply, self.encode(variables, image))
-
-  def sample(
-    self, variables: Any, key: Key, positions: Array, label: Array | None
-  ) -> Array:
-    keys, label_keys = (
-      randomness.position_keys(randomness.named(key, name), positions)
-      for name in ('sample', 'label')
-    )
-    is_labelled = jnp.full(positions.shape, label is not None)
-    if label is None:
-      label = randomness.integers(label_keys, self.signature.num_classes or 1)
-    batch = {'label': label, 'is_labelled': is_labelled}
-    return self.sample_batch(variables, keys, batch)
-
-  def sample_batch(self, variables: Any, keys: Keys, batch: Batch) -> Array:
-    return self.system.model.sample(self._apply(variables), keys, batch)
-
-  def _apply(self, variables: Any) -> Apply:
-    return train_step.bind(
-      self.system.networks,
-      variables['params'],
-      variables['batch_stats'],
-      train=False,
-    )[0]
-
-  def _scaled(self, image: Array) -> Array:
-    is_scaled = image.dtype != jnp.uint8
-    image = image.astype(jnp.float32)
-    return image if is_scaled else image / self.signature.scale
-
-
 def export(workdir: epath.PathLike) -> Sequence[str]:
   """Writes the model that `load` loads as StableHLO, weights included.
 
@@ -516,11 +333,12 @@ def _export_function(model: LoadedModel, name: str) -> jax_export.Exported:
     (batch_size, *sizes), jnp.float32
   )
   if name == 'decode':
+    reads = 'code'
     inputs = {part: struct(size) for part, size in model.code_sizes.items()}
   else:
-    inputs = struct(*model.image_shape)
-  function = functools.partial(getattr(model._pure, name), model._variables)
-  return jax_export.export(jax.jit(function), platforms=_PLATFORMS)(inputs)
+    reads, inputs = 'image', struct(*model.image_shape)
+  function = jax.jit(lambda inputs: model._call(name, {reads: inputs}, False))
+  return jax_export.export(function, platforms=_PLATFORMS)(inputs)
 
 
 _EXPLANATION = """\
@@ -572,87 +390,17 @@ def _example(arrays: Any) -> str:
   return f"numpy.zeros({(5, *arrays.shape[1:])}, '{arrays.dtype}')"
 
 
-def _read_run(
-  workdir: epath.Path,
-) -> tuple[ml_collections.ConfigDict, Signature]:
-  if not workdir.is_dir():
-    raise errors.InputError(
-      f'there is no folder {workdir}; expected the workdir of a run.'
-    )
-  config = ml_collections.ConfigDict(read_config(workdir))
-  return config, read_signature(workdir)
-
-
-def _without_data(
-  config: ml_collections.ConfigDict, signature: Signature
-) -> experiments.Experiment:
-  """The experiment of a run, on one device and with no images."""
-  none = Split(np.zeros((0, *signature.image_shape), np.uint8), None)
-  feed = Feed(
-    signature.num_train,
-    config.batch_size,
-    config.labelled_batch_size,
-    num_devices=1,
-  )
-  facts = experiments.Facts(
-    signature.image_shape,
-    signature.num_classes,
-    signature.num_train,
-    signature.frequencies,
-  )
-  system = experiments.build_system(config, facts)
-  return experiments.Experiment(
-    config=config,
-    dataset=Dataset(signature.dataset, none, none, none, signature.num_classes),
-    facts=facts,
-    system=system,
-    feed=feed,
-    devices=tuple(jax.local_devices()[:1]),
-    labelled=np.zeros((config.num_seeds, 0), np.int32),
-    settings=experiments.build_settings(config, facts),
-  )
-
-
-def _best_setting(
-  workdir: epath.Path, experiment: experiments.Experiment
-) -> int:
+def _best_setting(run: Run, spec: experiments.Spec) -> int:
   """The index of the setting that the results of a search name."""
-  if not experiment.searches:
+  if not spec.searches:
     return 0
-  path = workdir / 'results.json'
-  if not path.exists():
+  if not run.results:
     raise errors.InputError(
-      f'{workdir} holds a search that has not chosen a setting yet; expected '
-      'one that has ended, or --mode=evaluate first.'
+      f'{run.workdir} holds a search that has not chosen a setting yet; '
+      'expected one that has ended, or --mode=evaluate first.'
     )
-  best = json.loads(path.read_text())['search']['best']
-  return [setting.values for setting in experiment.settings].index(best)
-
-
-def _check_seed(seeds: range, seed: int | None, workdir: epath.Path) -> None:
-  if seed is not None and seed not in seeds:
-    raise errors.InputError(
-      f'seed is {seed}, but the run in {workdir} has the seeds '
-      f'{", ".join(map(str, seeds))}.'
-    )
-
-
-def _restore(
-  workdir: epath.Path, experiment: experiments.Experiment
-) -> TrainState:
-  directory = workdir / 'checkpoints'
-  state = None
-  # To look for checkpoints where there are none would make the directory.
-  if directory.exists():
-    to_keep = experiment.config.checkpoints_to_keep
-    with Checkpoints(directory, to_keep) as checkpoints:
-      state = checkpoints.restore(experiment.abstract_state())
-  if state is None:
-    raise errors.InputError(
-      f'{workdir} holds no checkpoint yet; expected the workdir of a run '
-      'that has saved one.'
-    )
-  return state
+  best = run.results['search']['best']
+  return [setting.values for setting in spec.settings].index(best)
 
 
 def _as_array(x: Any) -> np.ndarray | Array:

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from aae_jax import analysis, errors
-from aae_jax.experiment import Experiment
+from aae_jax.experiments import Experiment
 from aae_jax.metrics import Summaries
 from aae_jax.train_state import TrainState
 
@@ -46,8 +46,8 @@ def measure(experiment: Experiment) -> str:
     if yes:
       return name
   raise errors.InputError(
-    f'search cannot tell which setting of {experiment.config.system!r} is the '
-    f'best; expected a system that has one of {", ".join(allowed)}.'
+    'search cannot tell which setting of this system is the best; expected a '
+    f' system that has one of {", ".join(allowed)}.'
   )
 
 
@@ -61,7 +61,7 @@ def validate(
     state: of all runs.
     found: numbers of the validation images, [R] each.
   """
-  if not experiment.searches:
+  if not experiment.spec.searches:
     return dict(found)
   name = measure(experiment)
   key = f'validation/{name}'
@@ -79,7 +79,7 @@ def best(experiment: Experiment, summaries: Sequence[Summaries]) -> int:
     experiment: of a search, or else its one setting is the best.
     summaries: of each setting's numbers of the validation images.
   """
-  if not experiment.searches:
+  if not experiment.spec.searches:
     return 0
   name = measure(experiment)
 

@@ -24,8 +24,9 @@ class TrainState(flax.struct.PyTreeNode):
     ema: averages of `params` and `batch_stats`, or empty.
     report: {'sums': {metric: float32 []}, 'diverged': {loss: int32 []}}: of the
       metrics since the epoch began, and for each phase's loss the first step of
-      the run at which it was not finite, or -1. In the state, so that rows and
-      findings survive an interruption.
+      the run at which it was not finite, or -1; and so for the `weights`, which
+      are looked at after each call. In the state, so that rows and findings
+      survive an interruption.
     rng: typed key [], constant.
   """
 
@@ -96,8 +97,8 @@ def create(system: System, rng: Key, batch: Batch, average: bool) -> TrainState:
     report={
       'sums': {name: jnp.zeros((), jnp.float32) for name in metrics},
       'diverged': {
-        f'{phase.name}/loss': jnp.full((), -1, jnp.int32)
-        for phase in system.phases
+        name: jnp.full((), -1, jnp.int32)
+        for name in (*(f'{p.name}/loss' for p in system.phases), 'weights')
       },
     },
     rng=rng,

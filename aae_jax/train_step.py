@@ -1,7 +1,7 @@
 """The one train step, and how it runs over steps, seeds and devices."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from flax import linen as nn
 import jax
@@ -119,13 +119,16 @@ def make_train_step(
 def _reported(state: TrainState, metrics: Metrics) -> Mapping[str, Any]:
   """The report with a step's metrics."""
   diverged = {
-    name: jnp.where(
-      (first < 0) & ~jnp.isfinite(metrics[name]), state.step, first
-    )
+    name: _first(first, metrics.get(name, 0.0), state.step)
     for name, first in state.report['diverged'].items()
   }
   sums = jax.tree.map(jnp.add, state.report['sums'], metrics)
   return {'sums': sums, 'diverged': diverged}
+
+
+def _first(first: Array, value: Array, step: Array) -> Array:
+  """The first step at which the value was not finite, or -1."""
+  return jnp.where((first < 0) & ~jnp.isfinite(value), step, first)
 
 
 def _average(state: TrainState, ema_decay: float) -> Mapping[str, Any]:
@@ -140,12 +143,26 @@ def replicated(devices: Sequence[jax.Device]) -> NamedSharding:
   return NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec())
 
 
+class Request(NamedTuple):
+  """What is asked of a call; several processes agree on it within the call.
+
+  Attributes:
+    num_steps: the least that any process asks for.
+    save: whether to save the state after it, if any process wants to.
+    leave: whether to end after it, if any process wants to.
+  """
+
+  num_steps: int
+  save: bool = False
+  leave: bool = False
+
+
 def parallelize(
   train_step: Callable[[TrainState, Batch], TrainState],
   feed: Any,
   num_seeds: int,
   devices: Sequence[jax.Device],
-) -> Callable[..., tuple[TrainState, Array]]:
+) -> Callable[..., tuple[TrainState, Request]]:
   """Makes one call of many steps: mapped over seeds and over devices.
 
   The number of steps is an argument, not a constant of the program, so calls
@@ -159,9 +176,8 @@ def parallelize(
     devices: that share every batch.
 
   Returns:
-    `run(state, data, num_steps) -> (state, is_sound)`: the state, whose
-    `report` has the metrics and which is donated; and bool [S], whether all
-    weights and statistics are finite after the last step.
+    `run(state, data, request) -> (state, agreed)`: the state, whose `report`
+    has the metrics and which is donated; and the `Request` that was met.
   """
   if num_seeds == 1:
     run = _alone(_loop(train_step, feed.order, feed.batch, feed), feed)
@@ -173,21 +189,27 @@ def parallelize(
       feed,
     )
 
-  def checked(state, data, num_steps):
-    state = run(state, data, num_steps)
-    return state, are_finite((state.params, state.batch_stats))
+  def meet(state, data, request):
+    agreed = Request(
+      lax.pmin(request.num_steps, AXIS),
+      lax.pmax(request.save, AXIS),
+      lax.pmax(request.leave, AXIS),
+    )
+    return _with_soundness(run(state, data, agreed.num_steps)), agreed
 
   mapped = jax.pmap(
-    checked,
+    meet,
     axis_name=AXIS,
     in_axes=(None, None, 0),
     out_axes=None,
     devices=devices,
     donate_argnums=0,
   )
-  # pmap wants an argument that it maps: each device gets its own count.
-  return lambda state, data, num_steps: mapped(
-    state, data, np.full(len(devices), num_steps, np.int32)
+  # Mapped, for every process has its own.
+  return lambda state, data, request: mapped(
+    state,
+    data,
+    jax.tree.map(lambda x: np.full(len(devices), x, np.int32), request),
   )
 
 
@@ -225,6 +247,16 @@ def _with_sums_since(state: TrainState, is_first: Array) -> TrainState:
     lambda total: jnp.where(is_first, 0.0, total), state.report['sums']
   )
   return state.replace(report={**state.report, 'sums': sums})
+
+
+def _with_soundness(state: TrainState) -> TrainState:
+  """The state that tells whether its weights and statistics are finite."""
+  is_sound = are_finite((state.params, state.batch_stats))
+  value = jnp.where(is_sound, 0.0, jnp.nan)
+  diverged = state.report['diverged']
+  first = _first(diverged['weights'], value, state.step)
+  report = {**state.report, 'diverged': {**diverged, 'weights': first}}
+  return state.replace(report=report)
 
 
 def are_finite(tree: Any) -> Array:

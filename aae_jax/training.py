@@ -1,6 +1,6 @@
 """The loop: build, restore, step, log, evaluate, save."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import json
 import math
@@ -17,32 +17,37 @@ from aae_jax import (
   analysis,
   errors,
   evaluation,
+  experiments,
   figures,
   provenance,
   recipes,
   saved_model,
   search,
+  trained,
 )
-from aae_jax import experiment as experiments
 from aae_jax import metrics as metrics_lib
 from aae_jax.checkpoints import Checkpoints
-from aae_jax.datasets.dataset import Dataset, Split
-from aae_jax.experiment import Experiment
+from aae_jax.datasets import Schema, Split
+from aae_jax.experiments import Experiment, Spec
 from aae_jax.interruption import Interruption
 from aae_jax.provenance import History
+from aae_jax.runs import Run
 from aae_jax.train_state import TrainState
+from aae_jax.train_step import Request
 
 MODES = ('train', 'evaluate', 'export')
 
-_WEIGHTS = 'weights'
-"""Beside the losses: what may not be finite."""
+_WHOLE_EPOCH = 2**31 - 1
+"""More steps than there are."""
 
 SECONDS_PER_CALL = 5.0
 """A signal is answered between calls to the devices, so they stay short."""
 
 
 def train_and_evaluate(
-  config: ml_collections.ConfigDict, workdir: epath.PathLike
+  config: ml_collections.ConfigDict,
+  workdir: epath.PathLike,
+  interruption: Interruption | None = None,
 ) -> None:
   """Trains a system, or goes on where its run stopped, and evaluates it.
 
@@ -50,35 +55,42 @@ def train_and_evaluate(
   `metrics.jsonl`, TensorBoard events, `provenance.json`, and `results.json`
   once the last step is done.
 
+  Args:
+    config: of the experiment.
+    workdir: local or in a bucket.
+    interruption: hears of signals, at which the run is saved and the process
+      ends; without it signals are nothing to this function.
+
   Raises:
     InputError: the configuration is wrong, or the workdir holds another run.
     DivergenceError: a loss is not finite.
     OSError: something cannot be written.
   """
-  workdir = epath.Path(workdir)
-  check_workdir(config, workdir)
-  if is_finished(workdir):
+  run = Run(epath.Path(workdir))
+  if run.has_begun:
+    check_config(config, run)
+  if run.is_finished:
     print(f'{workdir} holds the finished run: there is nothing to do.')
     return
-  with Interruption() as interruption:
-    provenance.of_process()
-    experiment = experiments.build(config)
-    check_data(experiment.dataset, workdir)
-    print(describe(experiment, workdir), flush=True)
-    _prepare(experiment, workdir)
-    with Checkpoints(
-      workdir / 'checkpoints', config.checkpoints_to_keep
-    ) as checkpoints:
-      state = checkpoints.restore(experiment.abstract_state())
-      if state is None:
-        state = experiment.init()
-      else:
-        print(f'Going on from step {int(state.step):,}.', flush=True)
-      history = History(workdir, int(state.step))
-      state = _train(
-        experiment, workdir, checkpoints, state, history, interruption
-      )
-    print(_finish(experiment, workdir, state, history), flush=True)
+  # One that has not been entered hears of nothing.
+  interruption = interruption or Interruption()
+  provenance.of_process()
+  experiment = experiments.build(config)
+  if run.has_begun:
+    check_data(experiment.schema, run)
+  print(describe(config, experiment, workdir), flush=True)
+  run.begin(json.loads(config.to_json()), experiment.schema)
+  with run.checkpoints(config.checkpoints_to_keep) as checkpoints:
+    state = checkpoints.restore(experiment.abstract_state())
+    if state is None:
+      state = experiment.init()
+    else:
+      print(f'Going on from step {int(state.step):,}.', flush=True)
+    history = History(run.workdir, int(state.step))
+    state = _train(
+      config, experiment, run, checkpoints, state, history, interruption
+    )
+  print(_finish(config, experiment, run, state, history), flush=True)
 
 
 def evaluate(
@@ -90,24 +102,13 @@ def evaluate(
     InputError: there is no checkpoint, or it is another configuration's.
   """
   provenance.of_process()
-  workdir = epath.Path(workdir)
-  check_workdir(config, workdir)
-  if not (workdir / 'checkpoints').exists():
-    raise errors.InputError(
-      f'{workdir} holds no checkpoint; expected the workdir of a run.'
-    )
+  run = Run(epath.Path(workdir))
+  check_config(config, run)
   experiment = experiments.build(config)
-  check_data(experiment.dataset, workdir)
-  with Checkpoints(
-    workdir / 'checkpoints', config.checkpoints_to_keep
-  ) as checkpoints:
-    state = checkpoints.restore(experiment.abstract_state())
-  if state is None:
-    raise errors.InputError(
-      f'{workdir} holds no checkpoint; expected the workdir of a run.'
-    )
-  history = History(workdir, int(state.step))
-  print(_finish(experiment, workdir, state, history), flush=True)
+  check_data(experiment.schema, run)
+  state = run.restore(experiment.abstract_state())
+  history = History(run.workdir, int(state.step))
+  print(_finish(config, experiment, run, state, history), flush=True)
 
 
 def export(config: ml_collections.ConfigDict, workdir: epath.PathLike) -> None:
@@ -116,22 +117,17 @@ def export(config: ml_collections.ConfigDict, workdir: epath.PathLike) -> None:
   Raises:
     InputError: there is no checkpoint, or it is another configuration's.
   """
-  workdir = epath.Path(workdir)
-  check_workdir(config, workdir)
+  check_config(config, Run(epath.Path(workdir)))
   print('\n'.join(saved_model.export(workdir)), flush=True)
 
 
-def check_workdir(
-  config: ml_collections.ConfigDict, workdir: epath.Path
-) -> None:
-  """Refuses a workdir that holds the run of another configuration."""
-  if not (workdir / 'config.json').exists():
-    return
+def check_config(config: ml_collections.ConfigDict, run: Run) -> None:
+  """Refuses a workdir that holds the run of another configuration, or none."""
   different = differences(
     *(
       traverse_util.flatten_dict(content, sep='.')
       for content in (
-        saved_model.read_config(workdir),
+        run.config,
         json.loads(config.to_json()),
         json.loads(recipes.defaults().to_json()),
       )
@@ -139,7 +135,7 @@ def check_workdir(
   )
   if different:
     raise errors.InputError(
-      f'{workdir} holds the run of another configuration '
+      f'{run.workdir} holds the run of another configuration '
       f'({"; ".join(different)}). Choose another --workdir.'
     )
 
@@ -172,35 +168,36 @@ def differences(
   ]
 
 
-def check_data(dataset: Dataset, workdir: epath.Path) -> None:
+def check_data(schema: Schema, run: Run) -> None:
   """Refuses a workdir whose run has seen other data."""
-  if not (workdir / 'config.json').exists():
-    return
-  before = saved_model.read_signature(workdir)
-  if before.digest != dataset.digest:
+  before = run.schema
+  if before.digest != schema.digest:
     raise errors.InputError(
-      f'{workdir} holds the run of other data ({before.dataset}, of digest '
-      f'{before.digest[:12]}) than {dataset.name}, of digest '
-      f'{dataset.digest[:12]}; choose another --workdir.'
+      f'{run.workdir} holds the run of other data ({before.name}, of digest '
+      f'{before.digest[:12]}) than {schema.name}, of digest '
+      f'{schema.digest[:12]}; choose another --workdir.'
     )
 
 
-def describe(experiment: Experiment, workdir: epath.Path) -> str:
+def describe(
+  config: ml_collections.ConfigDict,
+  experiment: Experiment,
+  workdir: epath.PathLike,
+) -> str:
   """What a run is going to do, in a few lines."""
-  config, dataset = experiment.config, experiment.dataset
+  spec, dataset = experiment.spec, experiment.dataset
   state = jax.eval_shape(experiment.init)
   labels = ''
   if experiment.labelled.size:
+    num_labels = experiment.labelled.shape[1]
     labels = (
       ', all labelled'
-      if config.num_labels == -1
-      else f', {config.num_labels:,} of them labelled'
+      if num_labels == dataset.train.num_images
+      else f', {num_labels:,} of them labelled'
     )
   sizes = ', '.join(
     f'{name} {count:,}'
-    for name, count in _count_parameters(
-      state.params, len(experiment.runs)
-    ).items()
+    for name, count in _count_parameters(state.params, len(spec.runs)).items()
   )
   devices = experiment.devices
   return '\n'.join(
@@ -213,133 +210,212 @@ def describe(experiment: Experiment, workdir: epath.Path) -> str:
       f' {dataset.test.num_images:,} for the test',
       f'Parameters {sizes}',
       f'Devices    {len(devices)} x {devices[0].device_kind}',
-      f'Seeds      {", ".join(map(str, experiment.seeds))}',
+      f'Seeds      {", ".join(map(str, spec.seeds))}',
       *_describe_search(experiment),
-      f'Steps      {experiment.total_steps:,}: {config.epochs:,} epochs of '
-      f'{experiment.feed.steps_per_epoch:,}, batch size {config.batch_size}',
+      f'Steps      {experiment.total_steps:,}: {spec.epochs:,} epochs of '
+      f'{experiment.feed.steps_per_epoch:,}, batch size {spec.batch_size}',
       f'Workdir    {workdir}',
     ]
   )
 
 
 def _describe_search(experiment: Experiment) -> list[str]:
-  if not experiment.searches:
+  if not experiment.spec.searches:
     return []
-  names = ' | '.join(setting.name for setting in experiment.settings)
+  names = ' | '.join(setting.name for setting in experiment.spec.settings)
   return [
     f'Settings   {names}',
     f'Chosen by  validation/{search.measure(experiment)}',
   ]
 
 
-def _prepare(experiment: Experiment, workdir: epath.Path) -> None:
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    saved_model.write_signature(workdir, experiment)
-    config = json.loads(experiment.config.to_json())
-    metrics_lib.write_json(workdir / 'config.json', config)
-  except OSError as error:
-    raise errors.InputError(
-      f'cannot write to workdir {workdir}: {error.strerror or error}'
-    ) from None
+def steps(
+  experiment: Experiment,
+  state: TrainState,
+  request: Callable[[int], Request] = lambda step: Request(_WHOLE_EPOCH),
+) -> Iterator[tuple[TrainState, Request]]:
+  """Trains to the last step, a call of many steps at a time.
+
+  Nothing is written, and no signal is looked at: who follows does that.
+
+  Args:
+    experiment: what is trained, and on what.
+    state: to begin with; it is donated.
+    request: `step -> Request`, what is asked of the call that begins at a step.
+      Whatever it asks, a call ends with its epoch.
+
+  Yields:
+    The state after each call, and what the processes agreed on. The state is
+    donated to the next call.
+  """
+  call, data = experiment.run(), experiment.data()
+  steps_per_epoch = experiment.feed.steps_per_epoch
+  step, agreed = int(state.step), Request(0)
+  while step < experiment.total_steps and not agreed.leave:
+    asked, left = request(step), steps_per_epoch - step % steps_per_epoch
+    asked = asked._replace(num_steps=min(asked.num_steps, left))
+    state, agreed = call(state, data, asked)
+    agreed = Request(*map(int, jax.device_get(agreed)))
+    step += agreed.num_steps
+    yield state, agreed
 
 
 def _train(
+  config: ml_collections.ConfigDict,
   experiment: Experiment,
-  workdir: epath.Path,
+  run: Run,
   checkpoints: Checkpoints,
   state: TrainState,
   history: History,
   interruption: Interruption,
 ) -> TrainState:
   """Steps to the end; returns the state."""
-  config, feed = experiment.config, experiment.feed
-  run, data = experiment.run(), experiment.data()
-  evaluator = evaluation.Evaluator(
-    experiment.system, experiment.dataset.num_classes is not None
+  pace = Pace(
+    config.steps_per_call, config.checkpoint_every_seconds, interruption
   )
-  step = int(state.step)
-  calls = Calls(config.steps_per_call, feed.steps_per_epoch)
   with contextlib.ExitStack() as stack:
-    writer = stack.enter_context(
-      metrics_lib.MetricsWriter(workdir, step, experiment.seeds)
-    )
-    progress = stack.enter_context(_progress(experiment, step))
-    saved = time.monotonic()
-    while step < experiment.total_steps:
-      started = time.monotonic()
-      num_steps = calls.next_length(step)
-      state, is_sound = run(state, data, num_steps)
-      is_sound, diverged = jax.device_get((is_sound, state.report['diverged']))
+    rows = stack.enter_context(_Rows(config, experiment, run, state, history))
+
+    def save(state):
+      # In this order, so that no checkpoint lacks what was before it.
+      rows.flush()
+      history.save(int(state.step))
+      checkpoints.save(int(state.step), state)
+
+    last = state
+    for last, agreed in steps(experiment, state, pace):
+      pace.returned(agreed)
       # Until the first call is through, which compiles, nothing is new.
       if not interruption.is_deferred:
         stack.enter_context(interruption.deferred())
-      step += num_steps
-      calls.finished(num_steps, time.monotonic() - started)
-      diverged[_WEIGHTS] = np.where(is_sound, -1, step)
-      _check_finite(diverged, experiment.runs, config.on_divergence)
-      if step % feed.steps_per_epoch == 0:
-        epoch = step // feed.steps_per_epoch
-        found = _of_epoch(experiment, evaluator, state, epoch)
-        rows = _by_setting(experiment, found, is_sound)
-        for setting, row in zip(experiment.settings, rows, strict=True):
-          writer.write(step, epoch, history.seconds, row, setting.values)
-        progress.update(step, epoch, *rows)
-      is_due = time.monotonic() - saved >= config.checkpoint_every_seconds
-      is_interrupted = interruption.signal is not None
-      if is_due or is_interrupted:
-        # In this order, so that no checkpoint lacks what was before it.
-        writer.flush()
-        history.save(step)
-        checkpoints.save(step, state)
-        saved = time.monotonic()
-      if is_interrupted:
+      _check_finite(last, experiment.spec.runs, config.on_divergence)
+      if agreed.num_steps:
+        rows.follow(last)
+      if agreed.save:
+        save(last)
+      if agreed.leave:
         checkpoints.wait()
         interruption.leave(
-          f'saved step {step:,}; the same command goes on from there.'
+          f'saved step {int(last.step):,}; the same command goes on from there.'
         )
-    writer.flush()
-    history.save(step)
-    checkpoints.save(step, state)
+    save(last)
     checkpoints.wait()
-    return state
+    return last
 
 
-def _progress(experiment: Experiment, step: int) -> metrics_lib.Progress:
-  return metrics_lib.Progress(
-    experiment.total_steps,
-    step,
-    experiment.feed.steps_per_epoch,
-    experiment.config.batch_size * len(experiment.runs),
-  )
+class Pace:
+  """What each call is asked for: all that there is of clock and signal.
+
+  So many steps as `steps_per_call` says, and as take about `SECONDS_PER_CALL`:
+  the first call measures a single step.
+  """
+
+  def __init__(
+    self,
+    steps_per_call: int,
+    seconds_between_saves: float,
+    interruption: Interruption,
+  ):
+    """Takes keys of the configuration, and who hears of signals."""
+    self._longest = _WHOLE_EPOCH if steps_per_call == -1 else steps_per_call
+    self._seconds_between_saves = seconds_between_saves
+    self._interruption = interruption
+    self._affordable = 1
+    self._has_compiled = False
+    self._started = self._saved = time.monotonic()
+
+  def __call__(self, step: int) -> Request:
+    """Of the call that begins at a step."""
+    del step
+    if self._interruption.signal is not None:
+      return Request(0, save=True, leave=True)
+    self._started = time.monotonic()
+    is_due = self._started - self._saved >= self._seconds_between_saves
+    if is_due:
+      self._saved = self._started
+    return Request(min(self._longest, self._affordable), save=is_due)
+
+  def returned(self, agreed: Request) -> None:
+    """Takes note that a call has ended."""
+    # The first call compiles, and so tells nothing about the time of a step.
+    if self._has_compiled and agreed.num_steps:
+      seconds = time.monotonic() - self._started
+      self._affordable = max(
+        1, math.floor(SECONDS_PER_CALL * agreed.num_steps / seconds)
+      )
+    self._has_compiled = True
 
 
-def _of_epoch(
-  experiment: Experiment,
-  evaluator: evaluation.Evaluator,
-  state: TrainState,
-  epoch: int,
-) -> dict[str, np.ndarray]:
-  """The metrics of an epoch that has ended, [R] each."""
-  sums = jax.device_get(state.report['sums'])
-  found = {
-    name: total / experiment.feed.steps_per_epoch
-    for name, total in sums.items()
-  }
-  if epoch % experiment.config.evaluate_every_epochs == 0:
-    found |= _evaluate_split(
-      evaluator, state, 'validation', experiment.dataset.validation
+class _Rows(contextlib.AbstractContextManager):
+  """Follows a training: rows at the end of each epoch, and its progress."""
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    experiment: Experiment,
+    run: Run,
+    state: TrainState,
+    history: History,
+  ):
+    """Takes up the rows that are there until the state."""
+    self._experiment, self._history = experiment, history
+    self._evaluate_every = config.evaluate_every_epochs
+    self._evaluator = evaluation.Evaluator(
+      experiment.system, experiment.dataset.num_classes is not None
     )
-  return found
+    step, spec = int(state.step), experiment.spec
+    self._writer = metrics_lib.MetricsWriter(run.workdir, step, spec.seeds)
+    self._progress = metrics_lib.Progress(
+      experiment.total_steps,
+      step,
+      experiment.feed.steps_per_epoch,
+      spec.batch_size * len(spec.runs),
+    )
+
+  def __exit__(self, *error: Any) -> None:
+    """Leaves all rows in the file."""
+    self._progress.close()
+    self._writer.__exit__(*error)
+
+  def flush(self) -> None:
+    """Makes the file hold all rows."""
+    self._writer.flush()
+
+  def follow(self, state: TrainState) -> None:
+    """Writes the rows of an epoch that has just ended."""
+    spec, feed = self._experiment.spec, self._experiment.feed
+    step = int(state.step)
+    epoch, steps_into = divmod(step, feed.steps_per_epoch)
+    if steps_into:
+      return
+    found = _means_of_epoch(state, feed.steps_per_epoch)
+    if epoch % self._evaluate_every == 0:
+      validation = self._experiment.dataset.validation
+      found |= _evaluate_split(self._evaluator, state, 'validation', validation)
+    is_sound = np.asarray(state.report['diverged']['weights']) < 0
+    rows = _by_setting(spec, found, is_sound)
+    for setting, row in zip(spec.settings, rows, strict=True):
+      self._writer.write(
+        step, epoch, self._history.seconds, row, setting.values
+      )
+    self._progress.update(step, epoch, *rows)
+
+
+def _means_of_epoch(
+  state: TrainState, steps_per_epoch: int
+) -> dict[str, np.ndarray]:
+  """The means of the losses and metrics over an epoch that has ended, [R]."""
+  sums = jax.device_get(state.report['sums'])
+  return {name: total / steps_per_epoch for name, total in sums.items()}
 
 
 def _by_setting(
-  experiment: Experiment, found: Mapping[str, np.ndarray], sound: np.ndarray
+  spec: Spec, found: Mapping[str, np.ndarray], sound: np.ndarray
 ) -> list[metrics_lib.Summaries]:
   """The summaries of each setting, of numbers [R]."""
   return [
     metrics_lib.summarize(_part(found, runs), sound[runs])
-    for runs in experiment.places
+    for runs in spec.places
   ]
 
 
@@ -349,37 +425,8 @@ def _part(
   return {name: values[runs] for name, values in found.items()}
 
 
-class Calls:
-  """How many steps each call to the devices makes.
-
-  A call ends with its epoch, after `steps_per_call` steps, and after about
-  `SECONDS_PER_CALL`: the first call measures a single step.
-  """
-
-  def __init__(self, steps_per_call: int, steps_per_epoch: int):
-    """Takes `config.steps_per_call`, where -1 stands for an epoch."""
-    self._steps_per_epoch = steps_per_epoch
-    self._longest = steps_per_epoch if steps_per_call == -1 else steps_per_call
-    self._affordable = 1
-    self._compiled = False
-
-  def next_length(self, step: int) -> int:
-    """Steps of the call that begins at `step`."""
-    left = self._steps_per_epoch - step % self._steps_per_epoch
-    return min(left, self._longest, self._affordable)
-
-  def finished(self, num_steps: int, seconds: float) -> None:
-    """Takes note of a call: its length and duration."""
-    # The first call compiles, and so tells nothing about the time of a step.
-    if self._compiled:
-      self._affordable = max(
-        1, math.floor(SECONDS_PER_CALL * num_steps / seconds)
-      )
-    self._compiled = True
-
-
 def _check_finite(
-  diverged: Mapping[str, np.ndarray], runs: Sequence[str], on_divergence: str
+  state: TrainState, runs: Sequence[str], on_divergence: str
 ) -> None:
   """Raises DivergenceError at the first loss, or weights, not finite.
 
@@ -387,7 +434,7 @@ def _check_finite(
   """
   steps = {
     (step, name, index)
-    for name, first in diverged.items()
+    for name, first in jax.device_get(state.report['diverged']).items()
     for index, step in enumerate(first.tolist())
     if step >= 0
   }
@@ -398,7 +445,7 @@ def _check_finite(
   if on_divergence == 'stop' or is_over:
     what = (
       f'weights of {runs[index]} are not finite after'
-      if name == _WEIGHTS
+      if name == 'weights'
       else f'{name} of {runs[index]} is not finite at'
     )
     raise errors.DivergenceError(
@@ -416,18 +463,10 @@ def _evaluate_split(
   return {f'{name}/{key}': mean for key, mean in means.items()}
 
 
-def is_finished(workdir: epath.PathLike) -> bool:
-  """Whether a workdir holds the results of a run's last step."""
-  path = epath.Path(workdir) / 'results.json'
-  if not path.exists():
-    return False
-  results = json.loads(path.read_text())
-  return results['step'] == results['total_steps']
-
-
 def _finish(
+  config: ml_collections.ConfigDict,
   experiment: Experiment,
-  workdir: epath.Path,
+  run: Run,
   state: TrainState,
   history: History,
 ) -> str:
@@ -444,17 +483,18 @@ def _finish(
     state,
     _evaluate_split(evaluator, state, 'validation', dataset.validation),
   )
-  validated = _by_setting(experiment, found, evaluation.sound_seeds(state))
+  spec = experiment.spec
+  validated = _by_setting(spec, found, trained.sound_seeds(state))
   best = search.best(experiment, validated)
   told, lines = _tell_search(experiment, validated, best)
   # No other setting sees the test images.
-  found = _part(found, experiment.places[best])
+  found = _part(found, spec.places[best])
   experiment, state = experiment.at_setting(best, state)
   found |= _evaluate_split(evaluator, state, 'test', dataset.test)
   if dataset.test.num_images:
     numbers = analysis.analyze(experiment, state)
     found |= {f'test/{key}': value for key, value in numbers.items()}
-  sound = evaluation.sound_seeds(state)
+  sound = trained.sound_seeds(state)
   summary = metrics_lib.summarize(found, sound)
   chosen_on, _ = analysis.choosing_split(dataset)
   results = {
@@ -465,44 +505,52 @@ def _finish(
       for name in summary
       if name.removeprefix('test/') in analysis.CHOSEN
     },
-    'last_epoch': _last_row(experiment, workdir),
-    'sound_seeds': np.asarray(experiment.seeds)[sound].tolist(),
-    **_describe_run(experiment, state, history),
+    'last_epoch': next(reversed(run.rows(spec.settings[best].values)), {}),
+    'sound_seeds': np.asarray(spec.seeds)[sound].tolist(),
+    **_describe_run(config, experiment, state, history),
   }
-  metrics_lib.write_json(workdir / 'results.json', results)
+  metrics_lib.write_json(run.workdir / 'results.json', results)
   # Only then, so that no picture can cost a number.
-  figures.write_figures(experiment, state, workdir)
+  figures.write_figures(
+    experiment, state, run, f'{config.system} on {experiment.schema.name}'
+  )
   lines += [f'{key} {_show(value)}' for key, value in summary.items()]
   if not sound.all():
     lines.append(
       f'Means are over the sound seeds, {sound.sum()} of {sound.size}: the '
       'others have diverged.'
     )
-  lines.append(f'Results in {workdir / "results.json"}, pictures beside it.')
+  path = run.workdir / 'results.json'
+  lines.append(f'Results in {path}, pictures beside it.')
   return '\n'.join(lines)
 
 
 def _describe_run(
-  experiment: Experiment, state: TrainState, history: History
+  config: ml_collections.ConfigDict,
+  experiment: Experiment,
+  state: TrainState,
+  history: History,
 ) -> dict[str, Any]:
   """What the numbers of the results are of."""
-  dataset = experiment.dataset
+  dataset, seeds = experiment.dataset, experiment.spec.seeds
+  # None where no labels are drawn, or all are taken.
+  is_drawn = experiment.labelled.size and config.num_labels != -1
   return {
     'step': int(state.step),
     'total_steps': experiment.total_steps,
-    'seeds': list(experiment.seeds),
-    'label_draws': _count_label_draws(experiment),
+    'seeds': list(seeds),
+    'label_draws': len(seeds) if is_drawn else 0,
     'dataset': {
       'name': dataset.name,
       'train': dataset.train.num_images,
       'validation': dataset.validation.num_images,
       'test': dataset.test.num_images,
     },
-    'parameters': _count_parameters(state.params, len(experiment.seeds)),
+    'parameters': _count_parameters(state.params, len(seeds)),
     'training_seconds': sum(part['seconds'] for part in history.trained),
     'trained': history.trained,
     'evaluated': provenance.of_process(),
-    'config': json.loads(experiment.config.to_json()),
+    'config': json.loads(config.to_json()),
   }
 
 
@@ -512,12 +560,10 @@ def _tell_search(
   best: int,
 ) -> tuple[dict[str, Any], list[str]]:
   """What results hold of a search, by setting, and lines that say so."""
-  if not experiment.searches:
+  if not experiment.spec.searches:
     return {}, []
-  settings, name = (
-    experiment.settings,
-    f'validation/{search.measure(experiment)}',
-  )
+  settings = experiment.spec.settings
+  name = f'validation/{search.measure(experiment)}'
   told = {
     'best': settings[best].values,
     'chosen_by': name,
@@ -534,19 +580,6 @@ def _tell_search(
     f'The best is {settings[best].name}, and all that follows is its.'
   )
   return {'search': told}, lines
-
-
-def _last_row(experiment: Experiment, workdir: epath.Path) -> dict[str, Any]:
-  """Of the setting; empty if there is none."""
-  [setting] = experiment.settings
-  rows = metrics_lib.read_rows(workdir, setting.values)
-  return rows[-1] if rows else {}
-
-
-def _count_label_draws(experiment: Experiment) -> int:
-  """One a seed; none where no labels are drawn, or all are taken."""
-  is_drawn = experiment.labelled.size and experiment.config.num_labels != -1
-  return len(experiment.seeds) if is_drawn else 0
 
 
 def _count_parameters(

@@ -49,6 +49,10 @@ update_stats=False, **options)`.
 """
 
 LossFn = Callable[[Apply, Batch, Rngs, Hyper], tuple[Array, Metrics]]
-Encode = Callable[[Apply, Array, Keys | None], Code]
-Decode = Callable[..., Array]
-"""An image of a code: `decode(apply, code, rng=keys)`."""
+
+Function = Callable[[Apply, Batch, Keys | None], Any]
+"""`(apply, batch, rng) -> [B, ...]`: whatever is made of examples.
+
+The batch holds what the function reads: an `image`, a `label`, or a `code`, the
+parts by name. The keys [B] are for what is drawn; without them, the mean.
+"""

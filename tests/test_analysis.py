@@ -12,7 +12,7 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 import tiny
 
-from aae_jax import analysis, randomness, systems
+from aae_jax import analysis, experiments, randomness, systems, trained
 from aae_jax.datasets.dataset import Dataset, Split
 
 
@@ -210,15 +210,14 @@ PIXELS = make_dataset(
 def analyze(
   dataset, shifts=(0.0,), ema=None, code_sizes=(('z', 1),), **functions
 ):
-  """The numbers of seeds whose encoders add `shifts`."""
-  model = systems.Model(dict(code_sizes), **functions)
+  """The numbers of seeds whose encoders add `shifts`, and give z alone."""
+  told = tuple(dict(code_sizes).keys() - {'z'})
+  model = systems.Model(dict(code_sizes), told, **functions)
   system = systems.System({'encoder': Shift()}, (), model)
-  experiment = types.SimpleNamespace(
-    system=system,
-    dataset=dataset,
-    seeds=range(len(shifts)),
-    keys=lambda: tiny.keys(len(shifts)),
+  spec = experiments.Spec(
+    system, batch_size=1, epochs=1, seeds=range(len(shifts))
   )
+  experiment = experiments.assemble(spec, dataset, devices=jax.devices()[:1])
   weights = lambda values: {
     'params': {'encoder': jnp.asarray(values, jnp.float32)},
     'batch_stats': {},
@@ -229,16 +228,16 @@ def analyze(
   return analysis.analyze(experiment, state)
 
 
-def encode_pixels(apply, image, keys):
+def encode_pixels(apply, batch, keys):
   del keys
-  return {'z': shift(apply, image[:, 0, :, 0])}
+  return {'z': shift(apply, batch['image'][:, 0, :, 0])}
 
 
-def encode_zero(apply, image, keys):
-  return {'z': 0 * encode_pixels(apply, image, keys)['z'] + shift(apply, 0.0)}
+def encode_zero(apply, batch, keys):
+  return {'z': 0 * encode_pixels(apply, batch, keys)['z'] + shift(apply, 0.0)}
 
 
-def prior_zero(keys, batch):
+def prior_zero(apply, batch, keys):
   """At 0 where the label is not known, as it should be; far off elsewhere."""
   assert batch['label'].shape == keys.shape
   return {'z': 1e6 * batch['is_labelled'][:, None].astype(float)}
@@ -264,14 +263,16 @@ def test_a_seed_that_diverged_has_no_numbers():
     styles(label[:, None], label),
     (np.nan, 1.0, np.inf),
     encode=encode_pixels,
-    represent=lambda apply, code: code['z'],
-    cluster_heads=lambda apply: jnp.zeros((2, 1)),
+    represent=lambda apply, batch, keys: batch['code']['z'],
+    cluster_heads=lambda apply, batch, keys: jnp.zeros((2, 1)),
   )
   np.testing.assert_allclose(found['knn_error'], [np.nan, 0, np.nan])
 
 
 def test_a_model_of_other_functions_has_no_numbers():
-  assert analyze(PIXELS, classify=lambda apply, image: image) == {}
+  assert (
+    analyze(PIXELS, classify=lambda apply, batch, keys: batch['image']) == {}
+  )
 
 
 def test_energy_distance_is_of_independent_draws(monkeypatch):
@@ -283,8 +284,8 @@ def test_energy_distance_is_of_independent_draws(monkeypatch):
   draw = lambda keys: {'z': randomness.normal(keys, (2,))}
   analyze(
     make_dataset((np.zeros((5, 1)),), (np.zeros((300, 1)),)),
-    encode=lambda apply, image, keys: draw(keys),
-    prior=lambda keys, batch: draw(keys),
+    encode=lambda apply, batch, keys: draw(keys),
+    prior=lambda apply, batch, keys: draw(keys),
   )
   for sample in seen:
     assert sample.shape == (300, 2)
@@ -294,7 +295,7 @@ def test_energy_distance_is_of_independent_draws(monkeypatch):
 
 CLUSTERS = {
   # Image i is in the cluster of its brightest pixel.
-  'cluster': lambda apply, image: image[:, 0, :, 0],
+  'cluster': lambda apply, batch, keys: batch['image'][:, 0, :, 0],
 }
 
 
@@ -337,6 +338,19 @@ def test_without_validation_the_last_training_images_name_clusters():
   train = value, np.where(np.arange(20) < 18, 1 - label, label)
   found = analyze(make_dataset(train, (value, label), None, 2), **CLUSTERS)
   np.testing.assert_allclose(found['clustering_error'], [0])
+
+
+def test_images_without_a_label_name_no_cluster():
+  """Nor do they train a probe: their label is -1."""
+  label = np.arange(40) % 2
+  value = np.eye(2)[label]
+  given = np.where(np.arange(40) < 36, label, -1)
+  dataset = make_dataset((value, given), (value, label), None, 2)
+  found = analyze(dataset, **CLUSTERS)
+  np.testing.assert_allclose(found['clustering_error'], [0])
+  dataset = make_dataset((value[:, :1], given), (value[:, :1], label), None, 2)
+  found = probe(dataset, {'y': 2, 'z': 1})
+  assert found['linear_probe_error'] == 0
 
 
 def test_clusters_without_labels_are_only_counted():
@@ -408,16 +422,20 @@ def test_neighbours_are_of_the_representation():
   code = np.stack([label / 10, generator.uniform(size=60)], axis=-1)
   functions = {
     'encode': encode_pixels,
-    'cluster_heads': lambda apply: jnp.zeros((3, 1)),
+    'cluster_heads': lambda apply, batch, keys: jnp.zeros((3, 1)),
   }
   dataset = styles(code, label)
   found = analyze(
-    dataset, represent=lambda apply, code: code['z'][:, :1], **functions
+    dataset,
+    represent=lambda apply, batch, keys: batch['code']['z'][:, :1],
+    **functions,
   )
   np.testing.assert_allclose(found.pop('knn_error'), 0)
   assert not found
   found = analyze(
-    dataset, represent=lambda apply, code: code['z'][:, 1:], **functions
+    dataset,
+    represent=lambda apply, batch, keys: batch['code']['z'][:, 1:],
+    **functions,
   )
   assert found['knn_error'] > 30
 
@@ -427,8 +445,8 @@ def test_few_training_images_are_neighbours_too():
   found = analyze(
     styles(label[:, None] / 2, label),
     encode=encode_pixels,
-    represent=lambda apply, code: code['z'],
-    cluster_heads=lambda apply: jnp.zeros((2, 1)),
+    represent=lambda apply, batch, keys: batch['code']['z'],
+    cluster_heads=lambda apply, batch, keys: jnp.zeros((2, 1)),
   )
   np.testing.assert_allclose(found['knn_error'], 50)
 
@@ -449,13 +467,15 @@ def assert_parzen(found, name, wanted):
 
 
 def test_parzen_of_a_sampler():
-  def prior(keys, batch):
+  def prior(apply, batch, keys):
     assert batch['label'].shape == keys.shape
     return {'z': randomness.normal(keys, (1, 1, 1))}
 
   sampler = {
     'prior': prior,
-    'decode': lambda apply, code: shift(apply, 0.5 + 0.1 * code['z']),
+    'decode': lambda apply, batch, keys: shift(
+      apply, 0.5 + 0.1 * batch['code']['z']
+    ),
   }
   found = analyze(GREY, **sampler)
   assert_parzen(found, 'parzen_log_likelihood', -ENTROPY)
@@ -464,7 +484,7 @@ def test_parzen_of_a_sampler():
 
 
 def test_parzen_of_an_autoencoder_is_of_a_gaussian_fitted_to_its_codes():
-  decode = lambda apply, code: (code['z'] - 2)[:, None, :, None]
+  decode = lambda apply, batch, keys: (batch['code']['z'] - 2)[:, None, :, None]
   found = analyze(GREY, (2.0,), encode=encode_pixels, decode=decode)
   assert_parzen(found, 'parzen_log_likelihood_fitted_gaussian', -ENTROPY)
 
@@ -501,8 +521,10 @@ def make_grey(*stds):
 )
 def test_the_bandwidth_is_not_chosen_on_test_images(stds, wanted):
   functions = {
-    'prior': lambda keys, batch: {'z': jnp.full((*keys.shape, 1, 1, 1), 0.5)},
-    'decode': lambda apply, code: code['z'],
+    'prior': lambda apply, batch, keys: {
+      'z': jnp.full((*keys.shape, 1, 1, 1), 0.5)
+    },
+    'decode': lambda apply, batch, keys: batch['code']['z'],
   }
   found = analyze(make_grey(*stds), **functions)
   np.testing.assert_allclose(found['parzen_bandwidth'], wanted, rtol=0.13)
@@ -527,7 +549,7 @@ def test_the_gaussian_is_fitted_to_codes_of_training_images(monkeypatch):
   analyze(
     dataset,
     encode=encode_pixels,
-    decode=lambda apply, code: code['z'][:, None, :, None],
+    decode=lambda apply, batch, keys: batch['code']['z'][:, None, :, None],
   )
   [code] = seen
   np.testing.assert_allclose(code, dataset.train.image[:, 0, :, 0] / 255)
@@ -542,8 +564,8 @@ def test_neighbours_are_training_images():
   found = analyze(
     dataset,
     encode=encode_pixels,
-    represent=lambda apply, code: code['z'],
-    cluster_heads=lambda apply: jnp.zeros((3, 1)),
+    represent=lambda apply, batch, keys: batch['code']['z'],
+    cluster_heads=lambda apply, batch, keys: jnp.zeros((3, 1)),
   )
   np.testing.assert_allclose(found['knn_error'], [100])
 
@@ -554,14 +576,14 @@ def test_samplers_see_labels_as_often_as_the_training_images_have_them():
   split = label[:, None] * 1.0, label
   seen = []
 
-  def prior(keys, batch):
+  def prior(apply, batch, keys):
     jax.debug.callback(lambda x: seen.extend(x.tolist()), batch['label'])
     return {'z': 1.0 * batch['label'][:, None, None, None]}
 
   analyze(
     make_dataset(split, split, num_classes=2),
     prior=prior,
-    decode=lambda apply, code: code['z'],
+    decode=lambda apply, batch, keys: batch['code']['z'],
   )
   jax.effects_barrier()
   assert len(seen) == analysis.NUM_SAMPLES
@@ -574,9 +596,9 @@ def make_log_weight(width):
     -0.5 * jnp.square((x - mean) / std) - jnp.log(std * jnp.sqrt(2 * jnp.pi))
   )
 
-  def log_weight(apply, image, keys):
+  def log_weight(apply, batch, keys):
     del apply
-    x = image[:, 0, 0, 0]
+    x = batch['image'][:, 0, 0, 0]
     mean, std = x / 2, width * np.sqrt(0.5)
     z = mean + std * randomness.normal(keys, ())
     joint = log_density(x, z, 1.0) + log_density(z, 0.0, 1.0)
@@ -636,7 +658,9 @@ def test_importance_weighted_bound_of_the_vae(std, q_std, monkeypatch):
     built.system, networks=dict.fromkeys(params, Constant())
   )
   found = analysis.analyze(
-    dataclasses.replace(built, system=system),
+    dataclasses.replace(
+      built, spec=dataclasses.replace(built.spec, system=system)
+    ),
     types.SimpleNamespace(params=params, batch_stats={}, ema={}),
   )
   pixel = tiny.DATASET.test.image / 255
@@ -687,7 +711,7 @@ def analyze_system(name, num_seeds, **changes):
   built = tiny.build(name, num_seeds=num_seeds, **changes)
   state = tiny.random_state(built.system)
   # The first seed of one is the last one of two.
-  first = built.seeds[0]
+  first = built.spec.seeds[0]
   seeds = lambda tree: jax.tree.map(
     lambda x: jnp.stack([(1 + first + i) * x for i in range(num_seeds)]), tree
   )
@@ -722,7 +746,7 @@ def test_a_seed_alone_has_the_numbers_that_it_has_among_others(
   """Whatever the size of the batches, too."""
   monkeypatch.setattr(analysis, 'NUM_SAMPLES', 100)
   both = analyze_system('supervised_aae', 2)
-  monkeypatch.setattr(analysis, 'BATCH_SIZE', batch_size)
+  monkeypatch.setattr(trained, 'BATCH_SIZE', batch_size)
   alone = analyze_system('supervised_aae', 1, seed=1)
   for name, value in both.items():
     np.testing.assert_allclose(alone[name], value[1:], rtol=1e-4)

@@ -264,8 +264,8 @@ def test_evaluation_does_not_augment():
   codes = []
   for system in systems:
     apply, _ = train_step.bind(system.networks, state.params, {}, train=False)
-    image = tiny.make_batch()['image']
-    codes.append(system.model.encode(apply, image, tiny.keys(8)))
+    batch = tiny.make_batch()
+    codes.append(system.model.encode(apply, batch, tiny.keys(8)))
   chex.assert_trees_all_equal(*codes)
 
 
@@ -300,7 +300,8 @@ def test_target_is_the_image_that_the_encoder_sees():
   np.testing.assert_allclose(image, target, rtol=1e-5, atol=1e-6)
   state = tiny.random_state(system)
   apply, _ = train_step.bind(system.networks, state.params, {}, train=False)
-  decoded = np.asarray(system.model.decode(apply, {'z': code}))
+  decoded = system.model.decode(apply, {'code': {'z': code}}, None)
+  decoded = np.asarray(decoded)
   expected = 0.5 * np.sum((decoded - target) ** 2) / 8
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
 

@@ -12,7 +12,16 @@ import jax
 import numpy as np
 import pytest
 
-from aae_jax import errors, experiment, recipes, train_step
+from aae_jax import (
+  datasets,
+  errors,
+  experiments,
+  recipes,
+  train_state,
+  train_step,
+  trained,
+)
+from aae_jax.datasets import feeding
 from aae_jax.datasets.dataset import Dataset, Split
 
 FOLDER = pathlib.Path(__file__).parent.parent / 'configs'
@@ -61,15 +70,9 @@ def make_dataset(name):
 
 def build(config, name, num_devices):
   """The experiment of a configuration, on random images."""
-  with mock.patch.object(
-    experiment.datasets, 'load', return_value=make_dataset(name)
-  ):
-    built = experiment.build(config)
-  return dataclasses.replace(
-    built,
-    devices=built.devices[:num_devices],
-    feed=dataclasses.replace(built.feed, num_devices=num_devices),
-  )
+  with mock.patch.object(datasets, 'load', return_value=make_dataset(name)):
+    built = experiments.build(config)
+  return dataclasses.replace(built, devices=built.devices[:num_devices])
 
 
 @pytest.mark.parametrize('name', FILES)
@@ -101,19 +104,16 @@ def test_step_fits_the_state(variant):
   name = variant[0]
   devices = len(jax.local_devices())
   built = build(make_config(*variant), name, devices)
-  step = train_step.make_train_step(built.system, built.config.ema_decay)
+  step = train_step.make_train_step(built.system, built.spec.ema_decay)
   state = built.abstract_state()
   one_seed = train_step.map_seeds(
     lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype),
     state,
-    experiment.train_state.SEED_AXES,
+    train_state.SEED_AXES,
   )
-  batch = experiment.feeding.example_batch(
-    dataclasses.replace(
-      built.feed,
-      batch_size=built.feed.batch_size // devices,
-      labelled_batch_size=built.feed.labelled_batch_size // devices,
-    ),
+  batch = feeding.example_batch(
+    built.feed.batch_size // devices,
+    built.feed.labelled_batch_size // devices,
     built.dataset.image_shape,
   )
   after = jax.eval_shape(
@@ -150,8 +150,8 @@ def test_two_steps_of_a_small_one_are_finite(variant):
   config.batch_size = config.labelled_batch_size = 4
   config.num_seeds = 1
   built = build(config, variant[0], num_devices=1)
-  state, is_sound = built.run()(built.init(), built.data(), 2)
-  assert int(state.step) == 2 and is_sound.all()
+  state, _ = built.run()(built.init(), built.data(), train_step.Request(2))
+  assert int(state.step) == 2 and trained.sound_seeds(state).all()
   for name, value in state.report['sums'].items():
     assert np.isfinite(value).all(), name
 
@@ -264,7 +264,7 @@ def test_recipes_that_numbers_were_measured_with(name):
 
 def test_no_other_key_is_neutral():
   """A run may go on with another value of these, and of these alone."""
-  assert set(experiment.NEUTRAL_KEYS) == {
+  assert set(experiments.NEUTRAL_KEYS) == {
     'checkpoint_every_seconds',
     'checkpoints_to_keep',
     'dataset.data_dir',
@@ -277,7 +277,7 @@ def test_no_other_key_is_neutral():
 
 def test_neutral_keys_are_keys():
   config = json.loads(recipes.defaults().to_json())
-  for key in experiment.NEUTRAL_KEYS:
+  for key in experiments.NEUTRAL_KEYS:
     section = config
     for part in key.split('.'):
       section = section[part]

@@ -276,7 +276,7 @@ def test_classifier_gives_probabilities_of_its_logits():
   system = tiny.build('classifier').system
   logits = normal(8, 3)
   apply = lambda name, image, rng=None: {'y': logits}
-  found = system.model.classify(apply, None)
+  found = system.model.classify(apply, {'image': None}, None)
   expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
   np.testing.assert_allclose(found, expected, rtol=1e-5)
 

@@ -684,8 +684,18 @@ def test_npz_of_floats_without_labels(load, tmp_path):
     ({'image': np.where(GREY, 1, np.nan)}, 'found nan to nan'),
     ({'image': GREY, 'label': LABEL[1:]}, r'shape \(5,\), .*found \(4,\)'),
     ({'image': GREY, 'label': LABEL / 1}, 'label must be integers, found fl'),
-    ({'image': GREY, 'label': LABEL + 1}, 'without a gap, found 1, 2, 3$'),
-    ({'image': GREY, 'label': LABEL - 1}, 'without a gap, found -1, 0, 1$'),
+    ({'image': GREY, 'label': LABEL + 1}, 'without a gap, .* found 1, 2, 3$'),
+    ({'image': GREY, 'label': LABEL - 2}, 'for an image without, found -2, -1'),
+    ({'image': GREY, 'label': 0 * LABEL - 1}, 'image without, found -1$'),
+    (
+      {
+        'image': GREY,
+        'label': LABEL,
+        'test_image': GREY,
+        'test_label': LABEL - 1,
+      },
+      'test_label has -1, which label has not',
+    ),
     ({'image': GREY, 'test_label': LABEL}, 'test_label, but no test_image'),
     (
       {'image': GREY, 'label': LABEL, 'test_image': GREY},
@@ -763,6 +773,42 @@ def test_folder_of_classes(load, tmp_path):
   np.testing.assert_array_equal(dataset.train.image[..., 0], GREY[[2, 1, 0]])
   assert dataset.test.image.shape == (0, 4, 3, 1)
   assert dataset.test.label.shape == (0,)
+
+
+def test_folder_of_classes_and_of_unlabelled_images(load, tmp_path):
+  """Whose name moves no number of a class."""
+  for index, name in enumerate(['zebra/1', 'ant/1', 'unlabelled/1']):
+    write_png(tmp_path / f'images/{name}.png', GREY[index])
+  dataset = load(str(tmp_path / 'images'))
+  assert dataset.num_classes == 2
+  np.testing.assert_array_equal(dataset.train.label, [0, 1, -1])
+  np.testing.assert_array_equal(dataset.train.image[..., 0], GREY[[1, 0, 2]])
+
+
+GIVEN = np.array([-1, 1, 0, -1, 1])
+
+
+def test_given_labels(load, tmp_path):
+  """-1 is an image without; validation images have labels, whatever remains."""
+  dataset = load(write_npz(tmp_path, image=GREY, label=GIVEN), num_validation=1)
+  assert dataset.num_classes == 2
+  np.testing.assert_array_equal(dataset.train.label, GIVEN[:4])
+  np.testing.assert_array_equal(dataset.validation.label, [1])
+  np.testing.assert_array_equal(dataset.validation.image[0, ..., 0], GREY[4])
+  assert dataset.schema.shares == (0.5, 0.5)
+  labelled = dataset.train.labelled
+  np.testing.assert_array_equal(labelled.label, [1, 0])
+  np.testing.assert_array_equal(labelled.image[..., 0], GREY[1:3])
+  with pytest.raises(ValueError, match='0 to 2: .* has 3 labelled training'):
+    load(write_npz(tmp_path, image=GREY, label=GIVEN), num_validation=3)
+
+
+def test_draws_are_made_among_the_given_labels():
+  draw = functools.partial(datasets.draw_labelled, jax.random.key(0), GIVEN)
+  np.testing.assert_array_equal(draw(-1, 2), [1, 2, 4])
+  assert {2} < set(draw(2, 2).tolist()) <= {1, 2, 4}
+  with pytest.raises(ValueError, match='or -1 for all 3'):
+    draw(4, 2)
 
 
 @pytest.mark.parametrize('mode', ['RGB', 'P'])

@@ -1,5 +1,6 @@
 """Tests of aae_jax.evaluation."""
 
+import functools
 import types
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from aae_jax import evaluation, randomness, systems, train_step
+from aae_jax import evaluation, randomness, systems, train_step, trained
 from aae_jax.datasets.dataset import Split
 
 SPLIT = tiny.make_split(13, 5)
@@ -29,17 +30,19 @@ def make_system(**functions):
   return systems.System(networks, (), model)
 
 
-def classify(apply, image):
-  return jax.nn.softmax(apply('encoder', image)[:, :3])
-
-
-def encode(apply, image, rng):
+def classify(apply, batch, rng):
   assert rng is None
-  return {'z': apply('encoder', image)}
+  return jax.nn.softmax(apply('encoder', batch['image'])[:, :3])
 
 
-def decode(apply, code):
-  return apply('decoder', code['z']).reshape(-1, 4, 4, 1)
+def encode(apply, batch, rng):
+  assert rng is None
+  return {'z': apply('encoder', batch['image'])}
+
+
+def decode(apply, batch, rng):
+  assert rng is None
+  return apply('decoder', batch['code']['z']).reshape(-1, 4, 4, 1)
 
 
 def make_params(seed):
@@ -80,7 +83,7 @@ def assert_close(found, wanted):
 @pytest.mark.parametrize('batch_size', [1, 4, 5, 12, 13, 14, 1000])
 def test_means_are_over_the_whole_split(batch_size, monkeypatch):
   """What fills the last batch does not count, and no image is left out."""
-  monkeypatch.setattr(evaluation, 'BATCH_SIZE', batch_size)
+  monkeypatch.setattr(trained, 'BATCH_SIZE', batch_size)
   found = evaluation.Evaluator(SYSTEM, labels=True)(make_state(), SPLIT)
   assert_close(found, expected(make_state().params))
   assert len(set(found['classification_error'])) == 2
@@ -114,7 +117,7 @@ def test_a_seed_that_is_not_sound_has_no_number(part, value):
   sound = evaluation.Evaluator(SYSTEM, labels=True)(state, SPLIT)
   spoilt = state.params if part == 'params' else state.ema['params']
   spoilt['decoder'][0, 2, 3] = value
-  np.testing.assert_array_equal(evaluation.sound_seeds(state), [False, True])
+  np.testing.assert_array_equal(trained.sound_seeds(state), [False, True])
   found = evaluation.Evaluator(SYSTEM, labels=True)(state, SPLIT)
   assert found.keys() == sound.keys() and len(found) == 4
   for name, per_seed in found.items():
@@ -162,10 +165,13 @@ def test_measures_follow_from_the_model(functions, labels, names):
 
 
 def test_a_code_without_y_is_completed_by_the_label():
-  def decode_label(apply, code):
-    return decode(apply, {'z': jnp.pad(code['y'], ((0, 0), (0, 2)))})
+  def decode_label(apply, batch, rng):
+    z = jnp.pad(batch['code']['y'], ((0, 0), (0, 2)))
+    return decode(apply, {'code': {'z': z}}, rng)
 
-  model = systems.Model({'y': 3, 'z': 5}, encode=encode, decode=decode_label)
+  model = systems.Model(
+    {'y': 3, 'z': 5}, told=('y',), encode=encode, decode=decode_label
+  )
   system = make_system()
   evaluator = evaluation.Evaluator(
     systems.System(system.networks, (), model), labels=True
@@ -186,18 +192,14 @@ def test_every_system_can_be_measured(name):
   batch = tiny.make_batch()
   for measure in evaluation.measures(system.model, labels=True).values():
     found = jax.eval_shape(
-      lambda image, label, keys, measure=measure: measure(
-        system.model, apply, image, label, keys
-      ),
-      batch['image'],
-      batch['label'],
-      tiny.keys(8),
+      functools.partial(measure, system.model, apply), batch, tiny.keys(8)
     )
     assert found.shape == (8,)
 
 
-def draw_bound(apply, image, keys):
+def draw_bound(apply, batch, keys):
   """Terms that depend on the image and on its own noise."""
+  image = batch['image']
   assert apply('encoder', image).shape[1] == 5
   pixel = image[:, 0, 0, 0]
   return pixel + randomness.normal(keys, ()), 2 * pixel
@@ -208,7 +210,7 @@ def test_terms_of_the_bound_have_the_noise_of_the_image(
   batch_size, monkeypatch
 ):
   """The same at every evaluation, however images are put into batches."""
-  monkeypatch.setattr(evaluation, 'BATCH_SIZE', batch_size)
+  monkeypatch.setattr(trained, 'BATCH_SIZE', batch_size)
   evaluator = evaluation.Evaluator(make_system(bound=draw_bound), False)
   found = evaluator(make_state(), SPLIT)
   keys = randomness.position_keys(jax.random.key(0), jnp.arange(13))
@@ -225,8 +227,8 @@ def test_terms_of_the_bound_have_the_noise_of_the_image(
 def test_region_share_is_of_codes_in_the_region_of_their_label():
   in_region = np.arange(13) < 4
 
-  def region(z):
-    label = jnp.asarray(SPLIT.label)
+  def region(apply, batch, rng):
+    z, label = batch['code']['z'], jnp.asarray(SPLIT.label)
     return jnp.where(in_region, label, label + 1) + 0 * z[:, 0].astype(int)
 
   evaluator = evaluation.Evaluator(

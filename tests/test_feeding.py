@@ -152,7 +152,8 @@ def test_example_batch_is_like_a_real_one(labelled_batch_size):
     return feed.batch(data, order, 0, 0)
 
   chex.assert_trees_all_equal_shapes_and_dtypes(
-    feeding.example_batch(feed, (2, 2, 1)), jax.eval_shape(first)
+    feeding.example_batch(4, labelled_batch_size, (2, 2, 1)),
+    jax.eval_shape(first),
   )
 
 

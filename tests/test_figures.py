@@ -4,7 +4,6 @@ import dataclasses
 import io
 import json
 import math
-import types
 
 from etils import epath
 from flax import linen as nn
@@ -16,10 +15,10 @@ import pytest
 from scipy import stats
 import tiny
 
-from aae_jax import figures, train_state
+from aae_jax import experiments, figures, phases, train_state
 from aae_jax.datasets.dataset import Dataset, Split
-from aae_jax.experiment import Setting
-from aae_jax.systems import Model
+from aae_jax.runs import Run
+from aae_jax.systems import Model, System
 
 IMAGE_SHAPE = (4, 4, 1)
 NUM_CLASSES = 3
@@ -31,67 +30,71 @@ def as_image(values):
   return values.reshape(-1, *IMAGE_SHAPE)
 
 
-def encode(apply, image, rng):
+def encode(apply, batch, rng):
   """The first two pixels."""
   del apply, rng
-  return {'z': image.reshape(len(image), -1)[:, :2]}
+  return {'z': batch['image'].reshape(-1, 16)[:, :2]}
 
 
-def decode(apply, code):
+def decode(apply, batch, rng):
   """Shows the numbers of the code as pixels: y, then z."""
-  del apply
+  del apply, rng
+  code = batch['code']
   parts = [code[name] for name in sorted(code)]
   return as_image(jnp.concatenate(parts, axis=-1))
 
 
-def encode_wide(apply, image, rng):
+def encode_wide(apply, batch, rng):
   """A code of ten numbers."""
   del apply, rng
-  return {'z': image.reshape(len(image), -1)[:, :10]}
+  return {'z': batch['image'].reshape(-1, 16)[:, :10]}
 
 
-def encode_both(apply, image, rng):
+def encode_both(apply, batch, rng):
   """y says how dark the first pixel is."""
-  y = jax.nn.one_hot((3 * image[:, 0, 0, 0]).astype(int), NUM_CLASSES)
-  return {'y': y, **encode(apply, image, rng)}
+  dark = (3 * batch['image'][:, 0, 0, 0]).astype(int)
+  y = jax.nn.one_hot(dark, NUM_CLASSES)
+  return {'y': y, **encode(apply, batch, rng)}
 
 
-def gaussian(keys, batch):
-  del batch
+def gaussian(apply, batch, keys):
+  del apply, batch
   return {'z': jax.vmap(lambda key: jax.random.normal(key, (2,)))(keys)}
 
 
-def conditional(keys, batch):
-  z = gaussian(keys, batch)['z']
+def conditional(apply, batch, keys):
+  z = gaussian(apply, batch, keys)['z']
   return {'z': z + batch['is_labelled'][:, None] * batch['label'][:, None]}
 
 
-def style(apply, code):
-  del apply
-  return code['z']
+def style(apply, batch, rng):
+  del apply, rng
+  return batch['code']['z']
 
 
 Z = {'z': 2}
 YZ = {'y': NUM_CLASSES, 'z': 2}
-AUTOENCODER = Model(Z, encode, decode, represent=style)
-AAE = Model(Z, encode, decode, represent=style, prior=gaussian)
+AUTOENCODER = Model(Z, encode=encode, decode=decode, represent=style)
+AAE = dataclasses.replace(AUTOENCODER, prior=gaussian)
 GAN = Model(Z, decode=decode, prior=gaussian)
-WIDE = Model({'z': 10}, encode_wide, decode, represent=style)
-SUPERVISED = Model(YZ, encode, decode, represent=style)
+WIDE = dataclasses.replace(
+  AUTOENCODER, code_sizes={'z': 10}, encode=encode_wide
+)
+SUPERVISED = dataclasses.replace(AUTOENCODER, code_sizes=YZ, told=('y',))
 SEMI_SUPERVISED = Model(
   YZ,
-  encode_both,
-  decode,
+  encode=encode_both,
+  decode=decode,
   represent=style,
-  classify=lambda apply, image: encode_both(apply, image, None)['y'],
+  classify=lambda *arguments: encode_both(*arguments)['y'],
 )
 CLUSTERING = Model(
   YZ,
-  encode_both,
-  decode,
+  encode=encode_both,
+  decode=decode,
   represent=style,
-  cluster=lambda apply, image: encode_both(apply, image, None)['y'],
-  cluster_heads=lambda apply: jnp.eye(NUM_CLASSES, 2),
+  cluster=lambda *arguments: encode_both(*arguments)['y'],
+  cluster_heads=lambda apply, batch, rng: batch['code']['y'][:, :2],
 )
 
 
@@ -116,16 +119,18 @@ def make_experiment(
 ):
   """What figures see of an experiment."""
   splits = [make_split(size, labels) for size in sizes]
-  return types.SimpleNamespace(
-    config=types.SimpleNamespace(system='some_system'),
-    dataset=Dataset('random', *splits, NUM_CLASSES if labels else None),
-    system=types.SimpleNamespace(
-      model=model,
-      networks={'decoder': Shade()},
-      phases=[types.SimpleNamespace(name='reconstruction')],
+  phase = phases.Phase('reconstruction', ('decoder',), None)
+  system = System({'decoder': Shade()}, (phase,), model)
+  return experiments.assemble(
+    experiments.Spec(
+      system,
+      batch_size=1,
+      epochs=1,
+      seeds=range(7, 7 + num_seeds),
+      searched=(experiments.Setting(setting or {}, {}),),
     ),
-    seeds=range(7, 7 + num_seeds),
-    settings=(Setting(setting or {}, {}),),
+    Dataset('random', *splits, NUM_CLASSES if labels else None),
+    devices=jax.devices()[:1],
   )
 
 
@@ -163,7 +168,8 @@ def drawn(monkeypatch):
 
   def write(experiment, workdir, state=None):
     found.clear()
-    names = figures.write_figures(experiment, state or make_state(), workdir)
+    state = make_state() if state is None else state
+    names = figures.write_figures(experiment, state, Run(workdir), 'a run')
     return dict(zip(names, found, strict=True))
 
   return write
@@ -224,7 +230,8 @@ def test_figures_follow_from_what_the_model_has(model, names, drawn, workdir):
 def test_files_are_pictures_that_fit_a_page(workdir):
   write_rows(workdir, {'reconstruction/loss': [2.0]})
   state = make_state()
-  names = figures.write_figures(make_experiment(CLUSTERING), state, workdir)
+  experiment = make_experiment(CLUSTERING)
+  names = figures.write_figures(experiment, state, Run(workdir), 'a run')
   for name in names:
     picture = Image.open(io.BytesIO((workdir / 'figures' / name).read_bytes()))
     picture.load()
@@ -351,12 +358,12 @@ def test_title_says_when_points_are_left_out(drawn, workdir, monkeypatch):
 @pytest.mark.parametrize(
   ('num_seeds', 'averages', 'note'),
   [
-    (1, (), 'some_system on random, seed 7, step 1,400'),
-    (3, (), 'some_system on random, seed 7 (first sound one of 3), step 1,400'),
+    (1, (), 'a run, seed 7, step 1,400'),
+    (3, (), 'a run, seed 7 (first sound one of 3), step 1,400'),
     (
       1,
       (0.9,),
-      'some_system on random, seed 7, step 1,400, averaged weights',
+      'a run, seed 7, step 1,400, averaged weights',
     ),
   ],
 )
@@ -379,7 +386,7 @@ def test_notes_name_the_setting_and_curves_are_its_own(drawn, workdir):
   written = drawn(make_experiment(AUTOENCODER, setting=settings[1]), workdir)
   for figure in written.values():
     assert texts(figure)[1].startswith(
-      'some_system on random at generator.y_weight=3.0, seed 7'
+      'a run at generator.y_weight=3.0, seed 7'
     )
   axes = written['curves.png'].axes[0]
   np.testing.assert_array_equal(axes.lines[0].get_ydata(), [5.0] * 3)
@@ -393,8 +400,8 @@ def test_first_seed_and_averaged_weights_are_drawn(
 ):
   model = Model(
     {'z': 3},
-    decode=lambda apply, code: apply('decoder', code['z']),
-    prior=lambda keys, batch: {'z': keys},
+    decode=lambda apply, batch, rng: apply('decoder', batch['code']['z']),
+    prior=lambda apply, batch, keys: {'z': keys},
   )
   state = make_state((0.25, 0.5), averages)
   drawn(make_experiment(model, num_seeds=2), workdir, state)
@@ -404,13 +411,13 @@ def test_first_seed_and_averaged_weights_are_drawn(
 def test_first_sound_seed_is_drawn_and_named(drawn, workdir, cells):
   model = Model(
     {'z': 3},
-    decode=lambda apply, code: apply('decoder', code['z']),
-    prior=lambda keys, batch: {'z': keys},
+    decode=lambda apply, batch, rng: apply('decoder', batch['code']['z']),
+    prior=lambda apply, batch, keys: {'z': keys},
   )
   state = make_state((math.nan, 0.25, 0.5))
   written = drawn(make_experiment(model, num_seeds=3), workdir, state)
   np.testing.assert_array_equal(cells[0], 0.25)
-  note = 'some_system on random, seed 8 (first sound one of 3), step 1,400'
+  note = 'a run, seed 8 (first sound one of 3), step 1,400'
   assert texts(written['samples.png'])[1] == note
 
 
@@ -472,7 +479,7 @@ def test_codes_are_coloured_by_label(drawn, workdir):
 
 
 def test_prior_that_the_label_decides_is_coloured_by_it(drawn, workdir):
-  model = Model(Z, encode, decode, represent=style, prior=conditional)
+  model = dataclasses.replace(AAE, prior=conditional, by_label=('z',))
   figure = drawn(make_experiment(model), workdir)['latent.png']
   points = figure.axes[1].collections[0].get_offsets()
   colours = colours_of(figure.axes[1])
@@ -512,7 +519,11 @@ def test_wide_codes_are_projected(labels, method, drawn, workdir):
 def test_wide_cluster_heads_lie_on_a_circle(drawn, workdir):
   generator = np.random.default_rng(0)
   heads = jnp.asarray(generator.normal(0, 3, (NUM_CLASSES, 10)), jnp.float32)
-  model = dataclasses.replace(WIDE, cluster_heads=lambda apply: heads)
+  model = dataclasses.replace(
+    WIDE,
+    code_sizes={'y': NUM_CLASSES, 'z': 10},
+    cluster_heads=lambda apply, batch, rng: batch['code']['y'] @ heads,
+  )
   figure = drawn(make_experiment(model), workdir)['latent.png']
   assert texts(figure)[0] == (
     'Codes of 30 test images: linear map of 10 dimensions, heads to a circle'
@@ -524,7 +535,8 @@ def test_wide_cluster_heads_lie_on_a_circle(drawn, workdir):
   np.testing.assert_allclose(drawn_heads, expected, atol=1e-4)
   # The codes go through the same linear map, which keeps the unit of length.
   drawn_codes = figure.axes[0].collections[0].get_offsets()
-  code = np.asarray(encode_wide(None, make_split(30).image / 255, None)['z'])
+  batch = {'image': make_split(30).image / 255}
+  code = np.asarray(encode_wide(None, batch, None)['z'])
   both = (
     np.concatenate([heads, code]),
     np.concatenate([drawn_heads, drawn_codes]),
@@ -630,8 +642,11 @@ def test_samples_that_the_label_decides_have_a_column_each(
 ):
   model = Model(
     {'z': 1},
-    decode=lambda apply, code: as_image(code['z']),
-    prior=lambda keys, batch: {'z': batch['label'][:, None].astype(float)},
+    by_label=('z',),
+    decode=lambda apply, batch, rng: as_image(batch['code']['z']),
+    prior=lambda apply, batch, keys: {
+      'z': batch['label'][:, None].astype(float)
+    },
   )
   figure = drawn(make_experiment(model), workdir)['samples.png']
   assert cells[0].shape[:2] == (10, NUM_CLASSES)
@@ -865,6 +880,4 @@ def test_no_rows_no_curves(drawn, workdir):
   assert 'curves.png' not in drawn(make_experiment(AUTOENCODER), workdir)
   write_rows(workdir, {'reconstruction/loss': [2.0, 3.0]})
   written = drawn(make_experiment(AUTOENCODER, num_seeds=2), workdir)
-  assert texts(written['curves.png'])[1] == (
-    'some_system on random, mean and range of 2 seeds'
-  )
+  assert texts(written['curves.png'])[1] == ('a run, mean and range of 2 seeds')

@@ -18,10 +18,18 @@ from scipy import stats
 from scipy.spatial import distance
 from sklearn.linear_model import LogisticRegression
 
-from aae_jax import analysis, evaluation, experiment, recipes, train_step
-from aae_jax.datasets import feeding
+from aae_jax import (
+  analysis,
+  evaluation,
+  experiments,
+  recipes,
+  systems,
+  train_step,
+)
+from aae_jax import trained as trained_lib
 from aae_jax.datasets.dataset import Split
 from aae_jax.train_state import TrainState
+from aae_jax.types import Function
 
 SEED = 0
 NUM_SEEDS = 3
@@ -32,7 +40,7 @@ ADVERSARIAL = ('reconstruction', 'discriminator', 'generator')
 class Trained:
   """A system of `NUM_SEEDS` seeds and a control, before and after training."""
 
-  experiment: experiment.Experiment
+  experiment: experiments.Experiment
   before: TrainState
   after: TrainState
 
@@ -42,34 +50,23 @@ class Trained:
     evaluator = evaluation.Evaluator(self.experiment.system, labels)
     return evaluator(self.after, self.experiment.dataset.test)
 
-  def compile(self, function: Any) -> Any:
-    """Makes `state -> function(model, apply, test images)`, [S, ...]."""
-    system = self.experiment.system
-    image = feeding.scale(jnp.asarray(self.experiment.dataset.test.image))
+  @property
+  def model(self) -> systems.Model:
+    """Of the system."""
+    return self.experiment.system.model
 
-    def of_seed(params, batch_stats):
-      apply, _ = train_step.bind(
-        system.networks, params, batch_stats, train=False
-      )
-      return function(system.model, apply, image)
-
-    compiled = jax.jit(jax.vmap(of_seed))
-    return lambda state: jax.device_get(
-      compiled(state.params, state.batch_stats)
-    )
-
-  def use(self, function: Any) -> Any:
-    """`function(model, apply, test images)` once trained, [S, ...]."""
-    return self.compile(function)(self.after)
-
-  @functools.cached_property
-  def style(self) -> Any:
-    """Maps a state to a draw of z for every test image, [S, N, Z]."""
-    return self.compile(
-      lambda model, apply, image: model.encode(
-        apply, image, jax.random.split(jax.random.key(1), len(image))
-      )['z']
-    )
+  def run(
+    self,
+    function: Function,
+    rows: Any = None,
+    state: TrainState | None = None,
+    key: Any = None,
+  ) -> Any:
+    """Of the test images, or of `rows`, once trained, [S, N, ...]."""
+    weights = trained_lib.newest(state or self.after)
+    rows = rows or trained_lib.rows(self.experiment.dataset.test)
+    trained = trained_lib.Trained(self.experiment.system, weights)
+    return trained.run(function, rows, key)
 
   @functools.cached_property
   def prior(self) -> np.ndarray:
@@ -78,9 +75,12 @@ class Trained:
       'label': jnp.zeros(1000, jnp.int32),
       'is_labelled': jnp.zeros(1000, bool),
     }
-    sample = jax.jit(self.experiment.system.model.prior)
     keys = jax.random.split(jax.random.key(2), 1000)
-    return np.asarray(sample(keys, batch)['z'])
+    return np.asarray(self.model.prior(None, batch, keys)['z'])
+
+  def style(self, state: TrainState) -> np.ndarray:
+    """A draw of z for every test image, [S, N, Z]."""
+    return self.run(self.model.encode, state=state, key=jax.random.key(1))['z']
 
   def distances(self, state: TrainState) -> list[float]:
     """Energy distances of the test images' z to the prior, [S]."""
@@ -128,19 +128,19 @@ def train(
     for phase in phases
   }
   config.update_from_flattened_dict(changes)
-  built = experiment.build(config)
+  built = experiments.build(config)
   built = dataclasses.replace(
     built,
     devices=built.devices[:1],
-    feed=dataclasses.replace(built.feed, num_devices=1),
   )
   before = prepare(built.init(), control or {})
   # The call takes what it is given.
   state = jax.device_put(
     before, train_step.replicated(built.devices), may_alias=False
   )
-  after, is_sound = built.run()(state, built.data(), built.total_steps)
-  assert is_sound.all()
+  request = train_step.Request(built.total_steps)
+  after, _ = built.run()(state, built.data(), request)
+  assert trained_lib.sound_seeds(after).all()
   return Trained(built, before, after)
 
 
@@ -305,11 +305,9 @@ def test_gan_samples_follow_the_images(tmp_path):
     hidden=(16,),
     **{'decoder.output': 'linear'},
   )
-  sample = trained.use(
-    lambda model, apply, image: model.sample(
-      apply, jax.random.split(jax.random.key(0), 1000), {}
-    )
-  ).reshape(-1, 1000, 2)
+  rows = {'label': np.zeros(1000, np.int32)}
+  sample = trained.run(trained.model.sample, rows, key=jax.random.key(0))
+  sample = sample.reshape(-1, 1000, 2)
   found = [analysis.energy_distance(points, image) for points in sample]
   assert max(found[:-1]) < 0.02
   assert found[-1] > 0.2
@@ -524,7 +522,7 @@ def test_clusters_are_the_blobs(tmp_path):
     latent_size=1,
     **{'weights.generator.y_weight': 3.0, 'encoder.batch_norm': True},
   )
-  y = trained.use(lambda model, apply, image: model.cluster(apply, image))
+  y = trained.run(trained.model.cluster)
   label = trained.experiment.dataset.test.label
   for probabilities in y[:-1]:
     cluster = probabilities.argmax(axis=1)
@@ -544,11 +542,7 @@ def test_labels_go_where_their_heads_are_pushed(tmp_path):
     labelled_batch_size=12,
   )
   assert max(trained.measure()['classification_error']) < 1
-  representation = trained.use(
-    lambda model, apply, image: model.represent(
-      apply, model.encode(apply, image, None)
-    )
-  )
+  representation = trained.run(trained.model.embed)
   centre = np.stack(
     [representation[:, k::3].mean(axis=1) for k in range(3)], axis=1
   )
@@ -582,9 +576,8 @@ def train_near_heads(folder, system, phases, **changes):
     **{'weights.separation.threshold': 6.0, 'encoder.batch_norm': True},
     **changes,
   )
-  heads = trained.compile(
-    lambda model, apply, image: model.cluster_heads(apply)
-  )
+  clusters = {'code': {'y': np.eye(3, dtype=np.float32)}}
+  heads = functools.partial(trained.run, trained.model.cluster_heads, clusters)
   assert max(closest(heads(trained.before))) < 0.01
   *nearest, control = closest(heads(trained.after))
   np.testing.assert_allclose(nearest, 6.0, atol=0.5)

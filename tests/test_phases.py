@@ -56,7 +56,7 @@ def test_reconstruction_compares_with_the_clean_image():
 
   phase = phases.reconstruction(
     lambda apply, batch, rng: apply('encoder', batch['image'], rng=rng),
-    lambda apply, code, rng: apply('decoder', code['z'], rng=rng),
+    lambda apply, batch, rng: apply('decoder', batch['code']['z'], rng=rng),
   )
   loss, _ = run(phase, apply)
   error = 0.5 * np.asarray(noisy) - np.asarray(BATCH['image'])
@@ -81,7 +81,7 @@ def adversaries():
 
   pair = phases.regularization(
     {'y': 'discriminator_y', 'z': 'discriminator_z'},
-    lambda rng, batch: prior_sample,
+    lambda apply, batch, rng: prior_sample,
     lambda apply, batch, rng: posterior_sample,
   )
   logit = {
@@ -150,7 +150,7 @@ def test_every_pass_of_an_adversary_has_noise_of_its_own():
   sample = {'z': normal(8, 1)}
   pair = phases.regularization(
     {'z': 'discriminator'},
-    lambda rng, batch: used.append(rng) or sample,
+    lambda apply, batch, rng: used.append(rng) or sample,
     lambda apply, batch, rng: posterior_keys.append(rng) or sample,
   )
   judge = lambda name, sample, rng: used.append(rng) or sample[:, 0]
@@ -169,7 +169,7 @@ def test_names_of_phases_are_parameters():
   pairs = [
     phases.regularization(
       {'z': f'discriminator_{k}'},
-      lambda rng, batch: sample,
+      lambda apply, batch, rng: sample,
       lambda apply, batch, rng: sample,
       generator=(f'encoder_{k}',),
       names=(f'discriminator_{k}', f'generator_{k}'),
@@ -207,7 +207,7 @@ def test_discriminators_may_see_a_condition_beside_both_samples():
   seen = []
   pair = phases.regularization(
     {'z': 'discriminator'},
-    lambda rng, batch: prior_sample,
+    lambda apply, batch, rng: prior_sample,
     lambda apply, batch, rng: posterior_sample,
     sees=lambda sample, code, batch: {
       'z': np.concatenate([sample['z'], code['y']], axis=1)
@@ -228,7 +228,7 @@ def test_discriminators_may_see_a_condition_beside_both_samples():
 
 def test_classification_is_the_cross_entropy_of_logits():
   """Public code takes the softmax of a softmax."""
-  phase = phases.classification(lambda apply, image, rng: LOGITS)
+  phase = phases.classification(lambda apply, batch, rng: LOGITS)
   loss, metrics = run(phase, None)
   logit = LOGITS[:8].astype(np.float64)
   log_probability = logit - np.log(np.exp(logit).sum(1, keepdims=True))
@@ -244,8 +244,8 @@ def test_classification_is_the_cross_entropy_of_logits():
 def test_classification_runs_both_batches_with_their_keys():
   seen = {}
 
-  def logits(apply, image, rng):
-    seen.update(image=image, rng=rng)
+  def logits(apply, batch, rng):
+    seen.update(image=batch['image'], rng=rng)
     return LOGITS
 
   run(phases.classification(logits), None)
@@ -259,8 +259,8 @@ def test_elbo_weights_the_divergence():
   likelihood, divergence = normal(2, 8)
   stats = []
 
-  def terms(apply, image, rng):
-    assert image is BATCH['image'] and rng is RNGS['image']
+  def terms(apply, batch, rng):
+    assert batch is BATCH and rng is RNGS['image']
     stats.append(apply('decoder'))
     return likelihood, divergence
 
@@ -293,13 +293,13 @@ def test_separation_takes_its_threshold():
 def test_plain_classification_sees_labelled_images_alone():
   seen = {}
 
-  def logits(apply, image, rng):
-    seen.update(image=image, rng=rng, stats=apply())
+  def logits(apply, batch, rng):
+    seen.update(image=batch['image'], rng=rng, stats=apply())
     return LOGITS[:8]
 
   phase = phases.plain_classification(logits)
   loss, _ = run(phase, lambda update_stats=False: update_stats)
-  both = phases.classification(lambda apply, image, rng: LOGITS)
+  both = phases.classification(lambda apply, batch, rng: LOGITS)
   np.testing.assert_array_equal(loss, run(both, None)[0])
   assert seen['stats'] and seen['image'] is BATCH['labelled_image']
   assert seen['rng'] is RNGS['labelled_image']
@@ -308,8 +308,9 @@ def test_plain_classification_sees_labelled_images_alone():
 WEIGHTS = normal(16, 3)
 
 
-def linear(apply, image, rng):
+def linear(apply, batch, rng):
   """Logits that have noise, as an encoder's, in training alone."""
+  image = batch['image']
   noise = randomness.normal(randomness.named(rng, 'noise'), (3,))
   return image.reshape(len(image), -1) @ WEIGHTS + apply() * noise
 
@@ -328,10 +329,10 @@ def test_consistency_moves_images_by_the_radius():
   """From the trained system's y without noise to the noisy one's."""
   seen = []
 
-  def logits(apply, image, rng):
+  def logits(apply, batch, rng):
     assert rng is RNGS['image']
-    seen.append((image, apply()))
-    return linear(apply, image, rng)
+    seen.append((batch['image'], apply()))
+    return linear(apply, batch, rng)
 
   phase = phases.consistency(logits)
   hyper = {'begin': 7, 'radius': 1.5, 'consistency_weight': 0.5}
@@ -341,8 +342,8 @@ def test_consistency_moves_images_by_the_radius():
   moved = np.asarray(last - BATCH['image']).reshape(8, -1)
   np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 1.5, rtol=1e-4)
   clean = functools.partial(is_noisy, train=False)
-  before = log_softmax(linear(clean, BATCH['image'], RNGS['image']))
-  after = log_softmax(linear(is_noisy, last, RNGS['image']))
+  before = log_softmax(linear(clean, BATCH, RNGS['image']))
+  after = log_softmax(linear(is_noisy, {'image': last}, RNGS['image']))
   expected = (np.exp(before) * (before - after)).sum(axis=1).mean()
   np.testing.assert_allclose(
     metrics['consistency_divergence'], expected, rtol=1e-3
@@ -359,7 +360,7 @@ def test_gradient_of_consistency_goes_through_the_moved_image_alone():
   def loss(scale):
     hyper = {'step': 0, 'begin': 0, 'radius': 1.5, 'consistency_weight': 1.0}
     phase = phases.consistency(
-      lambda apply, image, rng: scale * linear(apply, image, rng)
+      lambda apply, batch, rng: scale * linear(apply, batch, rng)
     )
     return run(phase, is_noisy, **hyper)[0]
 
@@ -367,12 +368,13 @@ def test_gradient_of_consistency_goes_through_the_moved_image_alone():
     randomness.named(keys, 'direction'), image.shape[1:]
   )
   logit, direction = losses.most_sensitive_direction(
-    lambda x: linear(clean, x, keys), image, start
+    lambda x: linear(clean, {'image': x}, keys), image, start
   )
   p = jax.nn.softmax(logit)
 
   def expected(scale):
-    moved = linear(is_noisy, image + 1.5 * direction, keys)
+    moved = {'image': image + 1.5 * direction}
+    moved = linear(is_noisy, moved, keys)
     return -(p * jax.nn.log_softmax(scale * moved)).sum(axis=1).mean()
 
   np.testing.assert_allclose(
@@ -387,7 +389,7 @@ def test_marginal_entropy(frequencies):
   """Of the global batch; over all devices as on one."""
   prior = priors.categorical(3, frequencies)
   phase = phases.marginal_entropy(
-    lambda apply, image, rng: image.reshape(len(image), -1) @ WEIGHTS, prior
+    lambda apply, batch, rng: batch['image'].reshape(-1, 16) @ WEIGHTS, prior
   )
   hyper = {'marginal_weight': 2.0, 'conditional_weight': 0.5}
 

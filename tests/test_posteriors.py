@@ -83,11 +83,15 @@ def test_encode_gives_each_part_its_head():
 
   parts = {'z': posteriors.deterministic(4), 'y': posteriors.categorical(4)}
   assert posteriors.head_sizes(**parts) == {'z': 4, 'y': 4}
-  code = posteriors.encode('second_encoder', **parts)(apply, 'image', KEYS)
+  code = posteriors.encode('second_encoder', **parts)(
+    apply, {'image': 'image'}, KEYS
+  )
   assert calls == [('second_encoder', ('image',), KEYS)]
   np.testing.assert_array_equal(code['z'], HEAD)
   np.testing.assert_allclose(code['y'], jax.nn.softmax(2 * HEAD), rtol=1e-5)
-  inferred = posteriors.infer('encoder', **parts)(apply, 'image', KEYS)
+  inferred = posteriors.infer('encoder', **parts)(
+    apply, {'image': 'image'}, KEYS
+  )
   np.testing.assert_array_equal(inferred['y'].logits, 2 * HEAD)
 
 
@@ -102,18 +106,20 @@ UNIVERSAL = posteriors.universal_approximator(2, 3)
 
 def test_universal_approximator_feeds_noise_to_the_encoder():
   encode = posteriors.encode('encoder', z=UNIVERSAL)
-  code = encode(noisy_apply, HEAD, KEYS)['z'] - HEAD[:, :2]
+  code = encode(noisy_apply, {'image': HEAD}, KEYS)['z'] - HEAD[:, :2]
   # The square of a standard normal: chi-squared.
   np.testing.assert_allclose(code.mean(0), 1, atol=0.1)
   np.testing.assert_allclose(code.var(0), 2, atol=0.3)
-  other = encode(noisy_apply, HEAD, tiny.keys(4000, 1))['z']
+  other = encode(noisy_apply, {'image': HEAD}, tiny.keys(4000, 1))['z']
   assert np.abs(other - HEAD[:, :2] - code).mean() > 0.5
 
 
 def test_mean_of_a_universal_approximator_is_of_its_draws():
   """An estimate of E z = image + 1, by the same noise for every image."""
   encode = posteriors.encode('encoder', z=UNIVERSAL)
-  error = np.asarray(encode(noisy_apply, HEAD, None)['z']) - HEAD[:, :2]
+  error = (
+    np.asarray(encode(noisy_apply, {'image': HEAD}, None)['z']) - HEAD[:, :2]
+  )
   np.testing.assert_allclose(
     error, np.broadcast_to(error[0], error.shape), atol=1e-5
   )
@@ -124,9 +130,9 @@ def test_mean_of_a_universal_approximator_is_of_its_draws():
 def test_mean_code_depends_on_its_image_alone():
   """Not on the batch that it is in, nor on the place in it."""
   encode = posteriors.encode('encoder', z=UNIVERSAL)
-  whole = np.asarray(encode(noisy_apply, HEAD[:8], None)['z'])
+  whole = np.asarray(encode(noisy_apply, {'image': HEAD[:8]}, None)['z'])
   for index in ([0], [7], [5, 2], [3, 1, 4, 0, 6]):
-    part = encode(noisy_apply, HEAD[index], None)['z']
+    part = encode(noisy_apply, {'image': HEAD[index]}, None)['z']
     np.testing.assert_allclose(part, whole[index], rtol=1e-6)
 
 
@@ -144,7 +150,7 @@ def test_noise_of_a_code_is_not_that_of_the_image(name):
     return {'z': np.zeros((500, posterior.head_size), np.float32)}
 
   encode = posteriors.encode('encoder', z=posterior)
-  code = encode(apply, HEAD[:500], KEYS[:500])['z']
+  code = encode(apply, {'image': HEAD[:500]}, KEYS[:500])['z']
   if np.any(code):
     used.append(code)
   noises = np.concatenate(used, axis=1)

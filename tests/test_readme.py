@@ -71,6 +71,15 @@ def test_own_system_trains_on_own_images(names, folder, monkeypatch):
   del sys.modules['my_system']
 
 
+def test_the_loop_in_python(names, folder, monkeypatch, capsys):
+  del names
+  monkeypatch.chdir(folder)
+  exec(EXAMPLES[3], {})
+  *steps, shape = capsys.readouterr().out.splitlines()
+  assert [line.split()[0] for line in steps] == ['17', '34', '51']
+  assert shape == '(1, 1797, 2)'
+
+
 def test_own_system_is_as_short_as_promised():
   body = EXAMPLES[2].split('def moment_matching')[1].strip().splitlines()
   assert len([line for line in body if line]) <= 15

@@ -9,16 +9,15 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from unittest import mock
 
+from etils import epath
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import aae_jax
-from aae_jax import datasets, evaluation, saved_model, training
-from aae_jax.checkpoints import Checkpoints
+from aae_jax import datasets, evaluation, runs, saved_model, trained, training
 from aae_jax.errors import InputError
 from configs import digits_semi_supervised
 from tests import tiny
@@ -67,14 +66,12 @@ def make_model(name, **changes):
   generator = np.random.default_rng(0)
   state = experiment.abstract_state()
   params, batch_stats = jax.tree.map(
-    lambda x: np.float32(generator.normal(scale=0.5, size=x.shape[1:])),
+    lambda x: np.float32(generator.normal(scale=0.5, size=x.shape)),
     (state.params, state.batch_stats),
   )
-  signature = saved_model.Signature(
-    'random', tiny.IMAGE_SHAPE, tiny.NUM_CLASSES, 44, None, 255.0, ''
-  )
-  variables = {'params': params, 'batch_stats': batch_stats}
-  return saved_model.LoadedModel(experiment.system, variables, signature)
+  weights = {'params': params, 'batch_stats': batch_stats}
+  run = trained.Trained(experiment.system, weights)
+  return saved_model.LoadedModel(run, tiny.DATASET.schema)
 
 
 @pytest.fixture(scope='module', params=tiny.NAMES)
@@ -126,11 +123,12 @@ def test_first_seed_is_the_default(run, model):
 
 
 def test_first_sound_seed_is_the_default(tmp_path):
-  experiment = tiny.build('semi_supervised_aae', num_seeds=2, seed=3)
+  config = tiny.make_config('semi_supervised_aae', num_seeds=2, seed=3)
+  experiment = tiny.assemble(config)
   state = experiment.init()
   bad = lambda x: x.at[0].set(np.nan)
   state = state.replace(params=jax.tree.map(bad, state.params))
-  write_run(tmp_path, experiment, state)
+  write_run(tmp_path, config, experiment, state)
   image = experiment.dataset.test.image
   np.testing.assert_array_equal(
     saved_model.load(tmp_path).classify(image),
@@ -139,18 +137,17 @@ def test_first_sound_seed_is_the_default(tmp_path):
 
 
 def test_of_a_search_the_best_setting_is_loaded(tmp_path):
-  dataset = dataclasses.replace(tiny.DATASET, validation=tiny.make_split(9, 3))
-  with mock.patch.object(tiny, 'DATASET', dataset):
-    experiment = tiny.build(
-      'semi_supervised_aae',
-      num_seeds=2,
-      seed=3,
-      **{'search.generator.y_weight': (1.0, 3.0, 10.0)},
-    )
+  config = tiny.make_config(
+    'semi_supervised_aae',
+    num_seeds=2,
+    seed=3,
+    **{'search.generator.y_weight': (1.0, 3.0, 10.0)},
+  )
+  experiment = tiny.assemble(config)
   state = experiment.init()
   scale = lambda x: x * jnp.arange(1.0, 7.0).reshape(6, *[1] * (x.ndim - 1))
   state = state.replace(params=jax.tree.map(scale, state.params))
-  write_run(tmp_path, experiment, state)
+  write_run(tmp_path, config, experiment, state)
   with pytest.raises(
     InputError, match='holds a search that has not chosen a setting yet; exp'
   ):
@@ -158,9 +155,9 @@ def test_of_a_search_the_best_setting_is_loaded(tmp_path):
   results = {'search': {'best': {'generator.y_weight': 3.0}}}
   (tmp_path / 'results.json').write_text(json.dumps(results))
   for seed, run in ((None, 2), (3, 2), (4, 3)):
-    loaded = saved_model.load(tmp_path, seed)._variables['params']
+    loaded = saved_model.load(tmp_path, seed)._trained.weights['params']
     jax.tree.map(
-      lambda x, y, run=run: np.testing.assert_array_equal(x, y[run]),
+      lambda x, y, run=run: np.testing.assert_array_equal(x[0], y[run]),
       loaded,
       state.params,
     )
@@ -183,18 +180,19 @@ def test_loading_changes_nothing_in_the_workdir(run):
   assert snapshot() == before
 
 
-def write_run(workdir, experiment, state):
+def write_run(workdir, config, experiment, state):
   """Leaves what `load` needs."""
-  (workdir / 'config.json').write_text(experiment.config.to_json())
-  saved_model.write_signature(workdir, experiment)
-  with Checkpoints(workdir / 'checkpoints', 1) as checkpoints:
+  run = runs.Run(epath.Path(workdir))
+  run.begin(json.loads(config.to_json()), experiment.schema)
+  with run.checkpoints(1) as checkpoints:
     checkpoints.save(0, state)
 
 
 def test_run_without_averages(tmp_path):
-  experiment = tiny.build('semi_supervised_aae', seed=3)
+  config = tiny.make_config('semi_supervised_aae', seed=3)
+  experiment = tiny.assemble(config)
   state = experiment.init()
-  write_run(tmp_path, experiment, state)
+  write_run(tmp_path, config, experiment, state)
   model = aae_jax.load(tmp_path, seed=3)
   split = experiment.dataset.test
   evaluator = evaluation.Evaluator(experiment.system, labels=True)
@@ -218,7 +216,7 @@ def test_each_system_has_the_functions_of_its_model(each_model):
       outputs[name] = each_model.decode(code)
     elif name == 'sample':
       outputs[name] = each_model.sample(3)
-    elif name == 'reconstruct' and each_model._decodes_by_label:
+    elif name == 'reconstruct' and each_model._trained.model.told:
       outputs[name] = each_model.reconstruct(image, label=1)
     else:
       outputs[name] = getattr(each_model, name)(image)
@@ -229,8 +227,11 @@ def test_each_system_has_the_functions_of_its_model(each_model):
     np.testing.assert_allclose(np.sum(outputs[name], -1), 1, rtol=1e-5)
   for part, x in outputs.get('encode', {}).items():
     assert x.shape == (3, each_model.code_sizes[part])
-  for name in set(saved_model._NEEDS) - set(outputs):
-    assert not hasattr(each_model, name)
+  for name in set(saved_model._FUNCTIONS) - set(outputs):
+    with pytest.raises(
+      InputError, match=f'this model has no function {name!r}'
+    ):
+      getattr(each_model, name)(1)
 
 
 def test_missing_function():
@@ -453,7 +454,7 @@ def test_no_checkpoint(run, tmp_path):
     (
       'model.json',
       lambda content: content.pop('digest'),
-      'model.json has no digest of the data',
+      'model.json has other keys',
     ),
   ],
 )

@@ -10,9 +10,10 @@ import ml_collections
 import numpy as np
 import pytest
 
-from aae_jax import analysis, experiment, recipes, search, systems
+from aae_jax import analysis, experiments, recipes, search, systems
 from aae_jax.errors import InputError
 from aae_jax.metrics import summarize
+from aae_jax.train_step import Request
 from tests import tiny
 
 DATASET = dataclasses.replace(tiny.DATASET, validation=tiny.make_split(9, 3))
@@ -26,24 +27,25 @@ def build(name, dataset=DATASET, **changes):
 
 def settings_of(name, **changes):
   config = tiny.make_config(name, **changes)
-  return experiment.build_settings(config, tiny.FACTS)
+  return experiments.build_settings(config, tiny.DATASET.schema)
 
 
 def by_setting(built, tree):
   """The parts [S, ...] of arrays [R, ...]."""
   return [
-    jax.tree.map(lambda x, runs=runs: x[runs], tree) for runs in built.places
+    jax.tree.map(lambda x, runs=runs: x[runs], tree)
+    for runs in built.spec.places
   ]
 
 
 def test_without_a_search_there_is_one_setting():
   built = build('semi_supervised_aae', num_seeds=2, seed=4)
-  [setting] = built.settings
-  assert setting.values == {} and setting.name == '' and not built.searches
+  [setting] = built.spec.settings
+  assert setting.values == {} and setting.name == '' and not built.spec.searches
   assert setting.hyperparams == {
     phase.name: phase.hyperparams for phase in built.system.phases
   }
-  assert built.runs == ['seed 4', 'seed 5']
+  assert built.spec.runs == ['seed 4', 'seed 5']
 
 
 def test_several_keys_give_their_product():
@@ -77,7 +79,7 @@ def test_several_keys_give_their_product():
 
 def test_runs_are_all_seeds_of_each_setting():
   built = build('semi_supervised_aae', num_seeds=2, seed=4, **Y_WEIGHT)
-  assert built.runs == [
+  assert built.spec.runs == [
     'generator.y_weight=1.0, seed 4',
     'generator.y_weight=1.0, seed 5',
     'generator.y_weight=30.0, seed 4',
@@ -91,7 +93,7 @@ def test_runs_are_all_seeds_of_each_setting():
 def test_settings_begin_and_draw_alike():
   built = build('semi_supervised_aae', num_seeds=2, **Y_WEIGHT)
   state = built.init()
-  parts = state.params, state.batch_stats, state.rng, built.keys()
+  parts = state.params, state.batch_stats, state.rng, built.spec.keys()
   data = built.data()
   one, other = by_setting(
     built, tiny.plain((parts, data.labelled, data.is_labelled))
@@ -104,7 +106,7 @@ def test_settings_begin_and_draw_alike():
     tiny.plain(
       (
         *(getattr(alone.init(), k) for k in ('params', 'batch_stats', 'rng')),
-        alone.keys(),
+        alone.spec.keys(),
       )
     ),
   )
@@ -115,7 +117,7 @@ def test_settings_begin_and_draw_alike():
 
 def test_a_setting_is_the_run_that_has_its_weight():
   built = build('semi_supervised_aae', num_seeds=2, **Y_WEIGHT)
-  state, _ = built.run()(built.init(), built.data(), 7)
+  state, _ = built.run()(built.init(), built.data(), Request(7))
   for index, weight in enumerate((1.0, 30.0)):
     _, part = built.at_setting(index, state)
     alone = build(
@@ -123,7 +125,7 @@ def test_a_setting_is_the_run_that_has_its_weight():
       num_seeds=2,
       weights={'generator': {'y_weight': weight}},
     )
-    expected, _ = alone.run()(alone.init(), alone.data(), 7)
+    expected, _ = alone.run()(alone.init(), alone.data(), Request(7))
     assert int(part.step) == 7
     jax.tree.map(
       lambda one, other: np.testing.assert_allclose(
@@ -143,7 +145,7 @@ def test_a_setting_is_the_run_that_has_its_weight():
 def test_a_setting_is_an_experiment_of_its_own():
   built = build('semi_supervised_aae', num_seeds=2, **Y_WEIGHT)
   chosen, state = built.at_setting(1, built.init())
-  assert chosen.runs == [
+  assert chosen.spec.runs == [
     'generator.y_weight=30.0, seed 0',
     'generator.y_weight=30.0, seed 1',
   ]
@@ -162,7 +164,7 @@ ADDED = ('classification', 'consistency', 'marginal_entropy')
 
 @pytest.mark.parametrize('name', tiny.NAMES)
 def test_every_rate_and_weight_of_a_system_can_be_searched(name):
-  [base] = settings_of(name)
+  [base] = tiny.build(name).spec.settings
   for phase, hyperparams in base.hyperparams.items():
     for key in hyperparams:
       changed = {f'search.{phase}.{key}': (0.25,)}
@@ -204,20 +206,20 @@ def test_a_search_from_a_file_is_the_same():
   """JSON has no tuples; and older files have no search."""
   config = tiny.make_config('semi_supervised_aae', **Y_WEIGHT)
   content = json.loads(config.to_json())
-  assert experiment.build_settings(
-    ml_collections.ConfigDict(content), tiny.FACTS
-  ) == experiment.build_settings(config, tiny.FACTS)
+  assert experiments.build_settings(
+    ml_collections.ConfigDict(content), tiny.DATASET.schema
+  ) == experiments.build_settings(config, tiny.DATASET.schema)
   del content['search']
-  older = experiment.build_settings(
-    ml_collections.ConfigDict(content), tiny.FACTS
+  older = experiments.build_settings(
+    ml_collections.ConfigDict(content), tiny.DATASET.schema
   )
-  assert [setting.values for setting in older] == [{}]
+  assert [setting.values for setting in older] == []
 
 
 def test_settings_leave_the_configuration_alone():
   config = tiny.make_config('semi_supervised_aae', **Y_WEIGHT).lock()
   before = config.to_json()
-  experiment.build_settings(config, tiny.FACTS)
+  experiments.build_settings(config, tiny.DATASET.schema)
   assert config.to_json() == before and config.is_locked
 
 
@@ -343,13 +345,12 @@ def test_without_labels_no_label_chooses():
 def test_nothing_to_compare_settings_by():
   built = build('autoencoder')
   model = systems.Model({'z': 2}, encode=built.system.model.encode)
-  built = dataclasses.replace(
-    built, system=dataclasses.replace(built.system, model=model)
-  )
+  system = dataclasses.replace(built.system, model=model)
+  spec = dataclasses.replace(built.spec, system=system)
   with pytest.raises(
-    InputError, match="^search cannot tell which setting of 'autoencoder' is"
+    InputError, match='^search cannot tell which setting of this system is the'
   ):
-    search.measure(built)
+    search.measure(dataclasses.replace(built, spec=spec))
 
 
 def summaries(key, *settings):

@@ -12,8 +12,9 @@ from scipy import stats
 import tiny
 
 from aae_jax import (
+  datasets,
   errors,
-  experiment,
+  experiments,
   phases,
   posteriors,
   randomness,
@@ -219,22 +220,23 @@ def test_model_is_used_without_noise(name):
   apply, _ = train_step.bind(
     system.networks, state.params, state.batch_stats, train=False
   )
-  model, image = system.model, BATCH['image']
+  model, rng = system.model, RNGS['image']
   for function in (model.classify, model.cluster):
     if function:
-      probabilities = function(apply, image)
+      probabilities = function(apply, BATCH, None)
       np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
-      np.testing.assert_array_equal(function(apply, image), probabilities)
+      again = function(apply, BATCH, None)
+      np.testing.assert_array_equal(again, probabilities)
   if model.prior:
-    prior = model.prior(RNGS['image'], BATCH)
-    assert model.sample(apply, RNGS['image'], BATCH).shape == image.shape
+    prior = model.prior(apply, BATCH, rng)
+    assert model.sample(apply, BATCH, rng).shape == BATCH['image'].shape
     sizes = {part: sample.shape[1] for part, sample in prior.items()}
     assert sizes == model.code_sizes
   if model.encode:
-    code = model.encode(apply, image, None)
-    assert all(code[part].shape[1] == model.code_sizes[part] for part in code)
+    code = model.code(apply, BATCH, None)
+    assert {k: x.shape[1] for k, x in code.items()} == model.code_sizes
     # Eight images at once are eight images one by one.
-    first = model.encode(apply, image[:1], None)
+    first = model.code(apply, {k: x[:1] for k, x in BATCH.items()}, None)
     chex.assert_trees_all_close(
       first,
       {part: value[:1] for part, value in code.items()},
@@ -245,7 +247,7 @@ def test_model_is_used_without_noise(name):
 
 def test_parts_of_a_prior_are_independent():
   prior = tiny.build('semi_supervised_aae').system.model.prior
-  sample = prior(tiny.keys(4000), {})
+  sample = prior(None, {}, tiny.keys(4000))
   both = np.concatenate([sample['y'], sample['z']], axis=1)
   correlation = np.corrcoef(both.T)[: tiny.NUM_CLASSES, -2:]
   assert np.abs(correlation).max() < 0.06
@@ -408,13 +410,12 @@ def test_bound_is_of_the_likelihood_that_the_output_names(output):
   system = tiny.build('vae', **{'decoder.output': output}).system
   state = tiny.random_state(system)
   apply, _ = train_step.bind(system.networks, state.params, {}, train=False)
-  likelihood, divergence = system.model.bound(
-    apply, BATCH['image'], RNGS['image']
-  )
-  z = system.model.infer(apply, BATCH['image'], None)['z'].draw(
+  likelihood, divergence = system.model.bound(apply, BATCH, RNGS['image'])
+  z = system.model.infer(apply, BATCH, None)['z'].draw(
     randomness.named(RNGS['image'], 'z')
   )
-  mean = np.asarray(system.model.decode(apply, {'z': z}), np.float64)
+  code = {'code': {'z': z}}
+  mean = np.asarray(system.model.decode(apply, code, None), np.float64)
   image = np.asarray(BATCH['image'], np.float64)
   if output == 'sigmoid':
     expected = image * np.log(mean) + (1 - image) * np.log1p(-mean)
@@ -423,7 +424,7 @@ def test_bound_is_of_the_likelihood_that_the_output_names(output):
   np.testing.assert_allclose(
     likelihood, expected.sum(axis=(1, 2, 3)), rtol=1e-4
   )
-  weight = system.model.log_weight(apply, BATCH['image'], RNGS['image'])
+  weight = system.model.log_weight(apply, BATCH, RNGS['image'])
   # The mixture's divergence is estimated at the same draw.
   np.testing.assert_allclose(weight, likelihood - divergence, rtol=1e-4)
 
@@ -602,7 +603,7 @@ def two_encoders(encoder, decoder, latent_size):
   heads = posteriors.head_sizes(z=posterior)
 
   def code(apply, batch, rng):
-    first, second = (each(apply, batch['image'], rng) for each in encodes)
+    first, second = (each(apply, batch, rng) for each in encodes)
     return {'z': (first['z'] + second['z']) / 2}
 
   return dataclasses.replace(
@@ -617,10 +618,8 @@ def two_encoders(encoder, decoder, latent_size):
 def test_a_system_can_have_two_encoders():
   config = tiny.make_config('autoencoder')
   config.system = f'{__name__}:two_encoders'
-  with mock.patch.object(
-    experiment.datasets, 'load', return_value=tiny.DATASET
-  ):
-    built = experiment.build(config)
+  with mock.patch.object(datasets, 'load', return_value=tiny.DATASET):
+    built = experiments.build(config)
   system = built.system
   state = jax.eval_shape(built.init)
   assert state.params.keys() == {'encoder', 'second_encoder', 'decoder'}

@@ -168,7 +168,7 @@ def test_help_lists_the_keys_with_their_defaults(usage):
     ),
     (
       [CONFIG, '--mode=evaluate', '--workdir=absent'],
-      'absent holds no checkpoint; expected the workdir of a run.',
+      'there is no folder absent; expected the workdir of a run.',
     ),
     (
       [CONFIG, '--mode=export', '--workdir=absent'],

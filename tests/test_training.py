@@ -12,15 +12,19 @@ import numpy as np
 import pytest
 
 from aae_jax import (
+  datasets,
   errors,
   evaluation,
-  experiment,
+  experiments,
   figures,
   provenance,
+  runs,
   training,
 )
 from aae_jax.checkpoints import Checkpoints
 from aae_jax.errors import InputError
+from aae_jax.interruption import Interruption
+from aae_jax.train_step import Request
 from tests import tiny
 
 SEEDS = range(4, 6)
@@ -43,7 +47,7 @@ class Compiled:
 
   def build(self, config):
     shared = json.loads(config.to_json())
-    for key in experiment.NEUTRAL_KEYS:
+    for key in experiments.NEUTRAL_KEYS:
       shared.pop(key, None)
     key = json.dumps(shared)
     if key not in self._built:
@@ -51,20 +55,19 @@ class Compiled:
       self._built[key] = built, built.run(), built.init()
     built, run, initial = self._built[key]
     return Replica(
-      **vars(built) | {'config': config, 'dataset': self.dataset},
-      compiled=lambda state, data, num_steps: run(
-        self.before_call(state, num_steps), data, num_steps
+      built.spec,
+      self.dataset,
+      built.labelled,
+      built.devices,
+      compiled=lambda state, data, request: run(
+        self.before_call(state, request.num_steps), data, request
       ),
       initial=initial,
     )
 
   def _build(self, config):
     built = _BUILD(config)
-    return dataclasses.replace(
-      built,
-      devices=built.devices[:1],
-      feed=dataclasses.replace(built.feed, num_devices=1),
-    )
+    return dataclasses.replace(built, devices=built.devices[:1])
 
   def evaluator(self, system, labels):
     if id(system) not in self._evaluators:
@@ -76,19 +79,19 @@ class Compiled:
 def analyze(built, state):
   """Numbers that take no time."""
   del state
-  seeds = slice(len(built.seeds))
+  seeds = slice(len(built.spec.seeds))
   return {
     'energy_distance': np.array([0.25, 0.75])[seeds],
     'parzen_bandwidth': np.array([0.1, 0.2])[seeds],
   }
 
 
-_BUILD = experiment.build
+_BUILD = experiments.build
 _WRITE_FIGURES = figures.write_figures
 
 
 @dataclasses.dataclass(frozen=True)
-class Replica(experiment.Experiment):
+class Replica(experiments.Experiment):
   """An experiment that is compiled already."""
 
   compiled: object
@@ -108,11 +111,9 @@ def compiled():
   """Takes the place of what costs most of the time of a tiny run."""
   patch = pytest.MonkeyPatch()
   compiled = Compiled()
-  patch.setattr(experiment.datasets, 'load', lambda **_: compiled.dataset)
+  patch.setattr(datasets, 'load', lambda **_: compiled.dataset)
   patch.setattr(training.experiments, 'build', compiled.build)
-  evaluators = types.SimpleNamespace(
-    Evaluator=compiled.evaluator, sound_seeds=evaluation.sound_seeds
-  )
+  evaluators = types.SimpleNamespace(Evaluator=compiled.evaluator)
   patch.setattr(training, 'evaluation', evaluators)
   patch.setattr(training.analysis, 'analyze', analyze)
   patch.setattr(training.figures, 'write_figures', lambda *_: None)
@@ -414,13 +415,13 @@ def test_run_that_lacks_a_newer_key_goes_on(finished, tmp_path):
   content = json.loads(finished.config.to_json())
   del content['encoder']['initializer'], content['posterior']
   path.write_text(json.dumps(content))
-  training.check_workdir(finished.config, tmp_path)
+  training.check_config(finished.config, runs.Run(tmp_path))
   config = finished.config.copy_and_resolve_references()
   config.encoder.initializer = 'normal'
   with pytest.raises(
     InputError, match='initializer is normal, in the workdir he'
   ):
-    training.check_workdir(config, tmp_path)
+    training.check_config(config, runs.Run(tmp_path))
 
 
 def test_run_of_other_data_is_refused(compiled, tmp_path):
@@ -476,7 +477,7 @@ def test_evaluation_gives_the_same_numbers(finished):
 def test_nothing_to_evaluate(made, tmp_path, compiled):
   if made:
     (tmp_path / 'checkpoints').mkdir()
-  with pytest.raises(InputError, match='holds no checkpoint; expected'):
+  with pytest.raises(InputError, match='holds no run, for it has no config'):
     training.evaluate(make_single_config(), tmp_path)
 
 
@@ -733,9 +734,9 @@ def test_pictures_are_of_a_sound_seed_and_cost_no_number(
 ):
   seen = []
 
-  def write_figures(experiment, state, workdir):
-    seen.append((workdir / 'results.json').exists())
-    seen.extend(_WRITE_FIGURES(experiment, state, workdir))
+  def write_figures(experiment, state, run, name):
+    seen.append(bool(run.results))
+    seen.extend(_WRITE_FIGURES(experiment, state, run, name))
 
   monkeypatch.setattr(figures, 'write_figures', write_figures)
   monkeypatch.setattr(figures, 'DPI', 20)
@@ -764,16 +765,18 @@ def test_workdir_that_cannot_be_written(compiled, tmp_path):
 @pytest.mark.parametrize(
   ('changes', 'draws'), [({}, 2), ({'num_labels': -1}, 0)]
 )
-def test_label_draws_are_those_that_are_made(changes, draws):
-  built = tiny.build('semi_supervised_aae', num_seeds=2, **changes)
-  assert training._count_label_draws(built) == draws
-  # Every seed has its own draw, or all the labels.
-  assert len({tuple(row) for row in built.labelled.tolist()}) == max(1, draws)
+def test_label_draws_are_those_that_are_made(
+  changes, draws, compiled, tmp_path
+):
+  """Every seed has its own draw, or all the labels."""
+  config = make_config(epochs=1, evaluate_every_epochs=1, **changes)
+  assert train(config, tmp_path / 'run').results['label_draws'] == draws
+  labelled = compiled.build(config).labelled.tolist()
+  assert len({tuple(row) for row in labelled}) == max(1, draws)
 
 
-def test_no_labels_are_drawn_where_none_are_learned_from():
-  built = tiny.build('autoencoder', num_seeds=2)
-  assert training._count_label_draws(built) == 0
+def test_no_labels_are_drawn_where_none_are_learned_from(finished_single):
+  assert finished_single.results['label_draws'] == 0
 
 
 def test_tensorboard_names_the_seeds(finished):
@@ -785,10 +788,11 @@ def test_tensorboard_names_the_seeds(finished):
 
 
 def test_plan_is_told(compiled, tmp_path):
-  experiment = compiled.build(make_config())
+  config = make_config()
+  experiment = compiled.build(config)
   lines = dict(
     line.split(maxsplit=1)
-    for line in training.describe(experiment, tmp_path).splitlines()
+    for line in training.describe(config, experiment, tmp_path).splitlines()
   )
   assert lines == {
     'System': (
@@ -880,7 +884,8 @@ def test_test_images_are_for_the_best_setting(best, searched, monkeypatch):
   def noted(what, original):
     def function(built, state, *rest):
       note(what, state)
-      assert [setting.values for setting in built.settings] == [SETTINGS[best]]
+      [setting] = built.spec.settings
+      assert setting.values == SETTINGS[best]
       return original(built, state, *rest)
 
     return function
@@ -924,7 +929,8 @@ def test_another_search_is_another_run(searched):
 
 
 def test_a_search_says_what_it_does_and_found(searched, compiled, capsys):
-  plan = training.describe(compiled.build(searched.config), searched.workdir)
+  experiment = compiled.build(searched.config)
+  plan = training.describe(searched.config, experiment, searched.workdir)
   assert (
     'Seeds      4, 5\n'
     'Settings   generator.y_weight=1.0 | generator.y_weight=300.0\n'
@@ -975,31 +981,62 @@ def test_a_setting_that_diverges_is_not_the_best(diverged, compiled, tmp_path):
   assert first is None and summary['mean'] == second
 
 
-def finish_calls(calls, step, *seconds):
-  """Makes calls that take so long; returns their lengths."""
+def ask(monkeypatch, steps_per_call, *seconds):
+  """Makes calls that take so long; returns the steps that are asked for."""
+  now = 0.0
+  monkeypatch.setattr(training.time, 'monotonic', lambda: now)
+  pace = training.Pace(steps_per_call, 1e9, Interruption())
   lengths = []
   for duration in seconds:
-    lengths.append(calls.next_length(step))
-    calls.finished(lengths[-1], duration)
-    step += lengths[-1]
+    request = pace(0)
+    # An epoch has a hundred steps.
+    request = request._replace(num_steps=min(request.num_steps, 100))
+    lengths.append(request.num_steps)
+    now += duration
+    pace.returned(request)
   return lengths
 
 
-def test_calls_end_with_the_epoch():
-  calls = training.Calls(-1, 100)
-  assert finish_calls(calls, 0, *[1e-6] * 4) == [1, 1, 98, 100]
+def test_calls_have_at_most_the_steps_of_the_config(monkeypatch):
+  assert ask(monkeypatch, -1, *[1e-6] * 3) == [1, 1, 100]
+  assert ask(monkeypatch, 40, *[1e-6] * 4) == [1, 1, 40, 40]
 
 
-def test_calls_have_at_most_the_steps_of_the_config():
-  calls = training.Calls(40, 100)
-  assert finish_calls(calls, 0, *[1e-6] * 5) == [1, 1, 40, 40, 18]
-
-
-def test_calls_are_as_short_as_a_signal_can_wait():
+def test_calls_are_as_short_as_a_signal_can_wait(monkeypatch):
   """The first, slow one compiles; then a step takes a second, then two."""
-  calls = training.Calls(-1, 100)
-  assert finish_calls(calls, 0, 60.0, 1.0, 10.0, 4.0) == [1, 1, 5, 2]
-  assert finish_calls(calls, 9, 200.0, 9.0) == [2, 1]
+  assert ask(monkeypatch, -1, 60.0, 1.0, 10.0, 4.0) == [1, 1, 5, 2]
+
+
+def test_a_signal_is_answered_by_a_call_of_no_steps():
+  interruption = Interruption()
+  pace = training.Pace(7, 1e9, interruption)
+  assert pace(0) == Request(1)
+  interruption.signal = 15
+  assert pace(0) == Request(0, save=True, leave=True)
+
+
+def test_saves_are_asked_for_when_they_are_due(monkeypatch):
+  clock = iter([0.0, 0.0, 59.0, 60.0, 61.0, 119.0, 121.0])
+  monkeypatch.setattr(training.time, 'monotonic', lambda: next(clock))
+  pace = training.Pace(7, 60.0, Interruption())
+  saves = [pace(0).save for _ in range(6)]
+  assert saves == [False, False, True, False, False, True]
+
+
+def test_steps_need_neither_a_file_nor_a_configuration():
+  """A call ends with its epoch, or where it is asked to; then nobody leaves."""
+  system = tiny.system('autoencoder', epochs=2)
+  calls = list(training.steps(system.experiment, system.init()))
+  assert [agreed for _, agreed in calls] == [Request(5), Request(5)]
+  requests = iter([Request(3), Request(9, save=True), Request(2, leave=True)])
+  calls = training.steps(
+    system.experiment, system.init(), lambda step: next(requests)
+  )
+  steps, agreed = zip(
+    *((int(state.step), agreed) for state, agreed in calls), strict=True
+  )
+  assert steps == (3, 5, 7)
+  assert agreed == (Request(3), Request(2, save=True), Request(2, leave=True))
 
 
 def test_export_of_nothing(tmp_path):

@@ -4,17 +4,17 @@ import dataclasses
 import functools
 import inspect
 from typing import Any, NamedTuple
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from aae_jax import experiment, recipes, systems, train_state, train_step
+from aae_jax import experiments, recipes, systems, train_state, train_step
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.datasets.feeding import Data
 from aae_jax.train_state import TrainState
+from aae_jax.train_step import Request
 from aae_jax.types import AXIS
 
 NAMES = sorted(systems.SYSTEMS)
@@ -47,14 +47,12 @@ DATASET = Dataset(
   NUM_CLASSES,
 )
 
-FACTS = experiment.Facts(IMAGE_SHAPE, NUM_CLASSES, DATASET.train.num_images)
-
 
 @dataclasses.dataclass(frozen=True)
 class Tiny:
   """A system ready to train."""
 
-  experiment: experiment.Experiment
+  experiment: experiments.Experiment
   run: Any
   data: Data
   initial: TrainState
@@ -69,7 +67,7 @@ class Tiny:
     """Makes calls of so many steps."""
     state = self.init() if state is None else state
     for num_steps in calls:
-      state, _ = self.run(state, self.data, num_steps)
+      state, _ = self.run(state, self.data, Request(num_steps))
     return state
 
 
@@ -89,7 +87,7 @@ def make_config(name: str, **changes) -> ml_collections.ConfigDict:
     config.num_clusters = 4
   options = changes.pop('optimizer', {})
   config.optimizer = {}
-  system = experiment.build_system(config, FACTS)
+  system = experiments.build_system(config, DATASET.schema)
   if system.labels in ('drawn', 'batched'):
     config.num_labels = 2 * NUM_CLASSES
   if system.labels == 'batched':
@@ -109,16 +107,19 @@ def make_config(name: str, **changes) -> ml_collections.ConfigDict:
   return config
 
 
-def build(name: str, num_devices: int = 1, **changes) -> experiment.Experiment:
-  """What `experiment.build` makes of `make_config`, on so many devices."""
-  config = make_config(name, **changes)
-  with mock.patch.object(experiment.datasets, 'load', return_value=DATASET):
-    built = experiment.build(config)
-  return dataclasses.replace(
-    built,
-    devices=tuple(jax.local_devices()[:num_devices]),
-    feed=dataclasses.replace(built.feed, num_devices=num_devices),
-  )
+def build(name: str, num_devices: int = 1, **changes) -> experiments.Experiment:
+  """What `make_config` describes, on so many devices."""
+  return assemble(make_config(name, **changes), num_devices)
+
+
+def assemble(
+  config: ml_collections.ConfigDict, num_devices: int = 1
+) -> experiments.Experiment:
+  """What a configuration describes, of random images."""
+  spec = experiments.build_spec(config, DATASET.schema)
+  labelled = experiments.draw_labelled(spec, DATASET, config.num_labels)
+  devices = jax.local_devices()[:num_devices]
+  return experiments.assemble(spec, DATASET, labelled, devices)
 
 
 def system(name: str, num_devices: int = 1, **changes) -> Tiny:

@@ -1,7 +1,14 @@
 """Data sets: prepared through tfds, loaded to memory, their labels drawn."""
 
-from aae_jax.datasets.dataset import Dataset, Split
+from aae_jax.datasets.dataset import Dataset, Schema, Split
 from aae_jax.datasets.labels import draw_labelled, frequencies
 from aae_jax.datasets.loading import load
 
-__all__ = ['Dataset', 'Split', 'draw_labelled', 'frequencies', 'load']
+__all__ = [
+  'Dataset',
+  'Schema',
+  'Split',
+  'draw_labelled',
+  'frequencies',
+  'load',
+]

@@ -15,7 +15,7 @@ class Split(NamedTuple):
 
   Attributes:
     image: uint8 [N, H, W, C].
-    label: int32 [N], or None where there are no labels.
+    label: int32 [N], -1 for an image without; None where there are no labels.
   """
 
   image: np.ndarray
@@ -31,6 +31,39 @@ class Split(NamedTuple):
     label = None if self.label is None else self.label[start:stop]
     return Split(self.image[start:stop], label)
 
+  @property
+  def labelled(self) -> 'Split':
+    """The images that have a label, or all where there are no labels."""
+    if self.label is None or (self.label >= 0).all():
+      return self
+    return self.chosen(self.label >= 0)
+
+  def chosen(self, index: np.ndarray) -> 'Split':
+    """The images at int [M], or where bool [N] is true."""
+    label = None if self.label is None else self.label[index]
+    return Split(self.image[index], label)
+
+
+class Schema(NamedTuple):
+  """What a system, and whoever uses it, has to know of the data.
+
+  Attributes:
+    name: what results call it.
+    image_shape: (H, W, C).
+    num_classes: None where there are no labels.
+    num_train: images to train on.
+    shares: of each class among those with a label, in sum 1, or None without
+      labels.
+    digest: of the data, see `Dataset.digest`.
+  """
+
+  name: str
+  image_shape: tuple[int, int, int]
+  num_classes: int | None
+  num_train: int
+  shares: tuple[float, ...] | None = None
+  digest: str = ''
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -39,9 +72,9 @@ class Dataset:
   Attributes:
     name: what results call it; says so where the files are not the published
       ones.
-    train: the images to train on.
-    validation: the last images of the training split, held out from `train`;
-      has length zero where none were asked for.
+    train: the images to train on; the only ones that may lack a label.
+    validation: the last labelled images of the training split, held out from
+      `train`; has length zero where none were asked for.
     test: has length zero where there are no test images.
     num_classes: None where there are no labels.
   """
@@ -56,6 +89,23 @@ class Dataset:
   def image_shape(self) -> tuple[int, int, int]:
     """(H, W, C)."""
     return self.train.image.shape[1:]
+
+  @functools.cached_property
+  def schema(self) -> Schema:
+    """What there is to know of it without its images."""
+    shares = None
+    if self.num_classes:
+      label = self.train.labelled.label
+      counts = np.bincount(label, minlength=self.num_classes)
+      shares = tuple((counts / len(label)).tolist())
+    return Schema(
+      self.name,
+      self.image_shape,
+      self.num_classes,
+      self.train.num_images,
+      shares,
+      self.digest,
+    )
 
   @functools.cached_property
   def digest(self) -> str:
@@ -74,7 +124,7 @@ class Dataset:
     return found.hexdigest()
 
   def hold_out(self, num_validation: int) -> 'Dataset':
-    """Moves the last training images to the validation split.
+    """Moves the last labelled training images to the validation split.
 
     Args:
       num_validation: how many, 0 or more and fewer than there are.
@@ -85,15 +135,23 @@ class Dataset:
     Raises:
       InputError: if `num_validation` is out of that range.
     """
-    num_images = self.train.num_images
-    if not 0 <= num_validation < num_images:
+    num_images, label = self.train.num_images, self.train.label
+    index = np.arange(num_images)
+    if label is not None:
+      index = index[label >= 0]
+    if not 0 <= num_validation < len(index):
+      labelled = 'labelled ' if len(index) < num_images else ''
       raise InputError(
         f'num_validation={num_validation} must be from 0 to '
-        f'{num_images - 1}: {self.name} has {num_images} training images'
+        f'{len(index) - 1}: {self.name} has {len(index)} {labelled}training '
+        'images'
       )
-    num_train = num_images - num_validation
+    if not num_validation:
+      return self
+    held_out = np.zeros(num_images, bool)
+    held_out[index[len(index) - num_validation :]] = True
     return dataclasses.replace(
       self,
-      train=self.train.part(0, num_train),
-      validation=self.train.part(num_train, num_images),
+      train=self.train.chosen(~held_out),
+      validation=self.train.chosen(held_out),
     )

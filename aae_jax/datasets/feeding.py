@@ -15,6 +15,9 @@ import jax.numpy as jnp
 from aae_jax import randomness
 from aae_jax.types import Array, Batch, Key
 
+SCALE = 255.0
+"""What a uint8 image is divided by."""
+
 
 class Data(flax.struct.PyTreeNode):
   """The training split on the devices; S seeds draw their own labels.
@@ -104,21 +107,28 @@ class Feed:
 
 
 def scale(image: Array) -> Array:
-  """From uint8 to float32 in [0, 1]."""
-  return image.astype(jnp.float32) / 255
+  """To float32 in [0, 1], from uint8; floats are there already."""
+  scaled = image.astype(jnp.float32)
+  return scaled / SCALE if image.dtype == jnp.uint8 else scaled
 
 
-def example_batch(feed: Feed, image_shape: tuple[int, int, int]) -> Batch:
-  """A batch of zeros, of the shapes and types of the real ones."""
-  size = feed.batch_size
+def example_batch(
+  size: int, labelled_size: int, image_shape: tuple[int, int, int]
+) -> Batch:
+  """A batch of zeros, of the shapes and types of the real ones.
+
+  Args:
+    size: of the batch.
+    labelled_size: of the labelled one; 0 for none.
+    image_shape: (H, W, C).
+  """
   batch = {
     'image': jnp.zeros((size, *image_shape)),
     'position': jnp.arange(size),
     'label': jnp.zeros(size, jnp.int32),
     'is_labelled': jnp.zeros(size, bool),
   }
-  if feed.labelled_batch_size:
-    size = feed.labelled_batch_size
-    batch['labelled_image'] = jnp.zeros((size, *image_shape))
-    batch['labelled_label'] = jnp.zeros(size, jnp.int32)
+  if labelled_size:
+    batch['labelled_image'] = jnp.zeros((labelled_size, *image_shape))
+    batch['labelled_label'] = jnp.zeros(labelled_size, jnp.int32)
   return batch

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from aae_jax.datasets.dataset import Schema
 from aae_jax.errors import InputError
 
 
@@ -16,9 +17,10 @@ def draw_labelled(
 
   Args:
     rng: typed key; another key gives another draw.
-    label: int [N], from 0 to num_classes - 1; None in a data set without.
+    label: int [N], from 0 to num_classes - 1, or -1 for an image without; None
+      in a data set without.
     num_labels: how many images to draw in all, a multiple of `num_classes`;
-      -1 draws none and takes all N.
+      -1 draws none and takes all that have a label.
     num_classes: number of classes.
 
   Returns:
@@ -31,7 +33,7 @@ def draw_labelled(
   if label is None or not num_classes:
     raise InputError(f'num_labels={num_labels}, but the data set has no labels')
   if num_labels == -1:
-    return np.arange(len(label), dtype=np.int32)
+    return np.flatnonzero(label >= 0).astype(np.int32)
   per_class = _images_per_class(label, num_labels, num_classes)
   permutation = np.asarray(jax.random.permutation(rng, len(label)))
   permuted_label = label[permutation]
@@ -43,30 +45,26 @@ def draw_labelled(
   ).astype(np.int32)
 
 
-def frequencies(
-  label: np.ndarray | None, num_labels: int, num_classes: int | None
-) -> tuple[float, ...] | None:
+def frequencies(schema: Schema, num_labels: int) -> tuple[float, ...] | None:
   """The share of each class among the images that `draw_labelled` draws.
 
   Args:
-    label: int [N], or None in a data set without.
+    schema: of the data.
     num_labels: as of `draw_labelled`.
-    num_classes: number of classes.
 
   Returns:
     As many shares as classes, in sum 1, or None without labels.
   """
-  if label is None or not num_classes:
-    return None
-  if num_labels != -1:
-    return (1 / num_classes,) * num_classes
-  return tuple(np.bincount(label, minlength=num_classes) / len(label))
+  if schema.num_classes is None or num_labels == -1:
+    return schema.shares
+  return (1 / schema.num_classes,) * schema.num_classes
 
 
 def _images_per_class(
   label: np.ndarray, num_labels: int, num_classes: int
 ) -> int:
   """Returns how many images of each class to draw, or says what is wrong."""
+  label = label[label >= 0]
   counts = np.bincount(label, minlength=num_classes)
   most = num_classes * counts.min()
   allowed = (

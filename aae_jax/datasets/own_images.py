@@ -11,6 +11,7 @@ from PIL import Image
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.errors import InputError
 
+_UNLABELLED = 'unlabelled'
 _ARRAYS = ('image', 'label', 'test_image', 'test_label')
 _MODES = {'1': 'L', 'L': 'L', 'P': 'RGB', 'RGB': 'RGB'}
 
@@ -66,8 +67,8 @@ def read_npz(path: epath.Path) -> tuple[Split, Split]:
 
   Args:
     path: holds `image` (uint8, or floats from 0 to 1; [N, H, W] or
-      [N, H, W, C]) and optionally `label` (integers [N]), `test_image` and
-      `test_label`.
+      [N, H, W, C]) and optionally `label` (integers [N], -1 for an image
+      without), `test_image` and `test_label`.
 
   Returns:
     The training and the test images; the latter of length zero if the file has
@@ -104,7 +105,8 @@ def read_folder(path: epath.Path) -> tuple[Split, Split]:
 
   Args:
     path: holds PNGs, which are then unlabelled, or subfolders of them, each a
-      class, numbered in sorted order. Other and hidden files are passed over.
+      class, numbered in sorted order, but for one called `unlabelled`. Other
+      and hidden files are passed over.
 
   Returns:
     The images in sorted order, and a test split of length zero.
@@ -124,15 +126,17 @@ def read_folder(path: epath.Path) -> tuple[Split, Split]:
       f'{path} holds both PNGs and folders: put each PNG into the folder of '
       'its class, or take the folders away'
     )
+  # Last, where it moves no number of a class.
+  folders.sort(key=lambda folder: folder.name == _UNLABELLED)
   classes = [_list_images(folder) for folder in folders]
   for folder, images in zip(folders, classes, strict=True):
     if not images:
       raise InputError(f'{folder}, the folder of a class, holds no PNG')
   if not (files or classes):
     raise InputError(f'{path} holds no PNG and no folders of PNGs')
-  label = np.repeat(
-    np.arange(len(classes), dtype=np.int32), [len(c) for c in classes]
-  )
+  number = np.arange(len(classes), dtype=np.int32)
+  number[[folder.name == _UNLABELLED for folder in folders]] = -1
+  label = np.repeat(number, [len(images) for images in classes])
   image = _read_images(files + [file for images in classes for file in images])
   train = Split(image, label if classes else None)
   return train, train.part(0, 0)
@@ -200,11 +204,11 @@ def _count_classes(
   path: epath.Path, label: np.ndarray, test_label: np.ndarray
 ) -> int:
   """Returns how many classes there are, numbered from 0 without a gap."""
-  classes = np.unique(label)
-  if not np.array_equal(classes, np.arange(len(classes))):
+  classes = np.unique(label[label != -1])
+  if not (classes.size and np.array_equal(classes, np.arange(len(classes)))):
     raise InputError(
       f'{path}: the labels must number the classes 0, 1, 2, ... without a '
-      f'gap, found {_shorten(classes)}'
+      f'gap, or be -1 for an image without, found {_shorten(np.unique(label))}'
     )
   unknown = np.setdiff1d(test_label, classes)
   if unknown.size:

@@ -7,7 +7,6 @@ networks and of phases are parameters, so that a system can have two of a kind.
 
 from aae_jax.phases.adversarial import (
   Condition,
-  DrawPrior,
   Sees,
   regularization,
   sees_sample,
@@ -19,12 +18,10 @@ from aae_jax.phases.labels import (
   marginal_entropy,
   plain_classification,
 )
-from aae_jax.phases.phase import Draw, Phase, augmented, join, together
+from aae_jax.phases.phase import Phase, augmented, join, together
 
 __all__ = [
   'Condition',
-  'Draw',
-  'DrawPrior',
   'Phase',
   'Sees',
   'augmented',

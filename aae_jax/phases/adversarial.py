@@ -8,11 +8,17 @@ import jax.numpy as jnp
 import optax
 
 from aae_jax import randomness
-from aae_jax.phases.phase import Draw, Phase
-from aae_jax.types import Apply, Array, Batch, Code, Hyper, Keys, Metrics, Rngs
-
-DrawPrior = Callable[[Keys, Batch], Code]
-"""`(rng, batch) -> {part: [B, size]}`, of a prior."""
+from aae_jax.phases.phase import Phase
+from aae_jax.types import (
+  Apply,
+  Array,
+  Batch,
+  Code,
+  Function,
+  Hyper,
+  Metrics,
+  Rngs,
+)
 
 Condition = Callable[[Code, Batch], Array]
 """`(code, batch) -> [B, n]`, what a part of a code is conditional on."""
@@ -33,8 +39,8 @@ def sees_sample(sample: Code, code: Code, batch: Batch) -> Code:
 
 def regularization(
   discriminators: Mapping[str, str],
-  prior: DrawPrior,
-  posterior: Draw,
+  prior: Function,
+  posterior: Function,
   sees: Sees = sees_sample,
   generator: tuple[str, ...] = ('encoder',),
   update_stats: bool = False,
@@ -81,8 +87,8 @@ class _Adversary:
   """The losses of `regularization`, of whose arguments it is made."""
 
   discriminators: Mapping[str, str]
-  prior: DrawPrior
-  posterior: Draw
+  prior: Function
+  posterior: Function
   sees: Sees
   update_stats: bool
 
@@ -91,7 +97,9 @@ class _Adversary:
   ) -> tuple[Array, Metrics]:
     """The cross-entropy of prior samples as 1 and codes as 0."""
     del hyper
-    prior_sample = self.prior(randomness.named(rng['image'], 'prior'), batch)
+    prior_sample = self.prior(
+      apply, batch, randomness.named(rng['image'], 'prior')
+    )
     code = self._draw(apply, batch, rng)
     positive = self._judge(
       apply, self.sees(prior_sample, code, batch), rng, 'judge_prior'

@@ -6,13 +6,13 @@ import functools
 import jax.numpy as jnp
 
 from aae_jax import losses
-from aae_jax.phases.phase import Draw, Phase
-from aae_jax.types import Apply, Array, Decode, Keys
+from aae_jax.phases.phase import Phase
+from aae_jax.types import Apply, Array, Function
 
 
 def reconstruction(
-  code: Draw,
-  decode: Decode,
+  code: Function,
+  decode: Function,
   trains: tuple[str, ...] = ('encoder', 'decoder'),
   name: str = 'reconstruction',
 ) -> Phase:
@@ -22,8 +22,8 @@ def reconstruction(
   statistics of batch normalization.
 
   Args:
-    code: draws the decoder's code of a batch.
-    decode: maps it to images.
+    code: draws the decoder's code of images.
+    decode: maps codes to images.
     trains: the networks that both use.
     name: of the phase.
   """
@@ -31,31 +31,30 @@ def reconstruction(
   def loss_fn(apply, batch, rng, hyper):
     del hyper
     apply = functools.partial(apply, update_stats=True)
-    image = decode(apply, code(apply, batch, rng['image']), rng=rng['image'])
+    keys = rng['image']
+    image = decode(apply, {'code': code(apply, batch, keys)}, keys)
     return jnp.mean(losses.squared_error(image, batch['image'])), {}
 
   return Phase(name, trains, loss_fn)
 
 
 def elbo(
-  terms: Callable[[Apply, Array, Keys], tuple[Array, Array]],
+  terms: Function,
   trains: tuple[str, ...] = ('encoder', 'decoder'),
   name: str = 'elbo',
 ) -> Phase:
   """Encoder and decoder maximize the evidence lower bound.
 
   Args:
-    terms: `(apply, image, rng) -> (log-likelihood [B], divergence [B])`, the
-      two terms of the bound, E log p(x|z) and KL(q(z|x) || p(z)).
+    terms: of images, (log-likelihood [B], divergence [B]): the two terms of the
+      bound, E log p(x|z) and KL(q(z|x) || p(z)).
     trains: the networks that it uses.
     name: of the phase.
   """
 
   def loss_fn(apply, batch, rng, hyper):
     apply = functools.partial(apply, update_stats=True)
-    likelihood, divergence = map(
-      jnp.mean, terms(apply, batch['image'], rng['image'])
-    )
+    likelihood, divergence = map(jnp.mean, terms(apply, batch, rng['image']))
     loss = hyper['divergence_weight'] * divergence - likelihood
     metrics = {'log_likelihood': likelihood, 'divergence': divergence}
     return loss, metrics

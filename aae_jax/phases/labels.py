@@ -11,11 +11,11 @@ import optax
 from aae_jax import losses, randomness
 from aae_jax.phases.phase import Phase
 from aae_jax.priors import Prior
-from aae_jax.types import Apply, Array, Batch, Keys, Rngs
+from aae_jax.types import Apply, Array, Batch, Function, Rngs
 
 
 def classification(
-  logits: Callable[[Apply, Array, Keys], Array],
+  logits: Function,
   trains: tuple[str, ...] = ('encoder',),
   name: str = 'classification',
 ) -> Phase:
@@ -25,7 +25,7 @@ def classification(
   batch, so that batch normalization sees them as it sees any image.
 
   Args:
-    logits: `(apply, image, rng) -> [B, num_classes]`.
+    logits: of images, [B, num_classes].
     trains: the networks that it uses.
     name: of the phase.
   """
@@ -34,13 +34,13 @@ def classification(
     size = batch['labelled_image'].shape[0]
     image = jnp.concatenate([batch['labelled_image'], batch['image']])
     keys = jnp.concatenate([rng['labelled_image'], rng['image']])
-    return logits(apply, image, keys)[:size]
+    return logits(apply, {'image': image}, keys)[:size]
 
   return _classification(labelled_logits, trains, name)
 
 
 def plain_classification(
-  logits: Callable[[Apply, Array, Keys], Array],
+  logits: Function,
   trains: tuple[str, ...] = ('encoder',),
   name: str = 'classification',
 ) -> Phase:
@@ -50,14 +50,15 @@ def plain_classification(
   normalization.
 
   Args:
-    logits: `(apply, image, rng) -> [B, num_classes]`.
+    logits: of images, [B, num_classes].
     trains: the networks that it uses.
     name: of the phase.
   """
 
   def labelled_logits(apply, batch, rng):
     apply = functools.partial(apply, update_stats=True)
-    return logits(apply, batch['labelled_image'], rng['labelled_image'])
+    labelled = {'image': batch['labelled_image']}
+    return logits(apply, labelled, rng['labelled_image'])
 
   return _classification(labelled_logits, trains, name)
 
@@ -81,7 +82,7 @@ def _classification(
 
 
 def consistency(
-  logits: Callable[[Apply, Array, Keys], Array],
+  logits: Function,
   trains: tuple[str, ...] = ('encoder',),
   name: str = 'consistency',
 ) -> Phase:
@@ -96,7 +97,7 @@ def consistency(
   From the step `begin` on: what q(y|x) says early is locked in.
 
   Args:
-    logits: `(apply, image, rng) -> [B, num_classes]`.
+    logits: of images, [B, num_classes].
     trains: the networks that it uses.
     name: of the phase.
   """
@@ -106,12 +107,13 @@ def consistency(
     as_it_stands = functools.partial(apply, train=False)
     logit, direction = lax.stop_gradient(
       losses.most_sensitive_direction(
-        lambda image: logits(as_it_stands, image, keys),
+        lambda image: logits(as_it_stands, {'image': image}, keys),
         image,
         randomness.normal(randomness.named(keys, 'direction'), image.shape[1:]),
       )
     )
-    moved = logits(apply, image + hyper['radius'] * direction, keys)
+    moved = {'image': image + hyper['radius'] * direction}
+    moved = logits(apply, moved, keys)
     divergence = jnp.mean(
       optax.kl_divergence(jax.nn.log_softmax(moved), jax.nn.softmax(logit))
     )
@@ -129,7 +131,7 @@ def consistency(
 
 
 def marginal_entropy(
-  logits: Callable[[Apply, Array, Keys], Array],
+  logits: Function,
   prior: Prior,
   trains: tuple[str, ...] = ('encoder',),
   name: str = 'marginal_entropy',
@@ -141,14 +143,14 @@ def marginal_entropy(
   The former keeps classes and clusters from dying or merging.
 
   Args:
-    logits: `(apply, image, rng) -> [B, size]`.
+    logits: of images, [B, size].
     prior: of y, with a density.
     trains: the networks that it uses.
     name: of the phase.
   """
 
   def loss_fn(apply, batch, rng, hyper):
-    y = jax.nn.softmax(logits(apply, batch['image'], rng['image']))
+    y = jax.nn.softmax(logits(apply, batch, rng['image']))
     marginal = losses.batch_mean(y)
     divergence = -losses.entropy(marginal) - prior.log_prob(marginal)
     conditional = jnp.mean(losses.entropy(y))

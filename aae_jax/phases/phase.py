@@ -1,13 +1,13 @@
 """What a phase is, and what can be made of phases."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import dataclasses
 
 import jax.numpy as jnp
 import optax
 
 from aae_jax.augmentation import Augmentation
-from aae_jax.types import Apply, Array, Batch, Code, Keys, LossFn
+from aae_jax.types import Array, Code, LossFn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +80,6 @@ def augmented(phase: Phase, augmentation: Augmentation) -> Phase:
     return phase.loss_fn(apply, {**batch, **images}, rng, hyper)
 
   return dataclasses.replace(phase, loss_fn=loss_fn)
-
-
-Draw = Callable[[Apply, Batch, Keys], Code]
-"""`(apply, batch, rng) -> {part: [B, size]}`, of a posterior."""
 
 
 def join(code: Code) -> Array:

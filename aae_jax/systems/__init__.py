@@ -1,7 +1,7 @@
 """The systems: networks, phases and a model each.
 
 A builder's parameters are what its system needs; a configuration's sections
-give them by name (`experiment.PARAMETERS`), and what no parameter names is no
+give them by name (`experiments.PARAMETERS`), and what no parameter names is no
 option of the system. Nothing below this module knows which system is running.
 """
 

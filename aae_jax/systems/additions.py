@@ -1,6 +1,6 @@
 """What adds phases to a finished system."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import dataclasses
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from aae_jax import errors, phases
 from aae_jax.phases import Phase
 from aae_jax.systems.system import MakePrior, System
-from aae_jax.types import Apply, Array, Keys
+from aae_jax.types import Function
 
 
 def classification(system: System, num_classes: int) -> System:
@@ -28,7 +28,7 @@ def classification(system: System, num_classes: int) -> System:
     _with(system, phases.classification(_logits(system))),
     model=dataclasses.replace(
       system.model,
-      classify=lambda apply, image: encode(apply, image, None)['y'],
+      classify=lambda apply, batch, rng: encode(apply, batch, rng)['y'],
     ),
     labels='batched',
   )
@@ -92,10 +92,10 @@ def _with(
   )
 
 
-def _logits(system: System) -> Callable[[Apply, Array, Keys], Array]:
+def _logits(system: System) -> Function:
   """Of y."""
   infer = system.model.infer
-  return lambda apply, image, rng: infer(apply, image, rng)['y'].logits
+  return lambda apply, batch, rng: infer(apply, batch, rng)['y'].logits
 
 
 def _size_of_y(system: System) -> int:

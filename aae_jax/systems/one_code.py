@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from aae_jax import phases, posteriors, randomness
-from aae_jax.phases import Condition, Draw, DrawPrior, Sees
-from aae_jax.posteriors import Distribution, Infer
+from aae_jax.phases import Condition, Sees
 from aae_jax.priors import Prior
 from aae_jax.systems.system import (
   MakeEncoder,
@@ -18,7 +17,7 @@ from aae_jax.systems.system import (
   Model,
   System,
 )
-from aae_jax.types import Apply, Array, Batch, Code, Decode, Encode, Keys
+from aae_jax.types import Apply, Array, Batch, Function, Keys
 
 
 def autoencoder(
@@ -34,7 +33,7 @@ def autoencoder(
   decode = decode_by(networks['decoder'])
   return System(
     networks,
-    phases=(phases.reconstruction(encoded(encode), decode),),
+    phases=(phases.reconstruction(encode, decode),),
     model=Model(
       {'z': latent_size},
       encode=encode,
@@ -60,12 +59,12 @@ def vae(
   }
   draw = _joint(infer, networks['decoder'])
 
-  def bound(apply, image, rng):
-    likelihood, q, z = draw(apply, image, rng)
+  def bound(apply, batch, rng):
+    likelihood, q, z = draw(apply, batch, rng)
     return likelihood, q.divergence(dense_prior, z)
 
-  def log_weight(apply, image, rng):
-    likelihood, q, z = draw(apply, image, rng)
+  def log_weight(apply, batch, rng):
+    likelihood, q, z = draw(apply, batch, rng)
     return likelihood + dense_prior.log_prob(z) - q.log_prob(z)
 
   return System(
@@ -93,14 +92,17 @@ def gan(
   """Generative adversarial network (Goodfellow et al., 2014)."""
   networks = {'decoder': decoder(), 'discriminator': discriminator()}
   decode, draw = decode_by(networks['decoder']), of_style(prior)
+
+  def generate(apply, batch, rng):
+    code = draw(apply, batch, randomness.named(rng, 'z'))
+    return {'image': decode(apply, {'code': code}, rng)}
+
   return System(
     networks,
     phases=phases.regularization(
       {'image': 'discriminator'},
-      prior=lambda rng, batch: {'image': batch['image']},
-      posterior=lambda apply, batch, rng: {
-        'image': decode(apply, draw(randomness.named(rng, 'z'), batch), rng=rng)
-      },
+      prior=lambda apply, batch, rng: {'image': batch['image']},
+      posterior=generate,
       generator=('decoder',),
       update_stats=True,
     ),
@@ -119,12 +121,12 @@ def classifier(encoder: MakeEncoder, num_classes: int) -> System:
     {'encoder': encoder(posteriors.head_sizes(y=posterior))},
     phases=(
       phases.plain_classification(
-        lambda apply, image, rng: infer(apply, image, rng)['y'].logits
+        lambda apply, batch, rng: infer(apply, batch, rng)['y'].logits
       ),
     ),
     model=Model(
       infer=infer,
-      classify=lambda apply, image: infer(apply, image, None)['y'].mean,
+      classify=lambda apply, batch, rng: infer(apply, batch, rng)['y'].mean,
     ),
     labels='batched',
   )
@@ -150,8 +152,8 @@ def aae(
   return System(
     networks,
     phases=(
-      phases.reconstruction(encoded(encode), decode),
-      *phases.regularization({'z': 'discriminator'}, draw, encoded(encode)),
+      phases.reconstruction(encode, decode),
+      *phases.regularization({'z': 'discriminator'}, draw, encode),
     ),
     model=Model(
       {'z': latent_size},
@@ -188,7 +190,11 @@ def label_regularized_aae(
 
   return dataclasses.replace(
     _seeing(base, beside=label),
-    model=dataclasses.replace(base.model, region=label_prior.region),
+    model=dataclasses.replace(
+      base.model,
+      by_label=('z',),
+      region=lambda apply, batch, rng: label_prior.region(batch['code']['z']),
+    ),
     labels='drawn',
   )
 
@@ -210,51 +216,48 @@ def supervised_aae(
   """
   base = aae(encoder, decoder, discriminator, posterior, prior, latent_size)
   label = lambda batch: jax.nn.one_hot(batch['label'], num_classes)
-  code = lambda apply, batch, rng: {
-    **base.model.encode(apply, batch['image'], rng),
+  draw = lambda apply, batch, rng: {
+    **base.model.prior(apply, batch, rng),
     'y': label(batch),
   }
-  draw = lambda rng, batch: {**base.model.prior(rng, batch), 'y': label(batch)}
+  model = dataclasses.replace(
+    base.model,
+    code_sizes={'y': num_classes, 'z': latent_size},
+    told=('y',),
+    by_label=('y',),
+    prior=draw,
+  )
   judged = _seeing(base, beside=label) if sees_label else base
   return dataclasses.replace(
     base,
     phases=(
-      phases.reconstruction(code, base.model.decode),
+      phases.reconstruction(model.code, model.decode),
       *judged.phases[1:],
     ),
-    model=dataclasses.replace(
-      base.model,
-      code_sizes={'y': num_classes, 'z': latent_size},
-      prior=draw,
-    ),
+    model=model,
     labels='all',
   )
 
 
-def decode_by(decoder: nn.Module) -> Decode:
-  """The mean of an image given its code, by the network `decoder`."""
+def decode_by(decoder: nn.Module) -> Function:
+  """The mean of the image of a code, by the network `decoder`."""
 
-  def decode(apply, code, rng=None):
-    output = apply('decoder', phases.join(code), rng=rng)
+  def decode(apply, batch, rng):
+    output = apply('decoder', phases.join(batch['code']), rng=rng)
     return decoder.likelihood.mean(output)
 
   return decode
 
 
-def encoded(encode: Encode) -> Draw:
-  """The code of a batch's images."""
-  return lambda apply, batch, rng: encode(apply, batch['image'], rng)
-
-
-def of_style(prior: Prior) -> DrawPrior:
+def of_style(prior: Prior) -> Function:
   """A prior of z alone."""
-  return lambda rng, batch: {'z': prior.draw(rng, batch)}
+  return lambda apply, batch, rng: {'z': prior.draw(rng, batch)}
 
 
-def style(apply: Apply, code: Code) -> Array:
-  """z represents the image."""
-  del apply
-  return code['z']
+def style(apply: Apply, batch: Batch, rng: Keys | None) -> Array:
+  """z of a code represents the image."""
+  del apply, rng
+  return batch['code']['z']
 
 
 def beside_z(condition: Condition) -> Sees:
@@ -276,22 +279,20 @@ def _seeing(base: System, beside: Callable[[Batch], Array]) -> System:
       *phases.regularization(
         {'z': 'discriminator'},
         base.model.prior,
-        encoded(base.model.encode),
+        base.model.encode,
         sees=beside_z(lambda code, batch: beside(batch)),
       ),
     ),
   )
 
 
-def _joint(
-  infer: Infer, decoder: nn.Module
-) -> Callable[[Apply, Array, Keys], tuple[Array, Distribution, Array]]:
-  """Draws z and gives log p(x|z) [B], q(z|x) and z."""
+def _joint(infer: Function, decoder: nn.Module) -> Function:
+  """Draws z of an image and gives log p(x|z) [B], q(z|x) and z."""
 
-  def draw(apply, image, rng):
-    q = infer(apply, image, rng)['z']
+  def draw(apply, batch, rng):
+    q = infer(apply, batch, rng)['z']
     z = q.draw(randomness.named(rng, 'z'))
     output = apply('decoder', z, rng=rng)
-    return decoder.likelihood.log_prob(output, image), q, z
+    return decoder.likelihood.log_prob(output, batch['image']), q, z
 
   return draw

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import functools
 
 from flax import linen as nn
+import jax
 
 from aae_jax.phases import Phase
-from aae_jax.posteriors import Infer, Posterior
+from aae_jax.posteriors import Posterior
 from aae_jax.priors import Prior
-from aae_jax.types import Apply, Array, Batch, Code, Decode, Encode, Keys
+from aae_jax.types import Function
 
 MakeEncoder = Callable[[Mapping[str, int]], nn.Module]
 """An encoder with heads of these sizes by name."""
@@ -25,50 +27,90 @@ MakePrior = Callable[[int], Prior]
 class Model:
   """How the trained networks are used; a system has some of these functions.
 
+  Each is a `types.Function`, `(apply, batch, rng) -> [B, ...]`, of what it is
+  said to read of the batch.
+
   Attributes:
-    code_sizes: the size of each part of the decoder's code, by name. A part
-      that `encode` does not give is the one-hot label.
-    encode: `(apply, image [B, H, W, C], keys [B] or None) -> {part: [B, .]}`.
-      Without keys, the mean of the posterior.
-    decode: `(apply, {part: [B, .]}, rng=keys [B]) -> image`, the mean. The keys
-      are for noise within the decoder while it is trained.
-    classify: `(apply, image) -> probabilities [B, num_classes]`.
-    cluster: `(apply, image) -> probabilities [B, num_clusters]`.
-    prior: `(keys [B], batch) -> {part: [B, .]}`, what the codes should follow;
-      `batch` has `label` and `is_labelled` [B].
-    represent: `(apply, code) -> [B, n]`, the representation of an image.
-    cluster_heads: `apply -> [num_clusters, n]`, where in the representation
-      the clusters lie.
-    region: `z [B, 2] -> int [B]`, the label whose part of the prior it is in.
-    bound: `(apply, image, keys [B]) -> (log-likelihood [B], divergence [B])`,
-      the terms of the evidence lower bound, in nats.
-    log_weight: `(apply, image, keys [B]) -> [B]`, log p(x, z) / q(z|x).
-    infer: `(apply, image, keys [B]) -> {part: Distribution}`, the posterior
-      itself.
+    code_sizes: the size of each part of the decoder's code, by name.
+    told: the parts of the code that are the one-hot label: the decoder is told
+      them, and `encode` does not give them.
+    by_label: the parts of the code whose prior goes by the label.
+    encode: of an image {part: [B, .]}. Without keys, the mean of the posterior.
+    decode: of a code the mean of its image. The keys are for noise within the
+      decoder while it is trained.
+    classify: of an image probabilities [B, num_classes].
+    cluster: of an image probabilities [B, num_clusters].
+    prior: draws {part: [B, .]}, what the codes should follow, of `label` and
+      `is_labelled`, whether it is known.
+    represent: of a code its representation [B, n].
+    cluster_heads: of a code where in the representation the cluster y lies,
+      [B, n].
+    region: of a code, int [B], the label whose part of the prior it is in.
+    bound: of an image (log-likelihood [B], divergence [B]), the terms of the
+      evidence lower bound, in nats.
+    log_weight: of an image log p(x, z) / q(z|x), [B].
+    infer: of an image {part: Distribution}, the posterior itself.
   """
 
   code_sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
-  encode: Encode | None = None
-  decode: Decode | None = None
-  classify: Callable[[Apply, Array], Array] | None = None
-  cluster: Callable[[Apply, Array], Array] | None = None
-  prior: Callable[[Keys, Batch], Code] | None = None
-  represent: Callable[[Apply, Code], Array] | None = None
-  cluster_heads: Callable[[Apply], Array] | None = None
-  region: Callable[[Array], Array] | None = None
-  bound: Callable[[Apply, Array, Keys], tuple[Array, Array]] | None = None
-  log_weight: Callable[[Apply, Array, Keys], Array] | None = None
-  infer: Infer | None = None
+  told: tuple[str, ...] = ()
+  by_label: tuple[str, ...] = ()
+  encode: Function | None = None
+  decode: Function | None = None
+  classify: Function | None = None
+  cluster: Function | None = None
+  prior: Function | None = None
+  represent: Function | None = None
+  cluster_heads: Function | None = None
+  region: Function | None = None
+  bound: Function | None = None
+  log_weight: Function | None = None
+  infer: Function | None = None
 
-  @property
-  def sample(self) -> Callable[[Apply, Keys, Batch], Array] | None:
-    """`(apply, keys [B], batch) -> image`: decodes what the prior draws."""
-    if not (self.prior and self.decode):
-      return None
-    return lambda apply, rng, batch: self.decode(apply, self.prior(rng, batch))
+  @functools.cached_property
+  def code(self) -> Function | None:
+    """Of an image the decoder's code, with the parts that are its label."""
+    if not self.told:
+      return self.encode
+
+    def code(apply, batch, rng):
+      told = {
+        part: jax.nn.one_hot(batch['label'], self.code_sizes[part])
+        for part in self.told
+      }
+      return {**self.encode(apply, batch, rng), **told}
+
+    return code
+
+  @functools.cached_property
+  def reconstruct(self) -> Function | None:
+    """Of an image the image that is decoded from its code."""
+    return of_code(self.decode, self.code)
+
+  @functools.cached_property
+  def sample(self) -> Function | None:
+    """Decodes what the prior draws."""
+    return of_code(self.decode, self.prior)
+
+  @functools.cached_property
+  def embed(self) -> Function | None:
+    """Of an image the representation of its code."""
+    return of_code(self.represent, self.encode)
 
 
-@dataclasses.dataclass(frozen=True)
+def of_code(
+  function: Function | None, code: Function | None
+) -> Function | None:
+  """A function of the code that another one gives, if there are both."""
+  if not (function and code):
+    return None
+  return lambda apply, batch, rng: function(
+    apply, {'code': code(apply, batch, rng)}, rng
+  )
+
+
+# Two of the same networks are two: what is compiled for one is found by it.
+@dataclasses.dataclass(frozen=True, eq=False)
 class System:
   """Networks, phases and a model.
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from aae_jax import networks, phases, posteriors, randomness
 from aae_jax.priors import Prior
 from aae_jax.systems.additions import classification
-from aae_jax.systems.one_code import beside_z, decode_by, encoded, style
+from aae_jax.systems.one_code import beside_z, decode_by, style
 from aae_jax.systems.system import (
   MakeEncoder,
   MakeNetwork,
@@ -66,7 +66,7 @@ def clustering_aae(
     sees_label,
     {'y': num_clusters, 'z': latent_size},
   )
-  cluster = lambda apply, image: base.model.encode(apply, image, None)['y']
+  cluster = lambda apply, batch, rng: base.model.encode(apply, batch, rng)['y']
   model = dataclasses.replace(base.model, cluster=cluster)
   return dataclasses.replace(base, model=model)
 
@@ -150,18 +150,18 @@ def _two_codes(
     'discriminator_z': discriminator(),
   }
   decode = decode_by(system_networks['decoder'])
-  draw = lambda rng, batch: {
+  draw = lambda apply, batch, rng: {
     part: p[part].draw(randomness.named(rng, part), batch) for part in p
   }
   regularization = phases.regularization(
     {'y': 'discriminator_y', 'z': 'discriminator_z'},
     draw,
-    encoded(encode),
+    encode,
     sees=_SEES_Y if sees_label else phases.sees_sample,
   )
   return System(
     system_networks,
-    phases=(phases.reconstruction(encoded(encode), decode), *regularization),
+    phases=(phases.reconstruction(encode, decode), *regularization),
     model=Model(
       sizes,
       encode=encode,
@@ -179,13 +179,20 @@ _SEES_Y = beside_z(lambda code, batch: lax.stop_gradient(code['y']))
 def _with_heads(base: System) -> System:
   """The decoder of two codes sees nothing but W_C y + z."""
   num_clusters, size = (base.model.code_sizes[part] for part in 'yz')
-  represent = lambda apply, code: apply('cluster_heads', code['y']) + code['z']
-  decode = lambda apply, code, rng=None: base.model.decode(
-    apply, {'representation': represent(apply, code)}, rng
-  )
-  cluster_heads = lambda apply: apply('cluster_heads', jnp.eye(num_clusters))
+
+  def head(apply, batch, rng):
+    del rng
+    return apply('cluster_heads', batch['code']['y'])
+
+  def represent(apply, batch, rng):
+    return head(apply, batch, rng) + batch['code']['z']
+
+  def decode(apply, batch, rng):
+    representation = {'representation': represent(apply, batch, rng)}
+    return base.model.decode(apply, {'code': representation}, rng)
+
   reconstruction = phases.reconstruction(
-    encoded(base.model.encode), decode, ('encoder', 'decoder', 'cluster_heads')
+    base.model.encode, decode, ('encoder', 'decoder', 'cluster_heads')
   )
   return dataclasses.replace(
     base,
@@ -196,12 +203,14 @@ def _with_heads(base: System) -> System:
     phases=(
       reconstruction,
       *base.phases[1:],
-      phases.separation(cluster_heads),
+      phases.separation(
+        lambda apply: apply('cluster_heads', jnp.eye(num_clusters))
+      ),
     ),
     model=dataclasses.replace(
       base.model,
       decode=decode,
       represent=represent,
-      cluster_heads=cluster_heads,
+      cluster_heads=head,
     ),
   )

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
@@ -32,14 +31,19 @@ from aae_jax import (
   optimizers,
   posteriors,
   priors,
-  randomness,
   recipes,
   systems,
-  train_state,
-  train_step,
 )
 from aae_jax.augmentation import Augmentation
-from aae_jax.datasets import feeding
+from aae_jax.datasets import Schema
+from aae_jax.experiments.experiment import (
+  Experiment,
+  Setting,
+  Spec,
+  assemble,
+  check_batches,
+  draw_labelled,
+)
 from aae_jax.phases import Phase, augmented
 
 NEUTRAL_KEYS = (
@@ -54,162 +58,6 @@ NEUTRAL_KEYS = (
 """The keys that do not change what a run computes."""
 
 
-class Facts(NamedTuple):
-  """What a system has to know of the data.
-
-  Attributes:
-    image_shape: (H, W, C).
-    num_classes: None without labels.
-    num_train: images to train on.
-    frequencies: the share of each class among the labelled images, or None
-      without labels.
-  """
-
-  image_shape: tuple[int, int, int]
-  num_classes: int | None
-  num_train: int
-  frequencies: tuple[float, ...] | None = None
-
-
-class Setting(NamedTuple):
-  """What the runs of one setting of a search train with.
-
-  Attributes:
-    values: of the keys of `config.search`; none where nothing is searched.
-    hyperparams: {phase: {name: value}}, all rates and weights.
-  """
-
-  values: Mapping[str, float]
-  hyperparams: Mapping[str, Mapping[str, float]]
-
-  @property
-  def name(self) -> str:
-    """`generator.y_weight=3.0`; empty where nothing is searched."""
-    return metrics.name_setting(self.values)
-
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-  """A configuration made real.
-
-  Its runs are the settings' in turn, all seeds of each: S times as many as
-  settings. A run begins and draws by its seed alone, whatever its setting.
-
-  Attributes:
-    config: what it was made of.
-    dataset: in memory.
-    facts: of the data, that the system was built for.
-    system: networks, phases with optimizers, model.
-    feed: batches of the training split.
-    devices: that share every batch.
-    labelled: int32 [S, n], the training examples whose labels each seed uses.
-    settings: of the search, a single one where nothing is searched.
-  """
-
-  config: ml_collections.ConfigDict
-  dataset: datasets.Dataset
-  facts: Facts
-  system: systems.System
-  feed: feeding.Feed
-  devices: tuple[jax.Device, ...]
-  labelled: np.ndarray
-  settings: tuple[Setting, ...]
-
-  @property
-  def seeds(self) -> range:
-    """The seeds of the independent runs of each setting."""
-    return _seeds(self.config)
-
-  @property
-  def runs(self) -> list[str]:
-    """What each run is called, [R]: `seed 0`, with its setting before it."""
-    return [
-      ', '.join(filter(None, (setting.name, f'seed {seed}')))
-      for setting in self.settings
-      for seed in self.seeds
-    ]
-
-  @property
-  def searches(self) -> bool:
-    """Whether there is something to choose."""
-    return any(setting.values for setting in self.settings)
-
-  @property
-  def places(self) -> list[slice]:
-    """Where on the axis of runs the S of each setting are."""
-    size = len(self.seeds)
-    starts = range(0, size * len(self.settings), size)
-    return [slice(start, start + size) for start in starts]
-
-  def at_setting(
-    self, index: int, state: train_state.TrainState
-  ) -> tuple['Experiment', train_state.TrainState]:
-    """A setting as an experiment that has no other, and the state of its runs.
-
-    Args:
-      index: of the setting.
-      state: of all runs.
-    """
-    runs = self.places[index]
-    state = train_step.map_seeds(
-      lambda x: x[runs], state, train_state.SEED_AXES
-    )
-    return dataclasses.replace(self, settings=(self.settings[index],)), state
-
-  @property
-  def total_steps(self) -> int:
-    """Steps in the whole run."""
-    return self.config.epochs * self.feed.steps_per_epoch
-
-  def keys(self) -> jax.Array:
-    """The typed key of each run, [R]."""
-    return _keys([*self.seeds] * len(self.settings))
-
-  def data(self) -> feeding.Data:
-    """The training split, and each run's draw of labels, on the devices."""
-    image, label = self.dataset.train
-    if label is None:
-      label = np.zeros(len(image), np.int32)
-    labelled = np.tile(self.labelled, (len(self.settings), 1))
-    is_labelled = np.zeros((len(labelled), len(image)), bool)
-    np.put_along_axis(is_labelled, labelled, True, axis=1)
-    data = feeding.Data(image, label, is_labelled, labelled)
-    return jax.device_put(data, train_step.replicated(self.devices))
-
-  def init(self) -> train_state.TrainState:
-    """The state before the first step, on the devices."""
-    sharding = train_step.replicated(self.devices)
-    return jax.jit(self._create, out_shardings=sharding)(self.keys())
-
-  def abstract_state(self) -> train_state.TrainState:
-    """The shapes, types and sharding of the state."""
-    sharding = train_step.replicated(self.devices)
-    return jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-      jax.eval_shape(self._create, self.keys()),
-    )
-
-  def _create(self, keys: jax.Array) -> train_state.TrainState:
-    batch = feeding.example_batch(self.feed, self.dataset.image_shape)
-    create = lambda key: train_state.create(
-      self.system, key, batch, average=self.config.ema_decay > 0
-    )
-    state = jax.vmap(create, out_axes=train_state.SEED_AXES)(keys)
-    return state.replace(hyperparams=self._hyperparams())
-
-  def _hyperparams(self) -> dict[str, dict[str, jax.Array]]:
-    """Those of every run, [R]."""
-    return jax.tree.map(
-      lambda *values: jnp.repeat(jnp.float32(values), len(self.seeds)),
-      *(setting.hyperparams for setting in self.settings),
-    )
-
-  def run(self) -> Callable[..., Any]:
-    """The compiled call of many steps, see `train_step.parallelize`."""
-    step = train_step.make_train_step(self.system, self.config.ema_decay)
-    return train_step.parallelize(step, self.feed, len(self.runs), self.devices)
-
-
 def build(config: ml_collections.ConfigDict) -> Experiment:
   """Checks a configuration and builds what it describes.
 
@@ -220,74 +68,82 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   find('system', systems.SYSTEMS, config.system)
   dataset = datasets.load(**config.dataset)
   devices = tuple(jax.local_devices())
-  _check_batches(config, dataset, len(devices))
-  facts = Facts(
-    dataset.image_shape,
-    dataset.num_classes,
-    dataset.train.num_images,
-    datasets.frequencies(
-      dataset.train.label, config.num_labels, dataset.num_classes
-    ),
+  check_batches(
+    config.batch_size, config.labelled_batch_size, dataset.schema, len(devices)
   )
-  system = build_system(config, facts)
-  _check_clusters(config, system, dataset)
-  settings = build_settings(config, facts)
-  _check_search(settings, dataset)
-  labelled = _draw_labelled(config, system, dataset)
+  spec = build_spec(config, dataset.schema)
+  _check_clusters(config, spec.system, dataset)
+  labelled = draw_labelled(spec, dataset, config.num_labels)
+  return assemble(spec, dataset, labelled, devices)
+
+
+def build_spec(config: ml_collections.ConfigDict, schema: Schema) -> Spec:
+  """What is trained; it takes no images.
+
+  Args:
+    config: of an experiment.
+    schema: of the data that it is for.
+
+  Raises:
+    InputError: names the first key that is wrong, and what was expected.
+  """
+  system = build_system(config, schema)
   is_batched = system.labels == 'batched'
-  feed = feeding.Feed(
-    dataset.train.num_images,
-    config.batch_size,
-    config.labelled_batch_size if is_batched else 0,
-    len(devices),
-  )
-  return Experiment(
-    config, dataset, facts, system, feed, devices, labelled, settings
+  return Spec(
+    system,
+    batch_size=config.batch_size,
+    epochs=config.epochs,
+    seeds=range(config.seed, config.seed + config.num_seeds),
+    labelled_batch_size=config.labelled_batch_size if is_batched else 0,
+    ema_decay=config.ema_decay,
+    searched=build_settings(config, schema),
   )
 
 
 def build_system(
-  config: ml_collections.ConfigDict, facts: Facts
+  config: ml_collections.ConfigDict, schema: Schema
 ) -> systems.System:
   """Builds the system alone, which takes no images.
 
   Args:
     config: of an experiment.
-    facts: of the data that it is for.
+    schema: of the data that it is for.
 
   Raises:
     InputError: names the first key that is wrong, and what was expected.
   """
   builder = find('system', systems.SYSTEMS, config.system)
-  system = builder(**_arguments(config, facts, builder))
+  system = builder(**_arguments(config, schema, builder))
   builders = [builder]
   for name in config.additions:
     addition = find('addition', systems.ADDITIONS, name)
-    system = addition(system, **_arguments(config, facts, addition))
+    system = addition(system, **_arguments(config, schema, addition))
     builders.append(addition)
   _check_unused(config, builders, system.labels)
   system = _with_augmentation(config, system)
-  return _with_optimizers(config, system, _steps_per_epoch(config, facts))
+  return _with_optimizers(config, system, _steps_per_epoch(config, schema))
 
 
 def build_settings(
-  config: ml_collections.ConfigDict, facts: Facts
+  config: ml_collections.ConfigDict, schema: Schema
 ) -> tuple[Setting, ...]:
-  """The product of what is searched; a single setting where nothing is.
+  """The product of what is searched; none where nothing is.
 
   Each trains as the configuration would that has its values in place of the
   search.
 
   Args:
     config: of an experiment.
-    facts: of the data that it is for.
+    schema: of the data that it is for.
 
   Raises:
     InputError: names the key or setting that is wrong, and what was expected.
   """
   searched = _searched(config)
+  if not searched:
+    return ()
   settings = [
-    _setting(config, facts, dict(zip(searched, values, strict=True)))
+    _setting(config, schema, dict(zip(searched, values, strict=True)))
     for values in itertools.product(*searched.values())
   ]
   for one, other in itertools.combinations(settings, 2):
@@ -304,56 +160,60 @@ class Parameter(NamedTuple):
 
   Attributes:
     section: of the configuration, which it is made of.
-    make: `(config, facts) -> value`.
+    make: `(config, schema) -> value`.
   """
 
   section: str | None
-  make: Callable[[ml_collections.ConfigDict, Facts], Any]
+  make: Callable[[ml_collections.ConfigDict, Schema], Any]
 
 
 PARAMETERS = {
   'encoder': Parameter(
-    'encoder', lambda config, facts: functools.partial(_encoder, config)
+    'encoder', lambda config, schema: functools.partial(_encoder, config)
   ),
   'decoder': Parameter(
-    'decoder', lambda config, facts: functools.partial(_decoder, config, facts)
+    'decoder',
+    lambda config, schema: functools.partial(_decoder, config, schema),
   ),
   'discriminator': Parameter(
     'discriminator',
-    lambda config, facts: functools.partial(_discriminator, config),
+    lambda config, schema: functools.partial(_discriminator, config),
   ),
   'posterior': Parameter(
-    'posterior', lambda config, facts: functools.partial(_posterior, config)
+    'posterior', lambda config, schema: functools.partial(_posterior, config)
   ),
   'prior': Parameter(
-    'prior', lambda config, facts: _prior(config, priors.PRIORS)
+    'prior', lambda config, schema: _prior(config, priors.PRIORS)
   ),
-  'dense_prior': Parameter('prior', lambda config, facts: _dense_prior(config)),
+  'dense_prior': Parameter(
+    'prior', lambda config, schema: _dense_prior(config)
+  ),
   'label_prior': Parameter(
     'prior',
-    lambda config, facts: _prior(
-      config, priors.LABEL_PRIORS, num_classes=_classes(facts)
+    lambda config, schema: _prior(
+      config, priors.LABEL_PRIORS, num_classes=_classes(schema)
     ),
   ),
   'prior_y': Parameter(
-    'prior_y', lambda config, facts: functools.partial(_prior_y, config, facts)
+    'prior_y',
+    lambda config, schema: functools.partial(_prior_y, config, schema),
   ),
   'sees_label': Parameter(
-    'discriminator_z', lambda config, facts: config.discriminator_z.sees_label
+    'discriminator_z', lambda config, schema: config.discriminator_z.sees_label
   ),
   'latent_size': Parameter(
-    'latent_size', lambda config, facts: config.latent_size
+    'latent_size', lambda config, schema: config.latent_size
   ),
   'num_clusters': Parameter(
-    'num_clusters', lambda config, facts: config.num_clusters
+    'num_clusters', lambda config, schema: config.num_clusters
   ),
-  'num_classes': Parameter(None, lambda config, facts: _classes(facts)),
+  'num_classes': Parameter(None, lambda config, schema: _classes(schema)),
   'consistency': Parameter(
-    'consistency', lambda config, facts: _consistency(config, facts)
+    'consistency', lambda config, schema: _consistency(config, schema)
   ),
   'marginal_entropy': Parameter(
     'marginal_entropy',
-    lambda config, facts: _hyperparams(config, 'marginal_entropy'),
+    lambda config, schema: _hyperparams(config, 'marginal_entropy'),
   ),
 }
 """What the parameters of systems and additions stand for, by name."""
@@ -471,32 +331,14 @@ def _require_amount(config: ml_collections.ConfigDict, key: str) -> None:
   )
 
 
-def _check_batches(
-  config: ml_collections.ConfigDict,
-  dataset: datasets.Dataset,
-  num_devices: int,
-) -> None:
-  for key in ('batch_size', 'labelled_batch_size'):
-    if config[key] % num_devices:
-      raise errors.InputError(
-        f'{key} is {config[key]}; expected a multiple of the {num_devices} '
-        'devices.'
-      )
-  if config.batch_size > dataset.train.num_images:
-    raise errors.InputError(
-      f'batch_size is {config.batch_size}; expected at most the '
-      f'{dataset.train.num_images} training images of {dataset.name}.'
-    )
-
-
 def _arguments(
-  config: ml_collections.ConfigDict, facts: Facts, builder: Callable[..., Any]
+  config: ml_collections.ConfigDict, schema: Schema, builder: Callable[..., Any]
 ) -> dict[str, Any]:
   """What a builder's parameters stand for, but for those that have a value."""
   found = {}
   for name, parameter in inspect.signature(builder).parameters.items():
     if name in PARAMETERS:
-      found[name] = PARAMETERS[name].make(config, facts)
+      found[name] = PARAMETERS[name].make(config, schema)
     elif parameter.default is parameter.empty and name != 'system':
       raise errors.unknown(
         f'parameter of {getattr(builder, "__name__", builder)!r}',
@@ -534,14 +376,14 @@ def _dense_prior(config: ml_collections.ConfigDict) -> priors.Prior:
 
 
 def _prior_y(
-  config: ml_collections.ConfigDict, facts: Facts, size: int
+  config: ml_collections.ConfigDict, schema: Schema, size: int
 ) -> priors.Prior:
   frequencies = config.prior_y.frequencies
   if frequencies == 'uniform':
     frequencies = None
   elif frequencies == 'labelled':
-    _classes(facts)
-    frequencies = facts.frequencies
+    _classes(schema)
+    frequencies = datasets.frequencies(schema, config.num_labels)
   else:
     try:
       frequencies = [float(share) for share in frequencies.split(',')]
@@ -562,11 +404,11 @@ def _posterior(
 
 
 def _consistency(
-  config: ml_collections.ConfigDict, facts: Facts
+  config: ml_collections.ConfigDict, schema: Schema
 ) -> dict[str, float]:
   """The hyperparameters of the phase, which counts steps."""
   found = _hyperparams(config, 'consistency')
-  return {**found, 'begin': found['begin'] * _steps_per_epoch(config, facts)}
+  return {**found, 'begin': found['begin'] * _steps_per_epoch(config, schema)}
 
 
 def _hyperparams(
@@ -578,16 +420,16 @@ def _hyperparams(
   return dict(config[section])
 
 
-def _steps_per_epoch(config: ml_collections.ConfigDict, facts: Facts) -> int:
-  return facts.num_train // config.batch_size
+def _steps_per_epoch(config: ml_collections.ConfigDict, schema: Schema) -> int:
+  return schema.num_train // config.batch_size
 
 
-def _classes(facts: Facts) -> int:
-  if facts.num_classes is None:
+def _classes(schema: Schema) -> int:
+  if schema.num_classes is None:
     raise errors.InputError(
       'the system learns from labels, but the data set has none.'
     )
-  return facts.num_classes
+  return schema.num_classes
 
 
 def _encoder(
@@ -615,13 +457,13 @@ def _augmentation(
   return Augmentation(**options), of_target
 
 
-def _decoder(config: ml_collections.ConfigDict, facts: Facts) -> nn.Module:
+def _decoder(config: ml_collections.ConfigDict, schema: Schema) -> nn.Module:
   return _network(
     networks.Decoder,
     'decoder',
     config,
-    networks.decoder_trunks(facts.image_shape),
-    image_shape=facts.image_shape,
+    networks.decoder_trunks(schema.image_shape),
+    image_shape=schema.image_shape,
   )
 
 
@@ -762,35 +604,6 @@ def _check_clusters(
     )
 
 
-def _draw_labelled(
-  config: ml_collections.ConfigDict,
-  system: systems.System,
-  dataset: datasets.Dataset,
-) -> np.ndarray:
-  """The examples whose labels each seed uses, int32 [S, n]."""
-  if system.labels not in ('drawn', 'batched'):
-    return np.zeros((config.num_seeds, 0), np.int32)
-  return np.stack(
-    [
-      datasets.draw_labelled(
-        randomness.named(key, 'labels'),
-        dataset.train.label,
-        config.num_labels,
-        dataset.num_classes,
-      )
-      for key in _keys(_seeds(config))
-    ]
-  )
-
-
-def _seeds(config: ml_collections.ConfigDict) -> range:
-  return range(config.seed, config.seed + config.num_seeds)
-
-
-def _keys(seeds: Sequence[int]) -> jax.Array:
-  return jax.vmap(jax.random.key)(jnp.asarray(seeds))
-
-
 def _searched(
   config: ml_collections.ConfigDict,
 ) -> dict[str, tuple[float, ...]]:
@@ -810,14 +623,14 @@ def _searched(
 
 
 def _setting(
-  config: ml_collections.ConfigDict, facts: Facts, values: Mapping[str, float]
+  config: ml_collections.ConfigDict, schema: Schema, values: Mapping[str, float]
 ) -> Setting:
   config = config.copy_and_resolve_references()
   try:
     with config.unlocked(), config.ignore_type():
       for key, value in values.items():
         _put(config, *key.split('.'), value)
-    system = build_system(config, facts)
+    system = build_system(config, schema)
   except errors.InputError as error:
     name = metrics.name_setting(values)
     raise errors.InputError(f'search, {name}: {error}') from None
@@ -844,17 +657,6 @@ def _put(
 def _arrays(setting: Setting) -> list[np.float32]:
   """The rates and weights as runs have them."""
   return [np.float32(value) for value in jax.tree.leaves(setting.hyperparams)]
-
-
-def _check_search(
-  settings: Sequence[Setting], dataset: datasets.Dataset
-) -> None:
-  if settings[0].values and not dataset.validation.num_images:
-    raise errors.InputError(
-      'search needs images that choose the best setting, but '
-      'dataset.num_validation is 0; expected at least 1, for the test images '
-      'choose nothing.'
-    )
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from aae_jax import experiment
+from aae_jax import datasets, experiments
 from aae_jax.augmentation import Augmentation
 from aae_jax.errors import InputError
 from tests import tiny
@@ -26,10 +26,8 @@ def build(name, **changes):
 
 
 def build_config(config):
-  with mock.patch.object(
-    experiment.datasets, 'load', return_value=tiny.DATASET
-  ):
-    return experiment.build(config)
+  with mock.patch.object(datasets, 'load', return_value=tiny.DATASET):
+    return experiments.build(config)
 
 
 @pytest.mark.parametrize(
@@ -349,7 +347,7 @@ def test_unknown_data_set(tmp_path):
   config.dataset.name = 'minst'
   config.dataset.data_dir = str(tmp_path)
   with pytest.raises(InputError, match="'minst'.*mnist"):
-    experiment.build(config)
+    experiments.build(config)
 
 
 def test_absent_manual_dir(tmp_path):
@@ -358,7 +356,7 @@ def test_absent_manual_dir(tmp_path):
   config.dataset.data_dir = str(tmp_path)
   config.dataset.manual_dir = str(tmp_path / 'absent')
   with pytest.raises(InputError, match='^manual_dir=.*/absent is not a folder'):
-    experiment.build(config)
+    experiments.build(config)
 
 
 UNUSED = {
@@ -439,7 +437,7 @@ def test_options_of_layers_reach_them():
 def test_augmentation_is_the_encoders_or_that_of_all_phases(of_target):
   options = {'shift': 2.0, 'turn': 10.0, 'scale': 0.1}
   given = {f'encoder.augmentation.{key}': x for key, x in options.items()}
-  with mock.patch.object(experiment, 'augmented') as augmented:
+  with mock.patch.object(experiments.configuration, 'augmented') as augmented:
     # Marked, or else as it is.
     augmented.side_effect = lambda phase, augmentation: dataclasses.replace(
       phase, noise=str(augmentation)
@@ -458,7 +456,7 @@ def test_a_config_without_augmentation_has_none():
   """That of a run from before there was any."""
   config = tiny.make_config('aae')
   del config.encoder['augmentation']
-  system = experiment.build_system(config, tiny.FACTS)
+  system = experiments.build_system(config, tiny.DATASET.schema)
   assert system.networks['encoder'].augmentation == Augmentation()
 
 
@@ -476,13 +474,14 @@ def test_frequencies_reach_the_prior_of_y(frequencies, expected):
     num_labels=-1,
     **{'prior_y.frequencies': frequencies},
   )
-  y = built.system.model.prior(tiny.keys(20_000), {})['y']
+  y = built.system.model.prior(None, {}, tiny.keys(20_000))['y']
   np.testing.assert_allclose(y.mean(axis=0), expected, atol=0.011)
 
 
 def test_a_balanced_draw_has_equal_frequencies():
   built = build('semi_supervised_aae', **{'prior_y.frequencies': 'labelled'})
-  assert built.facts.frequencies == (1 / 3, 1 / 3, 1 / 3)
+  frequencies = datasets.frequencies(built.schema, 6)
+  assert frequencies == (1 / 3, 1 / 3, 1 / 3)
 
 
 @pytest.mark.parametrize(
@@ -501,8 +500,8 @@ def test_bad_frequencies(frequencies, message):
 def test_a_config_that_comes_from_a_file_builds(name):
   """JSON has no tuples."""
   config = json.loads(tiny.make_config(name).to_json())
-  system = experiment.build_system(
-    ml_collections.ConfigDict(config), tiny.FACTS
+  system = experiments.build_system(
+    ml_collections.ConfigDict(config), tiny.DATASET.schema
   )
   assert system.phases
 
@@ -551,10 +550,10 @@ def test_data_without_labels():
     train=tiny.DATASET.train._replace(label=None),
     num_classes=None,
   )
-  with mock.patch.object(experiment.datasets, 'load', return_value=dataset):
+  with mock.patch.object(datasets, 'load', return_value=dataset):
     with pytest.raises(InputError, match='data set has none'):
-      experiment.build(tiny.make_config('semi_supervised_aae'))
-    data = experiment.build(tiny.make_config('aae')).data()
+      experiments.build(tiny.make_config('semi_supervised_aae'))
+    data = experiments.build(tiny.make_config('aae')).data()
   np.testing.assert_array_equal(data.image, image)
   assert not data.is_labelled.any()
 
@@ -564,7 +563,7 @@ def takes(first, second=2):
 
 
 def test_part_gets_its_options():
-  part = experiment.build_part(
+  part = experiments.build_part(
     'part',
     {'takes': takes},
     {'name': 'takes', 'second': 5, 'third': None},
@@ -575,7 +574,7 @@ def test_part_gets_its_options():
 
 def test_part_keeps_its_defaults():
   options = {'name': 'takes', 'second': None}
-  assert experiment.build_part('part', {'takes': takes}, options, first=1) == (
+  assert experiments.build_part('part', {'takes': takes}, options, first=1) == (
     1,
     2,
   )
@@ -583,7 +582,7 @@ def test_part_keeps_its_defaults():
 
 def test_part_takes_no_option_that_is_given_already():
   with pytest.raises(InputError, match='^part.first=3 is given, but .*second'):
-    experiment.build_part(
+    experiments.build_part(
       'part', {'takes': takes}, {'name': 'takes', 'first': 3}, first=1
     )
 
@@ -596,7 +595,7 @@ def test_part_takes_no_option_that_is_given_already():
   ],
 )
 def test_part_may_be_imported_and_have_options(options):
-  assert experiment.build_part('part', {}, options, first=1) == (1, 7)
+  assert experiments.build_part('part', {}, options, first=1) == (1, 7)
 
 
 @pytest.mark.parametrize(
@@ -607,7 +606,7 @@ def test_part_that_cannot_be_imported(call):
   with pytest.raises(
     InputError, match=f"^part '{re.escape(name)}' cannot be imported"
   ):
-    experiment.build_part('part', {}, {'name': name}, first=1)
+    experiments.build_part('part', {}, {'name': name}, first=1)
 
 
 def needs_more(encoder, decoder, colour):
@@ -630,7 +629,7 @@ def test_std_of_the_prior_reaches_the_samples():
     model = build(
       'aae', latent_size=50, **{'prior.name': 'gaussian', 'prior.std': std}
     ).system.model
-    return np.std(model.prior(tiny.keys(200), tiny.make_batch())['z'])
+    return np.std(model.prior(None, {}, tiny.keys(200))['z'])
 
   np.testing.assert_allclose(spread(5.0), 5.0, rtol=0.05)
   np.testing.assert_allclose(spread(0.2), 0.2, rtol=0.05)
@@ -682,6 +681,26 @@ def test_steps():
   assert built.total_steps == 3 * 5
 
 
+def given_labels(split):
+  """The split of which every other image has lost its label."""
+  label = np.where(np.arange(split.num_images) % 2, split.label, -1)
+  return split._replace(label=label.astype(np.int32))
+
+
+def test_given_labels_are_those_that_a_system_learns_from():
+  dataset = dataclasses.replace(
+    tiny.DATASET, train=given_labels(tiny.DATASET.train)
+  )
+  with mock.patch.object(datasets, 'load', return_value=dataset):
+    config = tiny.make_config('semi_supervised_aae', num_labels=-1)
+    [labelled] = experiments.build(config).labelled
+    with pytest.raises(
+      InputError, match='learns from all labels, but some .* random have none'
+    ):
+      experiments.build(tiny.make_config('supervised_aae'))
+  np.testing.assert_array_equal(labelled, np.arange(1, 44, 2))
+
+
 def test_labelled_draw_is_balanced_and_from_the_training_split():
   built = build('semi_supervised_aae', num_seeds=3)
   label = tiny.DATASET.train.label
@@ -712,7 +731,7 @@ def test_seed_is_the_same_alone_and_among_others(together):
   """Labels, first weights and order; seed 7 is the second of 6, 7 and 8."""
   together, ensemble = together
   alone = build('semi_supervised_aae', seed=7)
-  assert together.seeds == range(6, 9) and alone.seeds == range(7, 8)
+  assert together.spec.seeds == range(6, 9)
   np.testing.assert_array_equal(together.labelled[1], alone.labelled[0])
   single = alone.init()
   assert int(ensemble.step) == int(single.step) == 0
@@ -725,7 +744,7 @@ def test_seed_is_the_same_alone_and_among_others(together):
   for epoch in range(2):
     orders = [
       built.feed.order(
-        built.keys()[index],
+        built.spec.keys()[index],
         built.data().replace(labelled=built.labelled[index]),
         epoch,
       )

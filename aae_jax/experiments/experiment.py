@@ -1,0 +1,326 @@
+"""An experiment of plain values and data in memory."""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aae_jax import (
+  datasets,
+  errors,
+  metrics,
+  randomness,
+  systems,
+  train_state,
+  train_step,
+)
+from aae_jax.datasets import Dataset, Schema, feeding
+
+
+class Setting(NamedTuple):
+  """What the runs of one setting of a search train with.
+
+  Attributes:
+    values: of the keys that are searched; none where nothing is searched.
+    hyperparams: {phase: {name: value}}, all rates and weights.
+  """
+
+  values: Mapping[str, float]
+  hyperparams: Mapping[str, Mapping[str, float]]
+
+  @property
+  def name(self) -> str:
+    """`generator.y_weight=3.0`; empty where nothing is searched."""
+    return metrics.name_setting(self.values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+  """What is trained, and for how long; without any data.
+
+  Its runs are the settings' in turn, all seeds of each: S times as many as
+  settings. A run begins and draws by its seed alone, whatever its setting.
+
+  Attributes:
+    system: networks, phases with optimizers, model.
+    batch_size: over all devices.
+    epochs: passes over the training split.
+    seeds: of the independent runs of each setting.
+    labelled_batch_size: over all devices, of a system that has such batches.
+    ema_decay: of the averages that are evaluated, in [0, 1); 0 for none.
+    searched: the settings of a search; the weights of the system's phases if
+      there are none.
+  """
+
+  system: systems.System
+  batch_size: int
+  epochs: int
+  seeds: Sequence[int] = range(1)
+  labelled_batch_size: int = 0
+  ema_decay: float = 0.0
+  searched: tuple[Setting, ...] = ()
+
+  @property
+  def settings(self) -> tuple[Setting, ...]:
+    """Those of the search; a single one where nothing is searched."""
+    own = {phase.name: phase.hyperparams for phase in self.system.phases}
+    return self.searched or (Setting({}, own),)
+
+  @property
+  def runs(self) -> list[str]:
+    """What each run is called, [R]: `seed 0`, with its setting before it."""
+    return [
+      ', '.join(filter(None, (setting.name, f'seed {seed}')))
+      for setting in self.settings
+      for seed in self.seeds
+    ]
+
+  @property
+  def searches(self) -> bool:
+    """Whether there is something to choose."""
+    return any(setting.values for setting in self.settings)
+
+  @property
+  def places(self) -> list[slice]:
+    """Where on the axis of runs the S of each setting are."""
+    size = len(self.seeds)
+    starts = range(0, size * len(self.settings), size)
+    return [slice(start, start + size) for start in starts]
+
+  def keys(self) -> jax.Array:
+    """The typed key of each run, [R]."""
+    seeds = jnp.asarray([*self.seeds] * len(self.settings))
+    return jax.vmap(jax.random.key)(seeds)
+
+  def create(
+    self, keys: jax.Array, image_shape: tuple[int, int, int]
+  ) -> train_state.TrainState:
+    """The state of all runs before the first step, of keys [R]."""
+    sizes = self.batch_size, self.labelled_batch_size
+    batch = feeding.example_batch(*sizes, image_shape)
+    create = lambda key: train_state.create(
+      self.system, key, batch, average=self.ema_decay > 0
+    )
+    state = jax.vmap(create, out_axes=train_state.SEED_AXES)(keys)
+    hyperparams = jax.tree.map(
+      lambda *values: jnp.repeat(jnp.float32(values), len(self.seeds)),
+      *(setting.hyperparams for setting in self.settings),
+    )
+    return state.replace(hyperparams=hyperparams)
+
+  def abstract_state(
+    self, image_shape: tuple[int, int, int], devices: Sequence[jax.Device]
+  ) -> train_state.TrainState:
+    """The shapes, types and sharding of the state."""
+    sharding = train_step.replicated(devices)
+    create = functools.partial(self.create, image_shape=image_shape)
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+      jax.eval_shape(create, self.keys()),
+    )
+
+  def at_setting(
+    self, index: int, state: train_state.TrainState
+  ) -> tuple['Spec', train_state.TrainState]:
+    """A setting as all that there is, and the state of its runs.
+
+    Args:
+      index: of the setting.
+      state: of all runs.
+    """
+    runs = self.places[index]
+    state = train_step.map_seeds(
+      lambda x: x[runs], state, train_state.SEED_AXES
+    )
+    return dataclasses.replace(self, searched=(self.settings[index],)), state
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """A spec, and what it is trained on; made by `assemble`.
+
+  Attributes:
+    spec: what is trained.
+    dataset: in memory.
+    labelled: int32 [S, n], the training examples whose labels each seed uses.
+    devices: that share every batch.
+  """
+
+  spec: Spec
+  dataset: Dataset
+  labelled: np.ndarray
+  devices: tuple[jax.Device, ...]
+
+  @property
+  def system(self) -> systems.System:
+    """What is trained."""
+    return self.spec.system
+
+  @property
+  def schema(self) -> Schema:
+    """Of the data."""
+    return self.dataset.schema
+
+  @functools.cached_property
+  def feed(self) -> feeding.Feed:
+    """Batches of the training split."""
+    return feeding.Feed(
+      self.dataset.train.num_images,
+      self.spec.batch_size,
+      self.spec.labelled_batch_size,
+      len(self.devices),
+    )
+
+  @property
+  def total_steps(self) -> int:
+    """Steps in the whole run."""
+    return self.spec.epochs * self.feed.steps_per_epoch
+
+  def at_setting(
+    self, index: int, state: train_state.TrainState
+  ) -> tuple['Experiment', train_state.TrainState]:
+    """A setting as an experiment that has no other, and the state of its runs.
+
+    Args:
+      index: of the setting.
+      state: of all runs.
+    """
+    spec, state = self.spec.at_setting(index, state)
+    return dataclasses.replace(self, spec=spec), state
+
+  def data(self) -> feeding.Data:
+    """The training split, and each run's draw of labels, on the devices."""
+    image, label = self.dataset.train
+    if label is None:
+      label = np.zeros(len(image), np.int32)
+    labelled = np.tile(self.labelled, (len(self.spec.settings), 1))
+    is_labelled = np.zeros((len(labelled), len(image)), bool)
+    np.put_along_axis(is_labelled, labelled, True, axis=1)
+    data = feeding.Data(image, label, is_labelled, labelled)
+    return jax.device_put(data, train_step.replicated(self.devices))
+
+  def init(self) -> train_state.TrainState:
+    """The state before the first step, on the devices."""
+    create = functools.partial(
+      self.spec.create, image_shape=self.schema.image_shape
+    )
+    sharding = train_step.replicated(self.devices)
+    return jax.jit(create, out_shardings=sharding)(self.spec.keys())
+
+  def abstract_state(self) -> train_state.TrainState:
+    """The shapes, types and sharding of the state."""
+    return self.spec.abstract_state(self.schema.image_shape, self.devices)
+
+  def run(self) -> Callable[..., Any]:
+    """The compiled call of many steps, see `train_step.parallelize`."""
+    step = train_step.make_train_step(self.system, self.spec.ema_decay)
+    return train_step.parallelize(
+      step, self.feed, len(self.spec.runs), self.devices
+    )
+
+
+def assemble(
+  spec: Spec,
+  dataset: Dataset,
+  labelled: np.ndarray | None = None,
+  devices: Sequence[jax.Device] | None = None,
+) -> Experiment:
+  """Makes an experiment of plain values and data in memory.
+
+  Args:
+    spec: what is trained.
+    dataset: what it is trained on.
+    labelled: int32 [S, n], the training examples whose labels each seed uses;
+      none if None.
+    devices: that share every batch; those of this process if None.
+
+  Raises:
+    InputError: the sizes do not go together.
+  """
+  devices = tuple(jax.local_devices() if devices is None else devices)
+  if labelled is None:
+    labelled = np.zeros((len(spec.seeds), 0), np.int32)
+  check_batches(
+    spec.batch_size, spec.labelled_batch_size, dataset.schema, len(devices)
+  )
+  if spec.searches and not dataset.validation.num_images:
+    raise errors.InputError(
+      'search needs images that choose the best setting, but '
+      'dataset.num_validation is 0; expected at least 1, for the test images '
+      'choose nothing.'
+    )
+  if spec.system.labels == 'all' and (
+    dataset.train.labelled.num_images < dataset.train.num_images
+  ):
+    raise errors.InputError(
+      'the system learns from all labels, but some training images of '
+      f'{dataset.name} have none.'
+    )
+  needs_labels = spec.system.labels in ('drawn', 'batched')
+  if len(labelled) != len(spec.seeds) or (needs_labels and not labelled.size):
+    raise errors.InputError(
+      f'labelled is of the shape {list(labelled.shape)}; expected the labelled '
+      f'examples of each of the {len(spec.seeds)} seeds.'
+    )
+  return Experiment(spec, dataset, labelled, devices)
+
+
+def draw_labelled(spec: Spec, dataset: Dataset, num_labels: int) -> np.ndarray:
+  """The examples whose labels each seed uses, a draw for each.
+
+  Args:
+    spec: what is trained.
+    dataset: what it is trained on.
+    num_labels: see `datasets.draw_labelled`; unused by a system that does not
+      draw labels.
+
+  Returns:
+    int32 [S, n].
+
+  Raises:
+    InputError: there are no labels, or not that many to draw.
+  """
+  if spec.system.labels not in ('drawn', 'batched'):
+    return np.zeros((len(spec.seeds), 0), np.int32)
+  return np.stack(
+    [
+      datasets.draw_labelled(
+        randomness.named(jax.random.key(seed), 'labels'),
+        dataset.train.label,
+        num_labels,
+        dataset.num_classes,
+      )
+      for seed in spec.seeds
+    ]
+  )
+
+
+def check_batches(
+  batch_size: int, labelled_batch_size: int, schema: Schema, num_devices: int
+) -> None:
+  """Refuses batches that the devices or the data cannot fill.
+
+  Args:
+    batch_size: over all devices.
+    labelled_batch_size: over all devices.
+    schema: of the data.
+    num_devices: that share every batch.
+
+  Raises:
+    InputError: names the size that is wrong.
+  """
+  sizes = {'batch_size': batch_size, 'labelled_batch_size': labelled_batch_size}
+  for name, size in sizes.items():
+    if size % num_devices:
+      raise errors.InputError(
+        f'{name} is {size}; expected a multiple of the {num_devices} devices.'
+      )
+  if batch_size > schema.num_train:
+    raise errors.InputError(
+      f'batch_size is {batch_size}; expected at most the {schema.num_train} '
+      f'training images of {schema.name}.'
+    )

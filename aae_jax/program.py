@@ -1,0 +1,179 @@
+"""Trains, evaluates and exports a system.
+
+python train.py --config=configs/NAME.py [--workdir=DIR] [--mode=MODE]
+    [--config.KEY=VALUE ...]
+"""
+
+import ast
+from collections.abc import Callable
+import difflib
+import pathlib
+import runpy
+import signal
+import sys
+from typing import Any
+
+from absl import app, flags, logging
+from etils import epath
+from flax import traverse_util
+import jax
+import ml_collections
+from ml_collections import config_flags
+
+from aae_jax import addresses, compilation_cache, errors, recipes, training
+from aae_jax.interruption import Interruption
+
+_MODES = {
+  'train': 'train, or go on where a stopped run was saved; then evaluate',
+  'evaluate': 'evaluate the last checkpoint and draw its figures again',
+  'export': 'write the networks as StableHLO, for use without this package',
+}
+
+_CONFIG = config_flags.DEFINE_config_file('config')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'A folder or a bucket.')
+_MODE = flags.DEFINE_string('mode', 'train', ', '.join(_MODES))
+
+
+def main() -> None:
+  """Runs what the command line says.
+
+  An error that a user can mend is shown in one line.
+  """
+  app.run(
+    lambda argv: _told(lambda: run(argv)),
+    flags_parser=lambda argv: _told(lambda: parse_flags(argv)),
+  )
+
+
+def run(argv: list[str]) -> None:
+  """Runs the mode, of flags that are parsed.
+
+  Raises:
+    InputError: what is left of the command line is not what is expected.
+  """
+  if len(argv) > 1:
+    raise errors.InputError(f'unknown argument {argv[1]!r}; expected flags.')
+  if _CONFIG.value is None:
+    raise errors.InputError('expected --config=configs/NAME.py; see --help.')
+  if _MODE.value not in _MODES:
+    raise errors.unknown('mode', _MODE.value, _MODES)
+  workdir = addresses.folder(_WORKDIR.value or default_workdir())
+  logging.set_verbosity(logging.WARNING)
+  cache = pathlib.Path('~/.cache/aae_jax/compilation').expanduser()
+  compilation_cache.prune(cache, max_bytes=2**30)
+  jax.config.update('jax_compilation_cache_dir', str(cache))
+  entry = {
+    'train': _train,
+    'evaluate': training.evaluate,
+    'export': training.export,
+  }
+  entry[_MODE.value](_CONFIG.value, workdir)
+
+
+def _train(config: ml_collections.ConfigDict, workdir: epath.Path) -> None:
+  with Interruption() as interruption:
+    training.train_and_evaluate(config, workdir, interruption)
+
+
+def default_workdir() -> str:
+  """runs/NAME, with `,key=value` for each key given on the command line."""
+  holder = flags.FLAGS['config']
+  name = holder.config_filename.rpartition('/')[2].replace('.py', '', 1)
+  overrides = [
+    f',{key}={value}'.replace('/', '_')
+    for key, value in sorted(holder.override_values.items())
+  ]
+  return f'runs/{name.replace(":", "-")}{"".join(overrides)}'
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """Parses the command line.
+
+  Raises:
+    InputError: a flag, a key, a value or the file is not what is expected.
+  """
+  if {'--help', '-h', '--helpfull'} & set(argv):
+    print(usage())
+    sys.exit(0)
+  try:
+    _check_config_file(argv)
+    return flags.FLAGS(argv)
+  except (flags.Error, KeyError, AttributeError, TypeError) as error:
+    message = str(error.args[0]).strip()
+    if 'Traceback' in message:  # The configuration's own error ends it.
+      message = message.splitlines()[-1].rpartition('InputError: ')[2]
+    elif isinstance(error, (KeyError, AttributeError)):
+      message = _unknown_key(argv)
+    raise errors.InputError(' '.join(message.split())) from None
+
+
+def usage() -> str:
+  """What `--help` shows: modes, configurations and keys."""
+  rows = [__doc__, 'Modes:']
+  rows += [f'  {name:10}{text}' for name, text in _MODES.items()]
+  rows += ['', 'Configurations:']
+  width = max(len(str(path)) for path in _config_files())
+  for path in _config_files():
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
+    rows.append(f'  {str(path):{width}}  {docstring.splitlines()[0]}')
+  rows += ['', 'Keys and their defaults (a configuration may set others;']
+  rows += ['what is None is left to the part that takes it):']
+  rows += [
+    f'  {key} = {value!r}' for key, value in _flat(recipes.defaults()).items()
+  ]
+  rows += ['', 'The workdir is runs/NAME and the keys given, unless --workdir.']
+  return '\n'.join(rows)
+
+
+def _config_files() -> list[pathlib.Path]:
+  return sorted(pathlib.Path('configs').glob('*.py'))
+
+
+def _flat(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """The values of a configuration by the names of their flags."""
+  return traverse_util.flatten_dict({'config': config.to_dict()}, sep='.')
+
+
+def _config_argument(argv: list[str]) -> str | None:
+  """What --config is, or None without it."""
+  for argument, following in zip(argv, [*argv[1:], ''], strict=True):
+    flag, _, value = argument.lstrip('-').partition('=')
+    if flag == 'config':
+      return value or following
+  return None
+
+
+def _check_config_file(argv: list[str]) -> None:
+  argument = _config_argument(argv)
+  if argument is None:
+    return
+  path = pathlib.Path(argument.partition(':')[0])
+  if not path.is_file():
+    known = [str(path) for path in _config_files()]
+    raise errors.unknown('configuration file', str(path), known)
+
+
+def _unknown_key(argv: list[str]) -> str:
+  """The message for the first key that the configuration does not have."""
+  path, *variant = _config_argument(argv).split(':', 1)
+  known = _flat(runpy.run_path(path)['get_config'](*variant))
+  given = [
+    argument.lstrip('-').partition('=')[0]
+    for argument in argv
+    if argument.lstrip('-').startswith('config.')
+  ]
+  key = next(key for key in given if key not in known)
+  [close] = difflib.get_close_matches(key, known, 1, cutoff=0.0)
+  return f'unknown key {key!r}. Did you mean {close!r}? See --help for all.'
+
+
+def _told(entry: Callable[[], Any]) -> Any:
+  """Calls `entry`, and shows what a user can mend as one line."""
+  try:
+    return entry()
+  except (errors.InputError, errors.DivergenceError, OSError) as error:
+    print(f'train.py: {error}', file=sys.stderr)
+    sys.exit(1)
+  except KeyboardInterrupt:
+    print('\nStopped by SIGINT.', file=sys.stderr)
+    sys.exit(128 + signal.SIGINT)

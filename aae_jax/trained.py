@@ -1,0 +1,162 @@
+"""A trained system, run over arrays."""
+
+from collections.abc import Iterator, Mapping
+import dataclasses
+import functools
+from typing import Any
+import weakref
+
+from flax import linen as nn
+import jax
+import numpy as np
+
+from aae_jax import randomness, train_step
+from aae_jax.datasets import feeding
+from aae_jax.datasets.dataset import Split
+from aae_jax.systems import Model, System
+from aae_jax.train_state import TrainState
+from aae_jax.types import Array, Batch, Function, Key
+
+BATCH_SIZE = 1000
+
+Weights = Mapping[str, Any]
+"""`params` and `batch_stats`, by network."""
+
+_COMPILED = weakref.WeakKeyDictionary()
+"""{system: {function: compiled}}, for as long as there is the system."""
+
+
+def newest(state: TrainState) -> Weights:
+  """The weights after the last step."""
+  return {'params': state.params, 'batch_stats': state.batch_stats}
+
+
+def averaged(state: TrainState) -> Weights:
+  """The averages of the weights, or the newest where there are none."""
+  return state.ema or newest(state)
+
+
+def sound_seeds(state: TrainState) -> np.ndarray:
+  """Which seeds have finite weights, averages and statistics, bool [S]."""
+  return np.asarray(_are_finite((newest(state), state.ema)))
+
+
+_are_finite = jax.jit(train_step.are_finite)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """A system and what it has learnt.
+
+  Attributes:
+    system: whose functions can be run.
+    weights: of S runs, [S, ...].
+  """
+
+  system: System
+  weights: Weights
+
+  @property
+  def model(self) -> Model:
+    """How the networks are used."""
+    return self.system.model
+
+  def seed(self, index: int) -> 'Trained':
+    """One run of the S, as the only one."""
+    weights = jax.device_get(self.weights)
+    weights = jax.tree.map(lambda x: x[index : index + 1], weights)
+    return dataclasses.replace(self, weights=jax.device_put(weights))
+
+  def run(
+    self,
+    function: Function,
+    rows: Batch,
+    key: Key | None = None,
+    batch_size: int | None = None,
+  ) -> Any:
+    """Runs a function over arrays of any length, batch by batch.
+
+    What is drawn for a row depends on the row's place alone.
+
+    Args:
+      function: of the system's model, or made of its functions.
+      rows: what it reads, [N, ...] each; images are uint8, or floats in [0, 1].
+      key: typed key [], of what is drawn; without it, the mean.
+      batch_size: rows at a time; `BATCH_SIZE` if None.
+
+    Returns:
+      NumPy arrays [S, N, ...].
+    """
+    size = len(jax.tree.leaves(rows)[0])
+    found = []
+    for index in batches(size, min(size, batch_size or BATCH_SIZE)):
+      batch = jax.tree.map(lambda x, index=index: x[index], rows)
+      found.append(jax.device_get(self.call(function, batch, key, index)))
+    return jax.tree.map(
+      lambda *parts: np.concatenate(parts, axis=1)[:, :size], *found
+    )
+
+  def call(
+    self,
+    function: Function,
+    batch: Batch,
+    key: Key | None = None,
+    positions: Array | None = None,
+  ) -> Any:
+    """The same of one batch: pure, so it can be mapped and differentiated.
+
+    Args:
+      function: of the system's model, or made of its functions.
+      batch: what it reads, [B, ...] each.
+      key: typed key [], of what is drawn; without it, the mean.
+      positions: int32 [B], the places of the rows.
+
+    Returns:
+      Arrays [S, B, ...].
+    """
+    compiled = _COMPILED.setdefault(self.system, {})
+    if function not in compiled:
+      # Without the system, which is to be forgotten some day.
+      compiled[function] = jax.jit(
+        functools.partial(_call, self.system.networks, function)
+      )
+    return compiled[function](self.weights, batch, key, positions)
+
+
+def rows(split: Split) -> dict[str, np.ndarray]:
+  """The images [N, H, W, C] and labels [N] of a split; 0 without labels."""
+  image, label = split
+  if label is None:
+    label = np.zeros(len(image), np.int32)
+  return {'image': image, 'label': label}
+
+
+def _call(
+  networks: Mapping[str, nn.Module],
+  function: Function,
+  weights: Weights,
+  batch: Batch,
+  key: Key | None,
+  positions: Array | None,
+) -> Any:
+  """Of all runs [S, B, ...]."""
+  if 'image' in batch:
+    batch = {**batch, 'image': feeding.scale(batch['image'])}
+  rng = None if key is None else randomness.position_keys(key, positions)
+
+  def of_one(weights):
+    apply, _ = train_step.bind(networks, **weights, train=False)
+    return function(apply, batch, rng)
+
+  # One is run as one, for the axis costs the CPU a quarter of its speed.
+  if len(jax.tree.leaves(weights)[0]) == 1:
+    found = of_one(jax.tree.map(lambda x: x[0], weights))
+    return jax.tree.map(lambda x: x[None], found)
+  return jax.vmap(of_one)(weights)
+
+
+def batches(size: int, batch_size: int) -> Iterator[np.ndarray]:
+  """Indexes of batches of one shape; the last one repeats the last row."""
+  for start in range(0, size, batch_size):
+    index = np.arange(start, start + batch_size, dtype=np.int32)
+    yield np.minimum(index, size - 1)
