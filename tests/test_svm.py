@@ -228,12 +228,15 @@ def test_random_state(blobs):
 def test_a_fit_leaves_the_surroundings_alone(blobs):
   x, _, partial = blobs
   first, second = TransductiveSVC(), TransductiveSVC(unlabelled_weight=0.1)
-  filters, state = list(warnings.filters), np.random.get_state()[1].copy()
-  decision = first.fit(x, partial).decision_function(x)
-  second.fit(2 * x, partial)
+  state = np.random.get_state()[1].copy()
+  with warnings.catch_warnings():
+    warnings.simplefilter('always')
+    filters = list(warnings.filters)
+    decision = first.fit(x, partial).decision_function(x)
+    second.fit(2 * x, partial)
+    assert warnings.filters == filters
   np.testing.assert_array_equal(first.decision_function(x), decision)
   assert first.get_params() == TransductiveSVC().get_params()
-  assert warnings.filters == filters
   np.testing.assert_array_equal(np.random.get_state()[1], state)
 
 
