@@ -16,6 +16,7 @@ TABLE = (
   'compilation_cache',
   'randomness',
   'losses',
+  'svm',
   'priors',
   'posteriors',
   'augmentation',
