@@ -1,6 +1,6 @@
 """Draws the codes of trained runs side by side, as in figure 2 of the paper.
 
-  python benchmarks/compare_codes.py WORKDIR ... [--columns=2] --output=FILE.png
+  python -m benchmarks.compare_codes WORKDIR ... [--columns=2] --output=FILE.png
 
 Each panel shows the codes of the held-out images under the first sound seed of
 a run, coloured by class, and its energy distance to the prior.
@@ -8,11 +8,9 @@ The panels fill row after row; give the runs of one prior after each other, for
 the panels of a row have the same axes.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 import functools
 import json
-import sys
 from typing import Any
 
 from etils import epath
@@ -22,6 +20,7 @@ import numpy as np
 import aae_jax
 from aae_jax import datasets, errors, figures
 from aae_jax.datasets.dataset import Split
+from benchmarks import command_line
 
 BATCH_SIZE = 1000
 
@@ -126,18 +125,16 @@ def _measured(results: Mapping[str, Any]) -> str:
 
 def main() -> None:
   """Writes the picture that the command line asks for."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = command_line.make_parser('compare_codes', __doc__)
   parser.add_argument('workdirs', nargs='+', metavar='WORKDIR')
   parser.add_argument('--columns', type=int, default=2)
   parser.add_argument('--output', required=True, metavar='FILE.png')
   arguments = parser.parse_args()
-  try:
+  with command_line.one_line_errors('compare_codes'):
     figure = compare(arguments.workdirs, arguments.columns)
     output = epath.Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(figures.to_png(figure))
-  except (errors.InputError, OSError) as error:
-    sys.exit(f'compare_codes.py: {error}')
 
 
 if __name__ == '__main__':

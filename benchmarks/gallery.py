@@ -1,6 +1,6 @@
 """Trains a short form of every system and shows them all on one page.
 
-  python benchmarks/gallery.py [--data=mnist|digits] [NAME ...]
+  python -m benchmarks.gallery [--data=mnist|digits] [NAME ...]
 
 Each exhibit is a command of its own, which goes on where it was stopped. After
 each of them `runs/gallery/index.html` is written anew, with all that are there:
@@ -8,7 +8,6 @@ a page that needs no other file. Without --data it is of MNIST, or of digits
 where MNIST is neither at hand nor to be downloaded.
 """
 
-import argparse
 import base64
 from collections.abc import Mapping, Sequence
 import dataclasses
@@ -19,17 +18,13 @@ import pathlib
 import runpy
 import shlex
 import string
-import sys
 from typing import Any
 
 from PIL import Image
 
-ROOT = pathlib.Path(__file__).parent.parent
-# Run as a file, this folder and not the one above is on the path.
-sys.path.insert(0, str(ROOT))
-
-from aae_jax import datasets, errors, figures, recipes  # noqa: E402
-from benchmarks import reproduce  # noqa: E402
+from aae_jax import datasets, figures, recipes
+from benchmarks import command_line, reproduce
+from benchmarks.command_line import ROOT
 
 FOLDER = pathlib.Path('runs/gallery')
 """Of the page and of the runs, in the root of the repository."""
@@ -216,7 +211,8 @@ class Comparison:
   def command(self, place: Place) -> list[str]:
     """What Python is to run."""
     return [
-      'benchmarks/compare_codes.py',
+      '-m',
+      'benchmarks.compare_codes',
       *(str(run.workdir(place)) for run in self.runs),
       '--columns=2',
       f'--output={self._picture(place)}',
@@ -483,15 +479,7 @@ def make(exhibit: Run | Comparison, place: Place) -> None:
   for part in (*exhibit.runs, exhibit):
     if not part.is_there(place):
       print(f'\n{part.title}', flush=True)
-      _run(part.command(place))
-
-
-def _run(command: Sequence[str]) -> None:
-  if status := reproduce.run(command):
-    sys.exit(
-      f'gallery.py: status {status} from python {shlex.join(command)}\n'
-      'What is finished is kept; the same command goes on.'
-    )
+      reproduce.run_to_end('gallery', part.command(place))
 
 
 def write_page(place: Place) -> pathlib.Path:
@@ -675,19 +663,17 @@ def _duration(seconds: float) -> str:
 
 def main() -> None:
   """Makes what the command line names, or everything."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = command_line.make_parser('gallery', __doc__)
   names = [exhibit.name for exhibit in EXHIBITS]
   parser.add_argument('--data', choices=DATA)
   parser.add_argument('names', nargs='*', choices=[*names, []], default=[])
   arguments = parser.parse_args()
-  try:
+  with command_line.one_line_errors('gallery'):
     place = Place(arguments.data or choose_data(), FOLDER)
     for exhibit in EXHIBITS:
       if exhibit.name in (arguments.names or names):
         make(exhibit, place)
         path = write_page(place)
-  except (errors.InputError, OSError) as error:
-    sys.exit(f'gallery.py: {error}')
   print(f'\n{path.resolve().as_uri()}')
 
 

@@ -11,8 +11,6 @@ import collections
 from collections.abc import Iterable, Iterator, Mapping
 import itertools
 import json
-import pathlib
-import sys
 from typing import Any
 
 from flax import traverse_util
@@ -22,10 +20,11 @@ from matplotlib.ticker import LogLocator, NullLocator
 import numpy as np
 
 from aae_jax import errors, figures, recipes
+from benchmarks import command_line
+from benchmarks.command_line import ROOT
 from benchmarks.gallery import NUMBERS, describe_hardware
 from benchmarks.rows import ROWS, Line
 
-ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = 'benchmarks/results'
 PICTURE = 'docs/reproduction_curves.png'
 
@@ -229,10 +228,8 @@ def main() -> None:
   found = read()
   new = block(found)
   readme = ROOT / 'README.md'
-  try:
+  with command_line.one_line_errors('table'):
     readme.write_text(written(readme.read_text(), new))
-  except errors.InputError as error:
-    sys.exit(f'table.py: {error}')
   print(new)
   figure = draw(found)
   if figure:

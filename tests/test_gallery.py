@@ -1,4 +1,4 @@
-"""Tests of benchmarks/gallery.py."""
+"""Tests of benchmarks.gallery."""
 
 import ast
 import base64
@@ -24,7 +24,7 @@ from aae_jax import (
   training,
 )
 from aae_jax.systems import SYSTEMS
-from benchmarks import compare_codes, gallery
+from benchmarks import compare_codes, gallery, reproduce
 
 RUNS = {run.name: run for part in gallery.EXHIBITS for run in part.runs}
 IMAGE_SHAPES = {'digits': (8, 8, 1), 'mnist': (28, 28, 1)}
@@ -102,17 +102,18 @@ class Commands:
     self.failing = None
 
   def __call__(self, command):
-    program, *arguments = command
-    if self.failing and any(self.failing in word for word in arguments):
-      sys.exit(f'{program} failed')
-    self.done.append(program)
-    if program == 'train.py':
-      self._train(dict(a.lstrip('-').split('=', 1) for a in arguments))
+    if self.failing and any(self.failing in word for word in command):
+      return 3
+    if command[0] == 'train.py':
+      self.done.append('train.py')
+      self._train(dict(a.lstrip('-').split('=', 1) for a in command[1:]))
     else:
-      assert program == 'benchmarks/compare_codes.py'
+      assert command[:2] == ['-m', 'benchmarks.compare_codes']
+      self.done.append('compare_codes')
       with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, 'argv', command)
+        patch.setattr(sys, 'argv', command[1:])
         compare_codes.main()
+    return 0
 
   def _train(self, options):
     path, workdir = options.pop('config'), options.pop('workdir')
@@ -132,7 +133,7 @@ class Commands:
 @pytest.fixture
 def commands(monkeypatch):
   found = Commands()
-  monkeypatch.setattr(gallery, '_run', found)
+  monkeypatch.setattr(reproduce, 'run', found)
   return found
 
 
@@ -149,7 +150,7 @@ def place(tmp_path_factory):
   folder = tmp_path_factory.mktemp('gallery')
   place = gallery.Place('digits', folder)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(gallery, '_run', Commands())
+    patch.setattr(reproduce, 'run', Commands())
     patch.setattr(gallery, 'EXHIBITS', (FIRST, SECOND, THIRD, LAST))
     patch.setattr(gallery, 'MAX_HEIGHT', MAX_HEIGHT)
     call(patch, place)
@@ -291,7 +292,7 @@ def test_failure_keeps_what_is_finished(
   del exhibits
   place = gallery.Place('digits', tmp_path)
   commands.failing = SECOND.name
-  with pytest.raises(SystemExit, match='train.py failed'):
+  with pytest.raises(SystemExit, match='status 3 from python train.py'):
     call(monkeypatch, place)
   page = Page((tmp_path / 'index.html').read_text())
   assert page.ids == [FIRST.name]
@@ -302,7 +303,7 @@ def test_failure_keeps_what_is_finished(
   assert commands.done == [
     'train.py',
     'train.py',
-    'benchmarks/compare_codes.py',
+    'compare_codes',
   ]
   page = Page((tmp_path / 'index.html').read_text())
   assert page.ids == [FIRST.name, SECOND.name, THIRD.name]
@@ -353,11 +354,12 @@ def test_picture_that_could_not_be_drawn_is_left_out(tmp_path):
 
 
 def test_program_that_fails_is_named():
-  gallery._run(['-c', 'pass'])
+  reproduce.run_to_end('gallery', ['-c', 'pass'])
   with pytest.raises(
-    SystemExit, match=r"^gallery.py: status 3 from python -c 'exit\(3\)'\n"
+    SystemExit,
+    match=r"^python -m benchmarks.gallery: status 3 from python -c 'exit\(3\)'",
   ):
-    gallery._run(['-c', 'exit(3)'])
+    reproduce.run_to_end('gallery', ['-c', 'exit(3)'])
 
 
 def test_data_is_mnist_where_it_can_be_had(monkeypatch, capsys):
@@ -389,7 +391,9 @@ def test_damaged_mnist_is_no_reason_for_digits(monkeypatch):
   load = raising(errors.InputError('mnist is damaged'))
   monkeypatch.setattr(gallery.datasets, 'load', load)
   monkeypatch.setattr(sys, 'argv', ['gallery.py'])
-  with pytest.raises(SystemExit, match='^gallery.py: mnist is damaged$'):
+  with pytest.raises(
+    SystemExit, match='^python -m benchmarks.gallery: mnist is damaged$'
+  ):
     gallery.main()
 
 
@@ -454,6 +458,6 @@ def test_durations():
 
 def test_make_target_and_page_template_are_there():
   makefile = (gallery.ROOT / 'Makefile').read_text()
-  target = '\ngallery: .venv/installed\n\t$(BIN)/python benchmarks/gallery.py\n'
+  target = '\ngallery: .venv/installed\n\t$(BIN)/python -m benchmarks.gallery\n'
   assert target in makefile
   assert pathlib.Path(gallery.__file__).with_suffix('.html').exists()
