@@ -8,10 +8,9 @@ The panels fill row after row; give the runs of one prior after each other, for
 the panels of a row have the same axes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import functools
 import json
-from typing import Any
 
 from etils import epath
 from matplotlib.figure import Figure
@@ -20,7 +19,8 @@ import numpy as np
 import aae_jax
 from aae_jax import datasets, errors, figures
 from aae_jax.datasets.dataset import Split
-from benchmarks import command_line
+from benchmarks import command_line, measured
+from benchmarks.measured import Results
 
 BATCH_SIZE = 1000
 
@@ -56,7 +56,7 @@ def compare(workdirs: Sequence[epath.PathLike], num_columns: int) -> Figure:
   )
 
 
-def _read_results(workdir: epath.PathLike) -> Mapping[str, Any]:
+def _read_results(workdir: epath.PathLike) -> Results:
   path = epath.Path(workdir) / 'results.json'
   if not path.exists():
     raise errors.InputError(
@@ -66,7 +66,7 @@ def _read_results(workdir: epath.PathLike) -> Mapping[str, Any]:
 
 
 def _panel(
-  workdir: epath.Path, results: Mapping[str, Any]
+  workdir: epath.Path, results: Results
 ) -> tuple[str, np.ndarray, np.ndarray | None, str]:
   """What `draw_comparison` takes of a run."""
   model = aae_jax.load(workdir, _seed(results))
@@ -84,12 +84,12 @@ def _panel(
   return _name(results), code, label, _measured(results)
 
 
-def _seed(results: Mapping[str, Any]) -> int:
-  """The seed that is drawn; older results do not tell which are sound."""
-  return results.get('sound_seeds', results['seeds'])[0]
+def _seed(results: Results) -> int:
+  """The seed that is drawn."""
+  return measured.sound_seeds(results)[0]
 
 
-def _held_out(results: Mapping[str, Any]) -> tuple[Split, str]:
+def _held_out(results: Results) -> tuple[Split, str]:
   return _load_held_out(json.dumps(results['config']['dataset']))
 
 
@@ -102,7 +102,7 @@ def _load_held_out(options: str) -> tuple[Split, str]:
   return split, f'{split.num_images:,} {kind} of {dataset.name}'
 
 
-def _name(results: Mapping[str, Any]) -> str:
+def _name(results: Results) -> str:
   """The system, and its prior if it has one."""
   config = results['config']
   names = [config['system']]
@@ -114,7 +114,7 @@ def _name(results: Mapping[str, Any]) -> str:
   )
 
 
-def _measured(results: Mapping[str, Any]) -> str:
+def _measured(results: Results) -> str:
   """The number of the seed that is drawn."""
   found = results['metrics'].get('test/energy_distance')
   if found is None:

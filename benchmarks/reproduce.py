@@ -27,7 +27,7 @@ from typing import Any
 from flax import traverse_util
 
 from aae_jax import errors, experiment, recipes, training
-from benchmarks import command_line, merging
+from benchmarks import command_line, measured, merging
 from benchmarks.command_line import ROOT
 from benchmarks.provenance import code_at, refuse_changed_files
 from benchmarks.rows import ROWS, Row
@@ -160,10 +160,10 @@ def _kept(
   if not path.exists():
     return []
   results = json.loads(path.read_text())
-  # Older results are of one process, and say so at the top.
-  makers = results.get('trained', [results])
   expected = config_of(row, range(len(results['seeds'])))
-  reason = _difference(results['config'], makers, expected, code)
+  reason = _difference(
+    results['config'], measured.makers(results), expected, code
+  )
   if reason:
     print(f'{path.name} will be replaced: {reason}.', flush=True)
     return []
