@@ -16,7 +16,6 @@ import datetime
 import importlib.metadata
 import itertools
 import json
-import pathlib
 import time
 from typing import Any
 
@@ -212,11 +211,7 @@ def run() -> dict[str, Any]:
 def main() -> None:
   """Measures, writes the result and says it."""
   parser = command_line.make_parser('baselines', __doc__)
-  parser.add_argument(
-    '--output',
-    type=pathlib.Path,
-    default=command_line.RESULTS / 'digits_100_baselines.json',
-  )
+  command_line.add_output(parser, 'digits_100_baselines.json')
   options = parser.parse_args()
   refuse_changed_files()
   result = run()

@@ -37,6 +37,11 @@ def make_parser(name: str, text: str) -> argparse.ArgumentParser:
   )
 
 
+def add_output(parser: argparse.ArgumentParser, file: str) -> None:
+  """Adds `--output`, where the result goes, unless said a file of `RESULTS`."""
+  parser.add_argument('--output', default=RESULTS / file, metavar='FILE')
+
+
 @contextlib.contextmanager
 def one_line_errors(name: str) -> Iterator[None]:
   """Ends a program with one line for what its user can mend.

@@ -210,11 +210,7 @@ def main() -> None:
   parser = command_line.make_parser('kill_and_resume', __doc__)
   parser.add_argument('--kills', type=int, default=100)
   parser.add_argument('--seed', type=int, default=0)
-  parser.add_argument(
-    '--output',
-    type=pathlib.Path,
-    default=command_line.RESULTS / 'kill_and_resume.json',
-  )
+  command_line.add_output(parser, 'kill_and_resume.json')
   options = parser.parse_args()
   refuse_changed_files()
   with tempfile.TemporaryDirectory() as workdir:

@@ -80,6 +80,13 @@ def test_help_names_the_command():
   assert 'First line.\n\n  an example\n' in parser.format_help()
 
 
+def test_results_have_their_place_unless_said():
+  parser = command_line.make_parser('table', '')
+  command_line.add_output(parser, 'a.json')
+  assert parser.parse_args([]).output == ROOT / 'benchmarks/results/a.json'
+  assert parser.parse_args(['--output=b.json']).output == 'b.json'
+
+
 @pytest.mark.parametrize('kind', [errors.InputError, OSError])
 def test_what_a_user_can_mend_is_one_line(kind):
   with pytest.raises(
