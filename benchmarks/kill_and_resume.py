@@ -30,8 +30,11 @@ from benchmarks import command_line
 from benchmarks.provenance import refuse_changed_files
 from configs import digits_autoencoder
 
-PRELOAD = ['aae_jax.training', 'benchmarks.kill_and_resume']
-"""What every process needs, imported once, by the server that forks them."""
+PRELOAD = ['aae_jax.training']
+"""What takes long to import, imported once, by the server that forks processes.
+
+Not this module: each process runs it anew, and would warn that it is there.
+"""
 
 
 def make_config(seed: int, epochs: int) -> ml_collections.ConfigDict:
