@@ -9,7 +9,7 @@ demo: .venv/installed
 	$(BIN)/python train.py --config=configs/digits_semi_supervised.py
 
 gallery: .venv/installed
-	$(BIN)/python benchmarks/gallery.py
+	$(BIN)/python -m benchmarks.gallery
 
 test: .venv/installed
 	$(BIN)/ruff format --check .

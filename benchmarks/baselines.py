@@ -1,6 +1,6 @@
 """What scikit-learn makes of the 100 labels that a system learns from.
 
-  python benchmarks/baselines.py
+  python -m benchmarks.baselines
 
 On the draws of labels of configs/digits_semi_supervised.py, ten of them, it
 measures methods that use the unlabelled training images, and methods that do
@@ -10,15 +10,12 @@ training images kept back from the fit, with labels of their own. With these
 settings it is fitted to all training images, and its test error is taken once.
 """
 
-import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import datetime
 import importlib.metadata
 import itertools
 import json
-import pathlib
-import sys
 import time
 from typing import Any
 
@@ -28,15 +25,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 
-_ROOT = pathlib.Path(__file__).parent.parent
-# Run as a file, this folder and not the one above is on the path.
-sys.path.insert(0, str(_ROOT))
-
-from aae_jax import experiment, metrics, provenance  # noqa: E402
-from aae_jax.datasets import feeding  # noqa: E402
-from aae_jax.datasets.dataset import Split  # noqa: E402
-from benchmarks.provenance import refuse_changed_files  # noqa: E402
-from configs import digits_semi_supervised  # noqa: E402
+from aae_jax import experiment, metrics, provenance
+from aae_jax.datasets import feeding
+from aae_jax.datasets.dataset import Split
+from benchmarks import command_line
+from benchmarks.provenance import refuse_changed_files
+from configs import digits_semi_supervised
 
 NUM_DRAWS = 10
 
@@ -216,19 +210,12 @@ def run() -> dict[str, Any]:
 
 def main() -> None:
   """Measures, writes the result and says it."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-  )
-  parser.add_argument(
-    '--output',
-    type=pathlib.Path,
-    default=_ROOT / 'benchmarks/results/digits_100_baselines.json',
-  )
+  parser = command_line.make_parser('baselines', __doc__)
+  command_line.add_output(parser, 'digits_100_baselines.json')
   options = parser.parse_args()
   refuse_changed_files()
   result = run()
-  options.output.parent.mkdir(parents=True, exist_ok=True)
-  metrics.write_json(options.output, result)
+  command_line.write_result(options.output, result)
   for name, found in result['metrics'].items():
     print(
       f'{name:45}{found["mean"]:6.2f} ± {found["std"]:.2f} %  '

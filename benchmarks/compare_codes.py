@@ -1,6 +1,6 @@
 """Draws the codes of trained runs side by side, as in figure 2 of the paper.
 
-  python benchmarks/compare_codes.py WORKDIR ... [--columns=2] --output=FILE.png
+  python -m benchmarks.compare_codes WORKDIR ... [--columns=2] --output=FILE.png
 
 Each panel shows the codes of the held-out images under the first sound seed of
 a run, coloured by class, and its energy distance to the prior.
@@ -8,12 +8,9 @@ The panels fill row after row; give the runs of one prior after each other, for
 the panels of a row have the same axes.
 """
 
-import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 import functools
 import json
-import sys
-from typing import Any
 
 from etils import epath
 from matplotlib.figure import Figure
@@ -22,6 +19,8 @@ import numpy as np
 import aae_jax
 from aae_jax import datasets, errors, figures
 from aae_jax.datasets.dataset import Split
+from benchmarks import command_line, measured
+from benchmarks.measured import Results
 
 BATCH_SIZE = 1000
 
@@ -57,7 +56,7 @@ def compare(workdirs: Sequence[epath.PathLike], num_columns: int) -> Figure:
   )
 
 
-def _read_results(workdir: epath.PathLike) -> Mapping[str, Any]:
+def _read_results(workdir: epath.PathLike) -> Results:
   path = epath.Path(workdir) / 'results.json'
   if not path.exists():
     raise errors.InputError(
@@ -67,7 +66,7 @@ def _read_results(workdir: epath.PathLike) -> Mapping[str, Any]:
 
 
 def _panel(
-  workdir: epath.Path, results: Mapping[str, Any]
+  workdir: epath.Path, results: Results
 ) -> tuple[str, np.ndarray, np.ndarray | None, str]:
   """What `draw_comparison` takes of a run."""
   model = aae_jax.load(workdir, _seed(results))
@@ -85,12 +84,12 @@ def _panel(
   return _name(results), code, label, _measured(results)
 
 
-def _seed(results: Mapping[str, Any]) -> int:
-  """The seed that is drawn; older results do not tell which are sound."""
-  return results.get('sound_seeds', results['seeds'])[0]
+def _seed(results: Results) -> int:
+  """The seed that is drawn."""
+  return measured.sound_seeds(results)[0]
 
 
-def _held_out(results: Mapping[str, Any]) -> tuple[Split, str]:
+def _held_out(results: Results) -> tuple[Split, str]:
   return _load_held_out(json.dumps(results['config']['dataset']))
 
 
@@ -103,7 +102,7 @@ def _load_held_out(options: str) -> tuple[Split, str]:
   return split, f'{split.num_images:,} {kind} of {dataset.name}'
 
 
-def _name(results: Mapping[str, Any]) -> str:
+def _name(results: Results) -> str:
   """The system, and its prior if it has one."""
   config = results['config']
   names = [config['system']]
@@ -115,7 +114,7 @@ def _name(results: Mapping[str, Any]) -> str:
   )
 
 
-def _measured(results: Mapping[str, Any]) -> str:
+def _measured(results: Results) -> str:
   """The number of the seed that is drawn."""
   found = results['metrics'].get('test/energy_distance')
   if found is None:
@@ -126,18 +125,16 @@ def _measured(results: Mapping[str, Any]) -> str:
 
 def main() -> None:
   """Writes the picture that the command line asks for."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = command_line.make_parser('compare_codes', __doc__)
   parser.add_argument('workdirs', nargs='+', metavar='WORKDIR')
   parser.add_argument('--columns', type=int, default=2)
   parser.add_argument('--output', required=True, metavar='FILE.png')
   arguments = parser.parse_args()
-  try:
+  with command_line.one_line_errors('compare_codes'):
     figure = compare(arguments.workdirs, arguments.columns)
     output = epath.Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(figures.to_png(figure))
-  except (errors.InputError, OSError) as error:
-    sys.exit(f'compare_codes.py: {error}')
 
 
 if __name__ == '__main__':

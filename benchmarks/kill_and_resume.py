@@ -1,6 +1,6 @@
 """Kills a training over and over, and looks whether it ends as if it never was.
 
-  python benchmarks/kill_and_resume.py
+  python -m benchmarks.kill_and_resume
 
 A run that saves after every call to the devices gets SIGKILL at random moments:
 while it starts, restores, steps, and most of all while it saves. The same
@@ -8,7 +8,6 @@ command goes on each time. At the end its arrays and results are compared with
 those of a run that nobody disturbed.
 """
 
-import argparse
 from collections.abc import Iterator
 import datetime
 import json
@@ -25,17 +24,17 @@ from typing import Any
 import jax
 import ml_collections
 
-_ROOT = pathlib.Path(__file__).parent.parent
-# Run as a file, this folder and not the one above is on the path.
-sys.path.insert(0, str(_ROOT))
+from aae_jax import experiment, provenance, training
+from aae_jax.checkpoints import Checkpoints
+from benchmarks import command_line
+from benchmarks.provenance import refuse_changed_files
+from configs import digits_autoencoder
 
-from aae_jax import experiment, metrics, provenance, training  # noqa: E402
-from aae_jax.checkpoints import Checkpoints  # noqa: E402
-from benchmarks.provenance import refuse_changed_files  # noqa: E402
-from configs import digits_autoencoder  # noqa: E402
+PRELOAD = ['aae_jax.training']
+"""What takes long to import, imported once, by the server that forks processes.
 
-PRELOAD = ['aae_jax.training', 'benchmarks.kill_and_resume']
-"""What every process needs, imported once, by the server that forks them."""
+Not this module: each process runs it anew, and would warn that it is there.
+"""
 
 
 def make_config(seed: int, epochs: int) -> ml_collections.ConfigDict:
@@ -211,24 +210,17 @@ def _end(built: experiment.Experiment, workdir: pathlib.Path) -> dict[str, Any]:
 
 def main() -> None:
   """Kills a run and writes what came of it."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-  )
+  parser = command_line.make_parser('kill_and_resume', __doc__)
   parser.add_argument('--kills', type=int, default=100)
   parser.add_argument('--seed', type=int, default=0)
-  parser.add_argument(
-    '--output',
-    type=pathlib.Path,
-    default=_ROOT / 'benchmarks/results/kill_and_resume.json',
-  )
+  command_line.add_output(parser, 'kill_and_resume.json')
   options = parser.parse_args()
   refuse_changed_files()
   with tempfile.TemporaryDirectory() as workdir:
     result = kill_and_resume(options.kills, workdir, options.seed)
   result['date'] = datetime.date.today().isoformat()
   result |= provenance.of_process()
-  options.output.parent.mkdir(parents=True, exist_ok=True)
-  metrics.write_json(options.output, result)
+  command_line.write_result(options.output, result)
   print(json.dumps(result, indent=2))
   if not result['identical']:
     raise SystemExit('the killed run ended otherwise than the undisturbed one')

@@ -13,7 +13,6 @@ is replaced. The keys are those that change no number, such as
 `--config.dataset.manual_dir=DIR`.
 """
 
-import argparse
 from collections.abc import Iterable, Mapping, Sequence
 import itertools
 import json
@@ -27,12 +26,11 @@ from typing import Any
 
 from flax import traverse_util
 
-from aae_jax import errors, experiment, metrics, recipes, training
-from benchmarks import merging
+from aae_jax import errors, experiment, recipes, training
+from benchmarks import command_line, measured, merging
+from benchmarks.command_line import ROOT
 from benchmarks.provenance import code_at, refuse_changed_files
 from benchmarks.rows import ROWS, Row
-
-ROOT = pathlib.Path(__file__).parent.parent
 
 
 def train_command(
@@ -73,6 +71,24 @@ def run(command: Sequence[str]) -> int:
       status = process.wait()
     signal.signal(signal.SIGTERM, before)
   return status
+
+
+def run_to_end(name: str, command: Sequence[str]) -> None:
+  """Runs Python in `ROOT`, for a program that goes on where it was stopped.
+
+  Args:
+    name: of the program.
+    command: the arguments of Python.
+
+  Raises:
+    SystemExit: it has failed, and has said why.
+  """
+  if status := run(command):
+    sys.exit(
+      f'{command_line.spell(name)}: status {status} from python '
+      f'{shlex.join(command)}\n'
+      'What is finished is kept; the same command goes on.'
+    )
 
 
 def has_accelerator() -> bool:
@@ -134,8 +150,7 @@ def reproduce(name: str, num_draws: int, neutral: Mapping[str, str]) -> None:
   for start in range(first, num_draws, num_together):
     seeds = range(start, min(start + num_together, num_draws))
     runs = [merging.merge([*runs, _train(name, seeds, neutral, code)])]
-    path.parent.mkdir(exist_ok=True)
-    metrics.write_json(path, runs[0])
+    command_line.write_result(path, runs[0])
 
 
 def _kept(
@@ -145,10 +160,10 @@ def _kept(
   if not path.exists():
     return []
   results = json.loads(path.read_text())
-  # Older results are of one process, and say so at the top.
-  makers = results.get('trained', [results])
   expected = config_of(row, range(len(results['seeds'])))
-  reason = _difference(results['config'], makers, expected, code)
+  reason = _difference(
+    results['config'], measured.makers(results), expected, code
+  )
   if reason:
     print(f'{path.name} will be replaced: {reason}.', flush=True)
     return []
@@ -195,11 +210,7 @@ def _train(
     keys = {**_overrides(row, seeds), **neutral}
     command = train_command(_argument(row.config), workdir, keys)
     print(f'\n{name}, {workdir.name}', flush=True)
-    if status := run(command):
-      sys.exit(
-        f'reproduce.py: status {status} from python {shlex.join(command)}\n'
-        'What is finished is kept; the same command goes on.'
-      )
+    run_to_end('reproduce', command)
   return merging.read(workdir)
 
 
@@ -269,13 +280,11 @@ def parse_neutral(arguments: Sequence[str]) -> dict[str, str]:
 
 def main() -> None:
   """Trains the rows that the command line names, or all."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-  )
+  parser = command_line.make_parser('reproduce', __doc__)
   parser.add_argument('rows', nargs='*', choices=[*ROWS, []], default=[])
   parser.add_argument('--seeds', type=int, help='0 to SEEDS - 1')
   known, others = parser.parse_known_intermixed_args()
-  try:
+  with command_line.one_line_errors('reproduce'):
     if known.seeds is not None and known.seeds < 1:
       raise errors.InputError(f'seeds is {known.seeds}; expected at least 1.')
     neutral = parse_neutral(others)
@@ -286,8 +295,6 @@ def main() -> None:
       )
     for name in known.rows or ROWS:
       reproduce(name, known.seeds or ROWS[name].draws, neutral)
-  except errors.InputError as error:
-    sys.exit(f'reproduce.py: {error}')
 
 
 if __name__ == '__main__':

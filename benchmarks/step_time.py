@@ -1,6 +1,6 @@
 """How long a step takes, beside the limit of its hardware and a peer.
 
-  python benchmarks/step_time.py
+  python -m benchmarks.step_time
 
 One run measures all programs in turn, so that all of them meet the same
 machine:
@@ -14,12 +14,11 @@ The products and the updates of the limit are timed apart as well; and the
 products twice over, which takes twice as long if the compiler has removed none.
 """
 
-# `torch`, which annotations name, may be missing.
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import datetime
+import importlib.metadata
+import importlib.util
 import json
 import os
 import pathlib
@@ -31,7 +30,6 @@ import time
 from typing import Any
 
 from absl import app, flags
-from etils import epath
 import jax
 from jax import lax
 from jax.extend import core
@@ -40,28 +38,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-_ROOT = pathlib.Path(__file__).parent.parent
-# Run as a file, this folder and not the one above is on the path.
-sys.path.insert(0, str(_ROOT))
-
-from aae_jax import (  # noqa: E402
-  commit,
-  experiment,
-  metrics,
-  provenance,
-  train_step,
-)
-from aae_jax.datasets import feeding  # noqa: E402
-from aae_jax.train_state import TrainState  # noqa: E402
-from aae_jax.types import AXIS  # noqa: E402
-from benchmarks.provenance import refuse_changed_files  # noqa: E402
-from configs import mnist_semi_supervised  # noqa: E402
-
-try:
-  import torch
-except ImportError:
-  # The extra `benchmarks` is not installed: there is no peer.
-  torch = None
+from aae_jax import commit, experiment, provenance, train_step
+from aae_jax.datasets import feeding
+from aae_jax.train_state import TrainState
+from aae_jax.types import AXIS
+from benchmarks import command_line
+from benchmarks.provenance import refuse_changed_files
+from configs import mnist_semi_supervised
 
 _REPETITIONS = flags.DEFINE_integer(
   'repetitions', 15, 'Calls of each program.', lower_bound=1
@@ -69,7 +52,7 @@ _REPETITIONS = flags.DEFINE_integer(
 _STEPS = flags.DEFINE_integer('steps', 50, 'Steps in a call.', lower_bound=1)
 _OUTPUT = flags.DEFINE_string(
   'output',
-  str(_ROOT / 'benchmarks/results/step_time.json'),
+  str(command_line.RESULTS / 'step_time.json'),
   'Where the result goes.',
 )
 
@@ -305,7 +288,6 @@ class Checkout:
   _PROGRAM = """
 import sys
 from absl import flags
-sys.path.insert(0, '.')
 from benchmarks import step_time
 flags.FLAGS(['step_time.py'])
 steps = step_time.make_ours(step_time.build_experiment()[0])
@@ -325,6 +307,8 @@ for line in sys.stdin:
     self._process = subprocess.Popen(
       [sys.executable, '-c', self._PROGRAM],
       cwd=folder,
+      # Should this checkout be on the path, it would measure itself.
+      env=os.environ | {'PYTHONPATH': os.path.abspath(folder)},
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
@@ -336,234 +320,6 @@ for line in sys.stdin:
     while (line := self._process.stdout.readline()).strip() != 'done':
       if not line:
         raise RuntimeError('the checkout that is measured as before has ended')
-
-
-class Peer:
-  """The same algorithm in PyTorch, eager, on the CPU.
-
-  Networks, batches, noise, losses, optimizers, schedule, averages and metrics
-  are those of the configuration. The data lie in memory as in ours, Adam is the
-  fused one, and no gradient is computed that a phase does not use. The initial
-  weights are PyTorch's own, which makes no difference to the time.
-  """
-
-  def __init__(self, built: experiment.Experiment):
-    """Puts the data in place; builds networks and optimizers."""
-    self._config, self._feed = built.config, built.feed
-    images = built.dataset.train.image
-    self._image = torch.from_numpy(images.reshape(len(images), -1).copy())
-    self._label = torch.from_numpy(built.dataset.train.label.astype(np.int64))
-    self._labelled = torch.from_numpy(built.labelled[0].astype(np.int64))
-    self._build_networks(built.dataset.num_classes)
-    self._build_optimizers(built.total_steps)
-    norms = self._encoder['norms']
-    self._newest = [
-      *(x for net in self._networks for x in net.parameters()),
-      *(x for norm in norms for x in (norm.running_mean, norm.running_var)),
-    ]
-    self._averages = [x.detach().clone() for x in self._newest]
-    self._totals, self._step = {}, 0
-
-  def __call__(self, num_steps: int) -> None:
-    """Makes so many steps; nothing is left running."""
-    for _ in range(num_steps):
-      self._make_step()
-
-  def _build_networks(self, num_classes: int) -> None:
-    config, pixels = self._config, self._image.shape[1]
-    hidden = config.encoder.hidden
-    linear, modules = torch.nn.Linear, torch.nn.ModuleList
-    sizes = {'y': num_classes, 'z': config.latent_size}
-    self._encoder = torch.nn.ModuleDict(
-      {
-        'dense': modules(
-          linear(n, m, bias=False)
-          for n, m in zip((pixels, *hidden), hidden, strict=False)
-        ),
-        'norms': modules(
-          torch.nn.BatchNorm1d(m, momentum=0.01) for m in hidden
-        ),
-        'heads': torch.nn.ModuleDict(
-          {part: linear(hidden[-1], size) for part, size in sizes.items()}
-        ),
-      }
-    )
-    self._decoder = torch.nn.Sequential(
-      *_perceptron(sum(sizes.values()), config.decoder.hidden, pixels),
-      torch.nn.Sigmoid(),
-    )
-    self._discriminators = torch.nn.ModuleDict(
-      {
-        part: torch.nn.Sequential(
-          *_perceptron(size, config.discriminator.hidden, 1)
-        )
-        for part, size in sizes.items()
-      }
-    )
-    self._networks = (self._encoder, self._decoder, self._discriminators)
-
-  def _build_optimizers(self, total_steps: int) -> None:
-    encoder, decoder, discriminators = self._networks
-    self._trained = {
-      'reconstruction': (encoder, decoder),
-      'discriminator': (discriminators,),
-      'generator': (encoder,),
-      'classification': (encoder,),
-    }
-    first = int(0.5 * total_steps)
-    decay = lambda step: min(1.0, (total_steps - step) / (total_steps - first))
-    self._optimizers, self._schedules = {}, {}
-    for phase, trained in self._trained.items():
-      options = self._config.optimizer[phase]
-      optimizer = torch.optim.Adam(
-        [x for net in trained for x in net.parameters()],
-        options.learning_rate,
-        (options.b1 or 0.9, 0.999),
-        fused=True,
-      )
-      self._optimizers[phase] = optimizer
-      self._schedules[phase] = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, decay
-      )
-
-  def _make_step(self) -> None:
-    image, labelled_image, label = self._next_batch()
-    self._run_phase('reconstruction', self._reconstruct, image)
-    self._run_phase('discriminator', self._discriminate, image)
-    self._run_phase('generator', self._generate, image)
-    self._run_phase(
-      'classification', self._classify, image, labelled_image, label
-    )
-    decay = min(self._config.ema_decay, (2 + self._step) / (11 + self._step))
-    with torch.no_grad():
-      torch._foreach_lerp_(self._averages, self._newest, 1 - decay)
-    self._step += 1
-
-  def _next_batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    step, feed = self._step % self._feed.steps_per_epoch, self._feed
-    if not step:
-      self._order = torch.randperm(feed.num_examples)
-      self._labelled = self._labelled[torch.randperm(len(self._labelled))]
-    index = self._order[step * feed.batch_size :][: feed.batch_size]
-    size = feed.labelled_batch_size
-    position = (step * size + torch.arange(size)) % len(self._labelled)
-    labelled = self._labelled[position]
-    scale = lambda image: image.float().div_(255)
-    return (
-      scale(self._image[index]),
-      scale(self._image[labelled]),
-      self._label[labelled],
-    )
-
-  def _run_phase(
-    self,
-    phase: str,
-    loss_fn: Callable[..., tuple[torch.Tensor, dict[str, torch.Tensor]]],
-    *batch: torch.Tensor,
-  ) -> None:
-    for network in self._networks:
-      network.requires_grad_(network in self._trained[phase])
-    loss, metrics = loss_fn(*batch)
-    loss.backward()
-    self._optimizers[phase].step()
-    self._optimizers[phase].zero_grad(set_to_none=True)
-    self._schedules[phase].step()
-    for name, value in {'loss': loss.detach(), **metrics}.items():
-      total = self._totals.setdefault(f'{phase}/{name}', torch.zeros(()))
-      total.add_(value)
-
-  def _encode(
-    self,
-    image: torch.Tensor,
-    parts: Sequence[str] = ('y', 'z'),
-    update_stats: bool = False,
-  ) -> dict[str, torch.Tensor]:
-    options = self._config.encoder
-    x = torch.add(image, torch.randn_like(image), alpha=options.input_noise)
-    for dense, norm in zip(
-      self._encoder['dense'], self._encoder['norms'], strict=True
-    ):
-      stats = (norm.running_mean, norm.running_var)
-      x = torch.nn.functional.batch_norm(
-        dense(x),
-        *(stats if update_stats else (None, None)),
-        norm.weight,
-        norm.bias,
-        training=True,
-        momentum=norm.momentum,
-      )
-      x = torch.add(x, torch.randn_like(x), alpha=options.noise).relu_()
-    return {part: self._encoder['heads'][part](x) for part in parts}
-
-  def _codes(
-    self, image: torch.Tensor, **options: Any
-  ) -> dict[str, torch.Tensor]:
-    heads = self._encode(image, **options)
-    return {'y': heads['y'].softmax(dim=1), 'z': heads['z']}
-
-  def _reconstruct(
-    self, image: torch.Tensor
-  ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    codes = self._codes(image, update_stats=True)
-    output = self._decoder(torch.cat([codes['y'], codes['z']], dim=1))
-    return 0.5 * (output - image).square().sum(dim=1).mean(), {}
-
-  def _discriminate(
-    self, image: torch.Tensor
-  ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    with torch.no_grad():
-      codes = self._codes(image)
-    size, num_classes = codes['y'].shape
-    label = torch.randint(num_classes, (size,))
-    prior = {
-      'y': torch.nn.functional.one_hot(label, num_classes).float(),
-      'z': torch.randn_like(codes['z']),
-    }
-    loss, metrics = 0.0, {}
-    for part, discriminator in self._discriminators.items():
-      positive = discriminator(prior[part])
-      negative = discriminator(codes[part])
-      loss += _cross_entropy(positive, 1.0) + _cross_entropy(negative, 0.0)
-      metrics[f'{part}_prior_accuracy'] = (positive > 0).float().mean()
-      metrics[f'{part}_posterior_accuracy'] = (negative < 0).float().mean()
-    return loss, metrics
-
-  def _generate(
-    self, image: torch.Tensor
-  ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    codes, loss, metrics = self._codes(image), 0.0, {}
-    weights = self._config.weights.generator
-    for part, discriminator in self._discriminators.items():
-      part_loss = _cross_entropy(discriminator(codes[part]), 1.0)
-      weight = weights[f'{part}_weight']
-      loss += part_loss if weight is None else weight * part_loss
-      metrics[f'{part}_loss'] = part_loss.detach()
-    return loss, metrics
-
-  def _classify(
-    self, image: torch.Tensor, labelled_image: torch.Tensor, label: torch.Tensor
-  ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    both = torch.cat([labelled_image, image])
-    logit = self._encode(both, parts=('y',))['y'][: len(label)]
-    error = (logit.argmax(dim=1) != label).float().mean()
-    loss = torch.nn.functional.cross_entropy(logit, label)
-    return loss, {'error': 100 * error}
-
-
-def _perceptron(
-  size: int, hidden: Sequence[int], outputs: int
-) -> Iterator[torch.nn.Module]:
-  for width in hidden:
-    yield torch.nn.Linear(size, width)
-    yield torch.nn.ReLU(inplace=True)
-    size = width
-  yield torch.nn.Linear(size, outputs)
-
-
-def _cross_entropy(logit: torch.Tensor, target: float) -> torch.Tensor:
-  return torch.nn.functional.binary_cross_entropy_with_logits(
-    logit, torch.full_like(logit, target)
-  )
 
 
 def measure(
@@ -604,8 +360,9 @@ def make_programs(built: experiment.Experiment) -> dict[str, Program]:
     'updates': make_updates(updates),
   }
   if missing_peer() is None:
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    programs['peer'] = Peer(built)
+    from benchmarks.peers import pytorch
+
+    programs['peer'] = pytorch.Peer(built)
   if _BEFORE.value is not None:
     programs['before'] = Checkout(_BEFORE.value)
   return programs
@@ -613,11 +370,16 @@ def make_programs(built: experiment.Experiment) -> dict[str, Program]:
 
 def missing_peer() -> str | None:
   """Why there is no peer, or None."""
-  if torch is None:
+  if not _has_torch():
     return 'PyTorch is not installed: pip install -e .[benchmarks]'
   if jax.default_backend() != 'cpu':
     return f'the peer runs on the CPU, ours on {jax.default_backend()}'
   return None
+
+
+def _has_torch() -> bool:
+  """Whether the extra `benchmarks` is installed."""
+  return importlib.util.find_spec('torch') is not None
 
 
 def summarize(times: Mapping[str, Sequence[float]]) -> dict[str, Any]:
@@ -653,8 +415,8 @@ def main(argv: Sequence[str]) -> None:
   built, dataset = build_experiment()
   times = measure(make_programs(built), _REPETITIONS.value, _STEPS.value)
   made_by = provenance.of_process()
-  if torch is not None:
-    made_by['versions']['torch'] = torch.__version__
+  if _has_torch():
+    made_by['versions']['torch'] = importlib.metadata.version('torch')
   result = {
     **summarize(times),
     'peer_missing': missing_peer(),
@@ -667,9 +429,7 @@ def main(argv: Sequence[str]) -> None:
     **made_by,
     'config': json.loads(built.config.to_json()),
   }
-  output = epath.Path(_OUTPUT.value)
-  output.parent.mkdir(parents=True, exist_ok=True)
-  metrics.write_json(output, result)
+  command_line.write_result(_OUTPUT.value, result)
   for name, value in summarize(times)['milliseconds_per_step'].items():
     print(f'{name:16}{value["median"]:8.2f} ms')
   for name, value in result['ratios'].items():

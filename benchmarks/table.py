@@ -11,8 +11,6 @@ import collections
 from collections.abc import Iterable, Iterator, Mapping
 import itertools
 import json
-import pathlib
-import sys
 from typing import Any
 
 from flax import traverse_util
@@ -22,10 +20,11 @@ from matplotlib.ticker import LogLocator, NullLocator
 import numpy as np
 
 from aae_jax import errors, figures, recipes
-from benchmarks.gallery import NUMBERS, describe_hardware
+from benchmarks import command_line, measured
+from benchmarks.command_line import ROOT
+from benchmarks.measured import Results
 from benchmarks.rows import ROWS, Line
 
-ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = 'benchmarks/results'
 PICTURE = 'docs/reproduction_curves.png'
 
@@ -40,8 +39,6 @@ PARTS = (
   'prior_y.',
 )
 """What keys begin with that change a part of the paper's systems."""
-
-Results = Mapping[str, Any]
 
 
 def read() -> dict[str, Results]:
@@ -66,8 +63,7 @@ def block(found: Mapping[str, Results]) -> str:
   rows = [head, ('---',) * len(head)]
   for name in _names():
     for line in ROWS[name].lines:
-      unit = NUMBERS[line.metric][1]
-      what = f'{line.title}, {unit}' if unit else line.title
+      what = measured.with_unit(line.title, line.metric)
       ours = (_cell(f'{name}{end}', line, found, usual) for end in ('', '_any'))
       rows.append((what, line.paper, line.public, *ours))
   table = '\n'.join(f'| {" | ".join(row)} |' for row in rows)
@@ -86,11 +82,10 @@ def _cell(
   if name not in found:
     return 'not measured yet' if name in ROWS else '-'
   results = found[name]
-  number = _number(results['metrics'][f'test/{line.metric}'], line.metric)
+  number = measured.show(results, line.metric)
   num_draws = len(results['seeds'])
   told = [f'[{number}]({RESULTS}/{name}.json) ({num_draws})']
-  # Older results do not say it, and have none.
-  if diverged := num_draws - len(results.get('sound_seeds', results['seeds'])):
+  if diverged := num_draws - len(measured.sound_seeds(results)):
     told.append(f'{diverged} diverged')
   minutes = results['training_seconds'] / num_draws / 60
   time = f'{minutes:.{0 if minutes >= 10 else 1}f} min'
@@ -101,13 +96,6 @@ def _cell(
   if name.endswith('_any'):
     told.append(f'with {", ".join(parts_of(results["config"]))}')
   return '; '.join(told)
-
-
-def _number(summary: Mapping[str, Any], metric: str) -> str:
-  decimals = NUMBERS[metric][2]
-  values = [summary['mean'], summary['std']]
-  shown = [f'{v:.{decimals}f}' for v in values if v is not None]
-  return ' ± '.join(shown)
 
 
 def parts_of(config: Mapping[str, Any]) -> list[str]:
@@ -131,9 +119,10 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _hardware(results: Results) -> str:
   """What a row was trained on."""
-  # Older results are of one process, and say so at the top.
-  makers = results.get('trained', [results])
-  told = (describe_hardware(process['hardware']) for process in makers)
+  told = (
+    measured.describe_hardware(process['hardware'])
+    for process in measured.makers(results)
+  )
   return ' and '.join(dict.fromkeys(told))
 
 
@@ -229,10 +218,8 @@ def main() -> None:
   found = read()
   new = block(found)
   readme = ROOT / 'README.md'
-  try:
+  with command_line.one_line_errors('table'):
     readme.write_text(written(readme.read_text(), new))
-  except errors.InputError as error:
-    sys.exit(f'table.py: {error}')
   print(new)
   figure = draw(found)
   if figure:

@@ -130,7 +130,8 @@ def test_errors_are_one_line(tmp_path, monkeypatch):
   with pytest.raises(SystemExit) as stopped:
     call(monkeypatch, tmp_path, f'--output={tmp_path / "codes.png"}')
   message = str(stopped.value)
-  assert message.startswith(f'compare_codes.py: {tmp_path} has no results')
+  start = f'python -m benchmarks.compare_codes: {tmp_path} has no results'
+  assert message.startswith(start)
   assert '\n' not in message
 
 

@@ -1,4 +1,4 @@
-"""Tests of benchmarks/gallery.py."""
+"""Tests of benchmarks.gallery."""
 
 import ast
 import base64
@@ -7,7 +7,6 @@ from html import parser
 import io
 import json
 import os
-import pathlib
 import re
 import runpy
 import sys
@@ -24,9 +23,11 @@ from aae_jax import (
   training,
 )
 from aae_jax.systems import SYSTEMS
-from benchmarks import compare_codes, gallery
+from benchmarks import compare_codes, gallery, measured, page, reproduce
+from benchmarks.command_line import ROOT
+from benchmarks.exhibits import EXHIBITS, PICTURES, Place, Run, read
 
-RUNS = {run.name: run for part in gallery.EXHIBITS for run in part.runs}
+RUNS = {run.name: run for part in EXHIBITS.values() for run in part.runs}
 IMAGE_SHAPES = {'digits': (8, 8, 1), 'mnist': (28, 28, 1)}
 VOID = {'meta', 'img'}
 MAX_HEIGHT = 150
@@ -41,16 +42,17 @@ def tiny(exhibit, networks=NETWORKS):
   )
 
 
-FIRST = tiny(gallery.AUTOENCODER, NETWORKS[:2])
-SECOND = tiny(gallery.AAE_MIXTURE)
-THIRD = dataclasses.replace(gallery.COMPARISON, runs=[SECOND, FIRST])
+FIRST = tiny(EXHIBITS['autoencoder'], NETWORKS[:2])
+SECOND = tiny(EXHIBITS['aae_gaussian_mixture'])
+THIRD = dataclasses.replace(EXHIBITS['comparison'], runs=[SECOND, FIRST])
 THIRD = dataclasses.replace(THIRD, numbers=['reconstruction_error'])
 LAST = tiny(RUNS['dimensionality_reduction_clustering'])
+TINY = {part.name: part for part in (FIRST, SECOND, THIRD, LAST)}
 
 
 def make_config(run, data):
   path, changes = run.settings(data)
-  config = runpy.run_path(str(gallery.ROOT / path))['get_config']()
+  config = runpy.run_path(str(ROOT / path))['get_config']()
   config.update_from_flattened_dict(changes)
   return config
 
@@ -62,12 +64,12 @@ def flatten(config, prefix=''):
       yield from flatten(value, f'{prefix}{key}.')
 
 
-@pytest.mark.parametrize('data', gallery.DATA)
+@pytest.mark.parametrize('data', page.DATA)
 @pytest.mark.parametrize('name', RUNS)
 def test_run_is_one_of_its_configuration(name, data):
   run = RUNS[name]
   path, changes = run.settings(data)
-  original = runpy.run_path(str(gallery.ROOT / path))['get_config']()
+  original = runpy.run_path(str(ROOT / path))['get_config']()
   assert changes.keys() <= set(flatten(original))
   config = make_config(run, data)
   assert config.dataset.name == data
@@ -79,8 +81,8 @@ def test_run_is_one_of_its_configuration(name, data):
   for number in {*run.numbers, *run.paper}:
     documented = number.removesuffix('_fitted_gaussian')
     assert number in measured or documented in analysis.analyze.__doc__
-    assert number in gallery.NUMBERS
-  assert set(run.shown) <= gallery.PICTURES.keys()
+    assert number in measured.NUMBERS
+  assert set(run.shown) <= PICTURES.keys()
 
 
 def test_every_system_is_shown():
@@ -88,10 +90,43 @@ def test_every_system_is_shown():
   assert shown == SYSTEMS.keys() - {'classifier'}
 
 
-def test_names_are_unique_and_begin_with_no_data_set():
-  names = [exhibit.name for exhibit in gallery.EXHIBITS]
-  assert len(set(names)) == len(names)
-  assert {run.name for run in gallery.COMPARISON.runs} <= {*names}
+def test_runs_of_a_comparison_are_exhibits_before_it(tmp_path):
+  names = list(EXHIBITS)
+  first, *_ = compared = [run.name for run in EXHIBITS['comparison'].runs]
+  assert len(compared) == 4
+  assert max(map(names.index, compared)) < names.index('comparison')
+  assert EXHIBITS['comparison'].runs[0] is EXHIBITS[first]
+  path = tmp_path / 'exhibits.toml'
+  path.write_text('[a]\ntitle = "A"\ntext = ""\nruns = ["no"]\nnumbers = []\n')
+  with pytest.raises(KeyError, match='no'):
+    read(path)
+
+
+def test_records_are_read_with_what_they_do_not_say(tmp_path):
+  path = tmp_path / 'exhibits.toml'
+  path.write_text("""
+[small]
+title = "Small"
+text = '''
+One line,
+  and another.'''
+config = "aae"
+shown = []
+numbers = ["elbo"]
+overrides = { "prior.name" = "swiss_roll" }
+""")
+  assert read(path) == {
+    'small': Run(
+      name='small',
+      title='Small',
+      text='One line, and another.',
+      config='aae',
+      shown=[],
+      numbers=['elbo'],
+      epochs={'mnist': 10, 'digits': 200},
+      overrides={'prior.name': 'swiss_roll'},
+    )
+  }
 
 
 class Commands:
@@ -102,21 +137,22 @@ class Commands:
     self.failing = None
 
   def __call__(self, command):
-    program, *arguments = command
-    if self.failing and any(self.failing in word for word in arguments):
-      sys.exit(f'{program} failed')
-    self.done.append(program)
-    if program == 'train.py':
-      self._train(dict(a.lstrip('-').split('=', 1) for a in arguments))
+    if self.failing and any(self.failing in word for word in command):
+      return 3
+    if command[0] == 'train.py':
+      self.done.append('train.py')
+      self._train(dict(a.lstrip('-').split('=', 1) for a in command[1:]))
     else:
-      assert program == 'benchmarks/compare_codes.py'
+      assert command[:2] == ['-m', 'benchmarks.compare_codes']
+      self.done.append('compare_codes')
       with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, 'argv', command)
+        patch.setattr(sys, 'argv', command[1:])
         compare_codes.main()
+    return 0
 
   def _train(self, options):
     path, workdir = options.pop('config'), options.pop('workdir')
-    config = runpy.run_path(str(gallery.ROOT / path))['get_config']()
+    config = runpy.run_path(str(ROOT / path))['get_config']()
     for key, value in options.items():
       if re.match(r'[\d(]', value):
         value = ast.literal_eval(value)
@@ -132,7 +168,7 @@ class Commands:
 @pytest.fixture
 def commands(monkeypatch):
   found = Commands()
-  monkeypatch.setattr(gallery, '_run', found)
+  monkeypatch.setattr(reproduce, 'run', found)
   return found
 
 
@@ -147,20 +183,19 @@ def call(monkeypatch, place, *arguments):
 def place(tmp_path_factory):
   """Where four exhibits are made, tiny."""
   folder = tmp_path_factory.mktemp('gallery')
-  place = gallery.Place('digits', folder)
+  place = Place('digits', folder)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(gallery, '_run', Commands())
-    patch.setattr(gallery, 'EXHIBITS', (FIRST, SECOND, THIRD, LAST))
-    patch.setattr(gallery, 'MAX_HEIGHT', MAX_HEIGHT)
+    patch.setattr(reproduce, 'run', Commands())
+    patch.setattr(gallery, 'EXHIBITS', TINY)
+    patch.setattr('benchmarks.page.MAX_HEIGHT', MAX_HEIGHT)
     call(patch, place)
   return place
 
 
 @pytest.fixture
 def exhibits(monkeypatch):
-  exhibits = FIRST, SECOND, THIRD, LAST
-  monkeypatch.setattr(gallery, 'EXHIBITS', exhibits)
-  return exhibits
+  monkeypatch.setattr(gallery, 'EXHIBITS', TINY)
+  return TINY.values()
 
 
 class Page(parser.HTMLParser):
@@ -199,53 +234,54 @@ class Page(parser.HTMLParser):
 
 
 @pytest.fixture
-def page(place):
+def shown(place):
   return Page((place.folder / 'index.html').read_text())
 
 
-def test_page_needs_nothing_else(place, page):
+def test_page_needs_nothing_else(place, shown):
   text = (place.folder / 'index.html').read_text()
   assert text.startswith('<!DOCTYPE html>\n<html lang="en">')
   assert re.findall(r'https?://[^"\s]+', text) == [
     'https://arxiv.org/abs/1511.05644'
   ]
-  assert '$' not in text and 'url(' not in text and '@import' not in text
-  assert not {'script', 'link', 'iframe'} & {tag for tag, _ in page.tags}
-  for image in page.all('img'):
+  assert '{{' not in text and '{%' not in text
+  assert 'url(' not in text and '@import' not in text
+  assert not {'script', 'link', 'iframe'} & {tag for tag, _ in shown.tags}
+  for image in shown.all('img'):
     kind, content = image['src'].split(',')
     assert kind == 'data:image/png;base64'
     with Image.open(io.BytesIO(base64.b64decode(content))) as picture:
       shape = int(image['width']) / int(image['height'])
       assert shape == pytest.approx(picture.width / picture.height, rel=0.01)
     assert len(image['alt']) > 20
-  heights = [int(image['height']) for image in page.all('img')]
+  heights = [int(image['height']) for image in shown.all('img')]
   assert min(heights) < max(heights) == MAX_HEIGHT
 
 
-def test_page_has_every_exhibit_and_every_picture(place, page):
-  names = [exhibit.name for exhibit in (FIRST, SECOND, THIRD, LAST)]
-  assert page.ids == names
-  assert page.links[1:] == [f'#{name}' for name in names]
+def test_page_has_every_exhibit_and_every_picture(place, shown):
+  names = list(TINY)
+  assert shown.ids == names
+  assert shown.links[1:] == [f'#{name}' for name in names]
   pictures = [p for p in place.folder.rglob('*.png')]
-  assert len(page.all('img')) == len(pictures)
+  assert len(shown.all('img')) == len(pictures)
   # All but the comparison have more of them than are seen at once.
-  assert len(page.all('details')) == 3
-  assert '360 images; one run.' in page.text
-  assert 'UCI digits: 1,437 training and 360 test images' in page.text
-  assert 'for 3 runs' in page.text
-  assert 'so far' not in page.text
+  assert len(shown.all('details')) == 3
+  assert '360 images; one run.' in shown.text
+  assert 'UCI digits: 1,437 training and 360 test images' in shown.text
+  assert 'for 3 runs' in shown.text
+  assert 'so far' not in shown.text
 
 
-def test_numbers_are_those_of_the_results(place, page):
+def test_numbers_are_those_of_the_results(place, shown):
   path = place.folder / 'digits_autoencoder/results.json'
   metrics = json.loads(path.read_text())['metrics']
-  shown = f'{metrics["test/reconstruction_error"]["mean"]:.2f}'
+  number = f'{metrics["test/reconstruction_error"]["mean"]:.2f}'
   # In the contents, in its own table, and in that of the comparison.
-  assert page.texts.count(shown) == 2
-  assert f'Squared error, summed over pixels {shown}' in page.texts
+  assert shown.texts.count(number) == 2
+  assert f'Squared error, summed over pixels {number}' in shown.texts
 
 
-def test_command_is_what_was_run(place, page):
+def test_command_is_what_was_run(place, shown):
   command = 'python ' + ' \\\n    '.join(
     [
       'train.py',
@@ -254,8 +290,8 @@ def test_command_is_what_was_run(place, page):
       '--config.epochs=1',
     ]
   )
-  assert any(text.startswith(command) for text in page.texts)
-  assert "'--config.encoder.hidden=(8, 8)'" in page.text
+  assert any(text.startswith(command) for text in shown.texts)
+  assert "'--config.encoder.hidden=(8, 8)'" in shown.text
 
 
 def test_what_is_finished_is_not_made_again(
@@ -281,36 +317,36 @@ def test_comparison_is_drawn_again_for_a_newer_run(
 
 
 def test_run_of_other_settings_is_not_there(place):
-  assert not gallery.AUTOENCODER.is_there(place)
-  assert not FIRST.is_there(gallery.Place('digits', place.folder / 'no'))
+  assert not EXHIBITS['autoencoder'].is_there(place)
+  assert not FIRST.is_there(Place('digits', place.folder / 'no'))
 
 
 def test_failure_keeps_what_is_finished(
   exhibits, commands, monkeypatch, tmp_path
 ):
   del exhibits
-  place = gallery.Place('digits', tmp_path)
+  place = Place('digits', tmp_path)
   commands.failing = SECOND.name
-  with pytest.raises(SystemExit, match='train.py failed'):
+  with pytest.raises(SystemExit, match='status 3 from python train.py'):
     call(monkeypatch, place)
-  page = Page((tmp_path / 'index.html').read_text())
-  assert page.ids == [FIRST.name]
-  assert '1 of 4 so far' in page.text
+  shown = Page((tmp_path / 'index.html').read_text())
+  assert shown.ids == [FIRST.name]
+  assert '1 of 4 so far' in shown.text
   # The comparison alone asks for the run that it lacks.
   commands.failing = None
   call(monkeypatch, place, 'comparison')
   assert commands.done == [
     'train.py',
     'train.py',
-    'benchmarks/compare_codes.py',
+    'compare_codes',
   ]
-  page = Page((tmp_path / 'index.html').read_text())
-  assert page.ids == [FIRST.name, SECOND.name, THIRD.name]
+  shown = Page((tmp_path / 'index.html').read_text())
+  assert shown.ids == [FIRST.name, SECOND.name, THIRD.name]
 
 
 def test_paper_stands_beside_numbers_of_mnist_alone(place):
   (_, other), *_ = LAST.paper.items()
-  assert other not in LAST.table(place)
+  assert 'paper' not in LAST.table(place).head
   workdir = place.folder / f'mnist_{LAST.name}'
   workdir.mkdir(exist_ok=True)
   run = dataclasses.replace(LAST, epochs={'mnist': 1})
@@ -320,8 +356,9 @@ def test_paper_stands_beside_numbers_of_mnist_alone(place):
   config = make_config(run, 'mnist')
   results['config'] = json.loads(config.to_json())
   (workdir / 'results.json').write_text(json.dumps(results))
-  table = run.table(gallery.Place('mnist', place.folder))
-  assert f'<td>{other}</td>' in table and '>paper</th>' in table
+  table = run.table(Place('mnist', place.folder))
+  assert table.head[-1] == 'paper'
+  assert [row[-1] for row in table.rows] == [other, '', '', '']
 
 
 def test_facts_are_of_all_who_trained_also_of_older_results(place, monkeypatch):
@@ -337,15 +374,34 @@ def test_facts_are_of_all_who_trained_also_of_older_results(place, monkeypatch):
     },
     SECOND.name: older,
   }
-  monkeypatch.setattr(gallery.Run, 'results', lambda run, _: found[run.name])
-  facts = gallery._facts([FIRST, SECOND], place)
-  assert 'c0ffeec0ff' in facts
-  assert process['commit'][:10] in facts
-  assert f'{process["hardware"]["cpus"]} CPU cores; 77 CPU cores' in facts
+  monkeypatch.setattr(Run, 'results', lambda run, _: found[run.name])
+  facts = page._facts([FIRST, SECOND], place)
+  assert 'c0ffeec0ff' in facts['Commit']
+  assert process['commit'][:10] in facts['Commit']
+  cores = f'{process["hardware"]["cpus"]} CPU cores; 77 CPU cores'
+  assert facts['Hardware'] == cores
+
+
+def test_nothing_that_is_shown_is_taken_for_html(place):
+  strange = dataclasses.replace(FIRST, title='"<b>&', text='<i>"\'')
+  text = page.render([strange], place)
+  assert '<b>' not in text and '<i>' not in text
+  shown = Page(text)
+  assert '"<b>&' in shown.text and '<i>"\'' in shown.text
+  assert shown.all('img')[0]['alt'].startswith('"<b>&: ')
+
+
+def test_comparison_is_a_command_of_a_module(place, shown):
+  command = f"""python -m benchmarks.compare_codes \\
+    {place.folder}/digits_{SECOND.name} \\
+    {place.folder}/digits_{FIRST.name} \\
+    --columns=2 \\
+"""
+  assert any(text.startswith(command) for text in shown.texts)
 
 
 def test_picture_that_could_not_be_drawn_is_left_out(tmp_path):
-  place = gallery.Place('digits', tmp_path)
+  place = Place('digits', tmp_path)
   folder = FIRST.workdir(place) / 'figures'
   folder.mkdir(parents=True)
   (folder / FIRST.shown[1]).touch()
@@ -353,11 +409,12 @@ def test_picture_that_could_not_be_drawn_is_left_out(tmp_path):
 
 
 def test_program_that_fails_is_named():
-  gallery._run(['-c', 'pass'])
+  reproduce.run_to_end('gallery', ['-c', 'pass'])
   with pytest.raises(
-    SystemExit, match=r"^gallery.py: status 3 from python -c 'exit\(3\)'\n"
+    SystemExit,
+    match=r"^python -m benchmarks.gallery: status 3 from python -c 'exit\(3\)'",
   ):
-    gallery._run(['-c', 'exit(3)'])
+    reproduce.run_to_end('gallery', ['-c', 'exit(3)'])
 
 
 def test_data_is_mnist_where_it_can_be_had(monkeypatch, capsys):
@@ -389,7 +446,9 @@ def test_damaged_mnist_is_no_reason_for_digits(monkeypatch):
   load = raising(errors.InputError('mnist is damaged'))
   monkeypatch.setattr(gallery.datasets, 'load', load)
   monkeypatch.setattr(sys, 'argv', ['gallery.py'])
-  with pytest.raises(SystemExit, match='^gallery.py: mnist is damaged$'):
+  with pytest.raises(
+    SystemExit, match='^python -m benchmarks.gallery: mnist is damaged$'
+  ):
     gallery.main()
 
 
@@ -411,7 +470,7 @@ def test_unknown_name(monkeypatch, capsys):
 )
 def test_numbers_have_their_places(mean, std, shown):
   found = {'test/classification_error': {'mean': mean, 'std': std}}
-  assert gallery._show({'metrics': found}, 'classification_error') == shown
+  assert measured.show({'metrics': found}, 'classification_error') == shown
 
 
 @pytest.mark.parametrize(
@@ -434,7 +493,7 @@ def test_numbers_say_what_they_are_of(num_seeds, labels, sample):
     'config': labels,
     'seeds': list(range(num_seeds)),
   }
-  assert gallery._sample(results) == sample
+  assert measured.describe_sample(results) == sample
 
 
 def test_runs_that_diverged_do_not_count():
@@ -444,16 +503,18 @@ def test_runs_that_diverged_do_not_count():
     'seeds': [0, 1, 2],
     'sound_seeds': [0, 2],
   }
-  assert gallery._sample(results).endswith('of 2 draws of 100 labels.')
+  assert measured.describe_sample(results).endswith('of 2 draws of 100 labels.')
 
 
 def test_durations():
-  durations = [gallery._duration(seconds) for seconds in (9.6, 59.7, 102.4)]
+  durations = [
+    measured.describe_duration(seconds) for seconds in (9.6, 59.7, 102.4)
+  ]
   assert durations == ['10 s', '1 min 0 s', '1 min 42 s']
 
 
 def test_make_target_and_page_template_are_there():
-  makefile = (gallery.ROOT / 'Makefile').read_text()
-  target = '\ngallery: .venv/installed\n\t$(BIN)/python benchmarks/gallery.py\n'
+  makefile = (ROOT / 'Makefile').read_text()
+  target = '\ngallery: .venv/installed\n\t$(BIN)/python -m benchmarks.gallery\n'
   assert target in makefile
-  assert pathlib.Path(gallery.__file__).with_suffix('.html').exists()
+  page._TEMPLATES.get_template('gallery.html')

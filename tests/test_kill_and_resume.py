@@ -175,6 +175,11 @@ def test_process_that_ended_was_not_killed(tmp_path, monkeypatch, exitcode):
     list(kill_and_resume._kill(CONFIG, tmp_path, tmp_path, 1, 0))
 
 
+def test_no_process_warns_of_the_program_that_started_it():
+  """As `runpy` does of a module that was imported before it is run."""
+  assert kill_and_resume.__name__ not in kill_and_resume.PRELOAD
+
+
 @pytest.mark.parametrize('identical', [True, False])
 def test_exit_status(tmp_path, monkeypatch, capsys, identical):
   output = tmp_path / 'result.json'

@@ -182,7 +182,9 @@ def test_finished_workdirs_do_without_the_file(call, trainings):
 
 def test_file_is_written_after_each_seed(call, trainings):
   trainings.fails_at = 2
-  with pytest.raises(SystemExit, match='^reproduce.py: status 3 from python'):
+  with pytest.raises(
+    SystemExit, match='^python -m benchmarks.reproduce: status 3 '
+  ):
     call('digits_100', '--seeds=4')
   path = trainings.root / 'benchmarks/results/digits_100.json'
   assert json.loads(path.read_text())['seeds'] == [0, 1]
@@ -319,7 +321,9 @@ def test_other_arguments_are_refused_in_a_line(
 ):
   with pytest.raises(SystemExit) as stopped:
     call('digits_100', argument)
-  assert str(stopped.value).startswith(f'reproduce.py: {message}')
+  assert str(stopped.value).startswith(
+    f'python -m benchmarks.reproduce: {message}'
+  )
   assert '\n' not in str(stopped.value)
   assert not trainings.commands
 

@@ -1,0 +1,1 @@
+"""Measurements of aae_jax, each a program: `python -m benchmarks.NAME`."""

@@ -1,0 +1,66 @@
+"""What the programs share: how they are called, and how they end."""
+
+import argparse
+from collections.abc import Iterator, Mapping
+import contextlib
+import os
+import pathlib
+import sys
+from typing import Any
+
+from etils import epath
+
+from aae_jax import errors, metrics
+
+ROOT = pathlib.Path(__file__).parent.parent
+"""Of the repository."""
+
+RESULTS = ROOT / 'benchmarks/results'
+
+
+def spell(name: str) -> str:
+  """What starts a program of this folder, in `ROOT`."""
+  return f'python -m benchmarks.{name}'
+
+
+def make_parser(name: str, text: str) -> argparse.ArgumentParser:
+  """The parser of a program's arguments, without any yet.
+
+  Args:
+    name: of the program.
+    text: its docstring, which --help shows as it stands.
+  """
+  return argparse.ArgumentParser(
+    prog=spell(name),
+    description=text,
+    formatter_class=argparse.RawTextHelpFormatter,
+  )
+
+
+def add_output(parser: argparse.ArgumentParser, file: str) -> None:
+  """Adds `--output`, where the result goes, unless said a file of `RESULTS`."""
+  parser.add_argument('--output', default=RESULTS / file, metavar='FILE')
+
+
+@contextlib.contextmanager
+def one_line_errors(name: str) -> Iterator[None]:
+  """Ends a program with one line for what its user can mend.
+
+  Raises:
+    SystemExit: an InputError or OSError was raised within.
+  """
+  try:
+    yield
+  except (errors.InputError, OSError) as error:
+    sys.exit(f'{spell(name)}: {error}')
+
+
+def write_result(path: str | os.PathLike, result: Mapping[str, Any]) -> None:
+  """Writes a file of results, and the folder that it is in.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
+  path = epath.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  metrics.write_json(path, result)

@@ -1,0 +1,105 @@
+"""What files of results hold, and how it is told."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Results = Mapping[str, Any]
+"""Of a run or a row, as its file has them."""
+
+NUMBERS = {
+  'classification_error': ('Classification error', '%', 2),
+  'clustering_accuracy': ('Accuracy under the best naming', '%', 2),
+  'clustering_ari': ('Adjusted Rand index', '', 3),
+  'clustering_error': ('Clustering error', '%', 2),
+  'clustering_nmi': ('Normalized mutual information', '', 3),
+  'elbo': ('Evidence lower bound', 'nats', 1),
+  'empty_clusters': ('Empty clusters', '', 0),
+  'energy_distance': ('Energy distance to the prior', '', 4),
+  'importance_weighted_bound': ('Importance-weighted bound', 'nats', 1),
+  'knn_error': ('Error of five nearest neighbours', '%', 2),
+  'linear_probe_error': ('Error of a linear probe', '%', 1),
+  'mlp_probe_error': ('Error of a nonlinear probe', '%', 1),
+  'parzen_log_likelihood': ('Parzen log-likelihood', 'nats', 1),
+  'parzen_log_likelihood_fitted_gaussian': (
+    'Parzen log-likelihood of a fitted Gaussian',
+    'nats',
+    1,
+  ),
+  'reconstruction_error': ('Squared error, summed over pixels', '', 2),
+  'region_share': ('Codes in the place of their label', '%', 1),
+}
+"""What a number is called, its unit, and its decimal places."""
+
+
+def makers(results: Results) -> Sequence[Mapping[str, Any]]:
+  """The processes that trained; older results are of one, said at the top."""
+  return results.get('trained', [results])
+
+
+def sound_seeds(results: Results) -> Sequence[int]:
+  """The seeds that did not diverge; older results do not tell them: all."""
+  return results.get('sound_seeds', results['seeds'])
+
+
+def with_unit(title: str, metric: str) -> str:
+  """What is measured, and in which unit, if it has one.
+
+  Args:
+    title: of the number.
+    metric: a key of `NUMBERS`.
+  """
+  _, unit, _ = NUMBERS[metric]
+  return f'{title}, {unit}' if unit else title
+
+
+def show(results: Results, metric: str) -> str:
+  """A number and, over several runs, its standard deviation.
+
+  Args:
+    results: of test images.
+    metric: a key of `NUMBERS`.
+  """
+  found = results['metrics'][f'test/{metric}']
+  # The file has null for what is not finite.
+  if found['mean'] is None:
+    return 'not finite'
+  _, _, places = NUMBERS[metric]
+  shown = f'{found["mean"]:.{places}f}'.replace('-', '\N{MINUS SIGN}')
+  std = found['std']
+  return shown if std is None else f'{shown} ± {std:.{places}f}'
+
+
+def describe_sample(results: Results) -> str:
+  """How many images, draws and labels the numbers are of."""
+  images = f'{results["dataset"]["test"]:,} images'
+  labels = results['config'].get('num_labels')
+  num_runs = len(sound_seeds(results))
+  draw = '' if labels in (None, -1) else f' of {labels:,} labels'
+  if num_runs == 1:
+    return f'{images}; one {"draw" if draw else "run"}{draw}.'
+  return (
+    f'{images}; mean ± standard deviation of {num_runs} '
+    f'{"draws" if draw else "runs"}{draw}.'
+  )
+
+
+def describe_hardware(hardware: Mapping[str, Any]) -> str:
+  """In words what `provenance.of_process` has."""
+  devices, cpus = hardware['devices'], hardware['cpus']
+  if hardware['platform'] == 'cpu':
+    return f'{cpus} CPU cores'
+  return f'{devices} × {hardware["kind"]}, {cpus} CPU cores'
+
+
+def describe_commit(commit: str | None) -> str:
+  """The beginning of a commit's hash, and whether it is all of the code."""
+  if commit is None:
+    return 'unknown'
+  changed = ' with changes' if commit.endswith('-dirty') else ''
+  return commit[:10] + changed
+
+
+def describe_duration(seconds: float) -> str:
+  """Minutes, if there are any, and seconds."""
+  minutes, seconds = divmod(round(seconds), 60)
+  return f'{minutes} min {seconds} s' if minutes else f'{seconds} s'

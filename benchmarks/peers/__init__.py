@@ -1,0 +1,1 @@
+"""What benchmarks measure against: a module each, of a library of its own."""
