@@ -25,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 
-from aae_jax import experiment, metrics, provenance
+from aae_jax import experiments, metrics, provenance
 from aae_jax.datasets import feeding
 from aae_jax.datasets.dataset import Split
 from benchmarks import command_line
@@ -180,7 +180,7 @@ def run() -> dict[str, Any]:
   started = time.monotonic()
   config = digits_semi_supervised.get_config()
   config.num_seeds = NUM_DRAWS
-  built = experiment.build(config)
+  built = experiments.build(config)
   dataset = built.dataset
   measured = {
     f'test/{name}/classification_error': measure(
@@ -192,7 +192,7 @@ def run() -> dict[str, Any]:
   return {
     'metrics': measured,
     'protocol': ' '.join(__doc__.split('\n\n', 2)[2].split()),
-    'seeds': list(built.seeds),
+    'seeds': list(built.spec.seeds),
     'label_draws': NUM_DRAWS,
     'labels': config.num_labels,
     'dataset': {

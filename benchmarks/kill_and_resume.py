@@ -21,11 +21,12 @@ import tempfile
 import time
 from typing import Any
 
+from etils import epath
 import jax
 import ml_collections
 
-from aae_jax import experiment, provenance, training
-from aae_jax.checkpoints import Checkpoints
+from aae_jax import experiments, provenance, training
+from aae_jax.runs import Run
 from benchmarks import command_line
 from benchmarks.provenance import refuse_changed_files
 from configs import digits_autoencoder
@@ -183,15 +184,16 @@ def is_same(
     one: a workdir.
     other: a workdir.
   """
-  built = experiment.build(config)
+  built = experiments.build(config)
   end, other_end = (_end(built, workdir) for workdir in (one, other))
   return end == other_end and end['steps'] == {built.total_steps}
 
 
-def _end(built: experiment.Experiment, workdir: pathlib.Path) -> dict[str, Any]:
+def _end(
+  built: experiments.Experiment, workdir: pathlib.Path
+) -> dict[str, Any]:
   """What a run has left, to be compared."""
-  with Checkpoints(workdir / 'checkpoints', 1) as checkpoints:
-    state = checkpoints.restore(built.abstract_state())
+  state = Run(epath.Path(workdir)).restore(built.abstract_state())
   arrays = jax.device_get(state.replace(rng=jax.random.key_data(state.rng)))
   lines = (workdir / 'metrics.jsonl').read_text().splitlines()
   rows = [json.loads(line) for line in lines]

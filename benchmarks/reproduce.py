@@ -24,9 +24,11 @@ import subprocess
 import sys
 from typing import Any
 
+from etils import epath
 from flax import traverse_util
 
-from aae_jax import errors, experiment, recipes, training
+from aae_jax import errors, experiments, recipes, training
+from aae_jax.runs import Run
 from benchmarks import command_line, measured, merging
 from benchmarks.command_line import ROOT
 from benchmarks.provenance import code_at, refuse_changed_files
@@ -205,7 +207,7 @@ def _train(
     aside = _aside(workdir)
     workdir.rename(aside)
     print(f'{workdir} is now {aside.name}: {reason}.', flush=True)
-  if not training.is_finished(workdir):
+  if not Run(epath.Path(workdir)).is_finished:
     _require(code)
     keys = {**_overrides(row, seeds), **neutral}
     command = train_command(_argument(row.config), workdir, keys)
@@ -269,10 +271,10 @@ def parse_neutral(arguments: Sequence[str]) -> dict[str, str]:
       raise errors.InputError(
         f'unknown argument {argument!r}; expected --config.KEY=VALUE.'
       )
-    if key not in experiment.NEUTRAL_KEYS:
+    if key not in experiments.NEUTRAL_KEYS:
       raise errors.InputError(
         f'{argument} would give another result; expected one of '
-        f'{", ".join(experiment.NEUTRAL_KEYS)}.'
+        f'{", ".join(experiments.NEUTRAL_KEYS)}.'
       )
     neutral[key] = value
   return neutral

@@ -15,7 +15,6 @@ products twice over, which takes twice as long if the compiler has removed none.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-import contextlib
 import datetime
 import importlib.metadata
 import importlib.util
@@ -25,7 +24,6 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -35,11 +33,12 @@ from jax import lax
 from jax.extend import core
 from jax.interpreters import partial_eval
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import optax
 
-from aae_jax import commit, experiment, provenance, train_step
-from aae_jax.datasets import feeding
+from aae_jax import commit, experiments, provenance, train_step
+from aae_jax.datasets import Dataset, Split, feeding
 from aae_jax.train_state import TrainState
 from aae_jax.types import AXIS
 from benchmarks import command_line
@@ -66,11 +65,13 @@ Program = Callable[[int], None]
 """Makes so many steps, and returns when they are done."""
 
 
-def build_experiment() -> tuple[experiment.Experiment, str]:
-  """Builds the experiment that is measured, and says on which images.
+def build_experiment() -> tuple[
+  experiments.Experiment, ml_collections.ConfigDict
+]:
+  """Builds the experiment that is measured.
 
   Returns:
-    The experiment, on one device, and the name of its data set.
+    The experiment, on one device, and its configuration.
 
   Raises:
     ValueError: JAX sees more devices than one.
@@ -83,42 +84,45 @@ def build_experiment() -> tuple[experiment.Experiment, str]:
   config.batch_size = 100
   config.num_seeds = 1
   try:
-    built = experiment.build(config)
-    return built, built.dataset.name
+    return experiments.build(config), config
   except OSError:
     # What a download raises where there is no network.
-    with _random_images() as path:
-      config.dataset.name = path
-      return experiment.build(config), RANDOM_IMAGES
+    dataset = random_images()
+  spec = experiments.build_spec(config, dataset.schema)
+  labelled = experiments.draw_labelled(spec, dataset, config.num_labels)
+  return experiments.assemble(spec, dataset, labelled), config
 
 
-@contextlib.contextmanager
-def _random_images() -> Iterator[str]:
+def random_images() -> Dataset:
+  """As many as MNIST has to train on, and of its shape."""
   generator = np.random.default_rng(0)
-  with tempfile.TemporaryDirectory() as folder:
-    path = f'{folder}/random.npz'
-    image = generator.integers(0, 256, (60_000, 28, 28, 1), np.uint8)
-    np.savez(path, image=image, label=np.arange(60_000) % 10)
-    yield path
+  image = generator.integers(0, 256, (60_000, 28, 28, 1), np.uint8)
+  train = Split(image, np.arange(60_000, dtype=np.int32) % 10)
+  none = train.part(0, 0)
+  return Dataset(RANDOM_IMAGES, train, none, none, num_classes=10)
 
 
-def make_ours(built: experiment.Experiment) -> Program:
+def make_ours(built: experiments.Experiment) -> Program:
   """The program that trains."""
   run, data = built.run(), built.data()
   carry = {'state': built.init()}
 
   def steps(num_steps):
-    carry['state'], _ = run(carry['state'], data, num_steps)
+    request = train_step.Request(num_steps)
+    carry['state'], _ = run(carry['state'], data, request)
     jax.block_until_ready(carry['state'])
 
   return steps
 
 
-def matrix_products(built: experiment.Experiment) -> list[core.JaxprEqn]:
+def matrix_products(built: experiments.Experiment) -> list[core.JaxprEqn]:
   """The matrix products of a step, those without use left out, in order."""
   state = _alone(built.abstract_state())
-  batch = feeding.example_batch(built.feed, built.dataset.image_shape)
-  step = train_step.make_train_step(built.system, built.config.ema_decay)
+  spec, shape = built.spec, built.schema.image_shape
+  batch = feeding.example_batch(
+    spec.batch_size, spec.labelled_batch_size, shape
+  )
+  step = train_step.make_train_step(spec.system, spec.ema_decay)
   jaxpr = jax.make_jaxpr(step, axis_env=[(AXIS, 1)])(state, batch).jaxpr
   jaxpr, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
   return list(_find_products(jaxpr))
@@ -190,7 +194,7 @@ class Updates:
   the compiler fuses with the optimizer, and which keeps all of it in the loop.
   """
 
-  def __init__(self, built: experiment.Experiment):
+  def __init__(self, built: experiments.Experiment):
     """Takes the phases of an experiment."""
     self._built = built
 
@@ -347,7 +351,9 @@ def measure(
   return times
 
 
-def make_programs(built: experiment.Experiment) -> dict[str, Program]:
+def make_programs(
+  config: ml_collections.ConfigDict, built: experiments.Experiment
+) -> dict[str, Program]:
   """All programs, without the peer if PyTorch or the CPU is missing."""
   equations = matrix_products(built)
   products, updates = Products(equations), Updates(built)
@@ -362,7 +368,7 @@ def make_programs(built: experiment.Experiment) -> dict[str, Program]:
   if missing_peer() is None:
     from benchmarks.peers import pytorch
 
-    programs['peer'] = pytorch.Peer(built)
+    programs['peer'] = pytorch.Peer(config, built)
   if _BEFORE.value is not None:
     programs['before'] = Checkout(_BEFORE.value)
   return programs
@@ -412,8 +418,9 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError(f'unknown argument {argv[1]!r}; expected flags.')
   refuse_changed_files()
   load = os.getloadavg()
-  built, dataset = build_experiment()
-  times = measure(make_programs(built), _REPETITIONS.value, _STEPS.value)
+  built, config = build_experiment()
+  programs = make_programs(config, built)
+  times = measure(programs, _REPETITIONS.value, _STEPS.value)
   made_by = provenance.of_process()
   if _has_torch():
     made_by['versions']['torch'] = importlib.metadata.version('torch')
@@ -421,13 +428,13 @@ def main(argv: Sequence[str]) -> None:
     **summarize(times),
     'peer_missing': missing_peer(),
     'before': _BEFORE.value and commit.describe(pathlib.Path(_BEFORE.value)),
-    'dataset': dataset,
+    'dataset': built.dataset.name,
     'repetitions': _REPETITIONS.value,
     'steps_per_repetition': _STEPS.value,
     'time': datetime.datetime.now(datetime.UTC).isoformat('T', 'seconds'),
     'load_average_at_start': load,
     **made_by,
-    'config': json.loads(built.config.to_json()),
+    'config': json.loads(config.to_json()),
   }
   command_line.write_result(_OUTPUT.value, result)
   for name, value in summarize(times)['milliseconds_per_step'].items():

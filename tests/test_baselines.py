@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 
-from aae_jax import experiment
+from aae_jax import experiments
 from aae_jax.datasets.dataset import Split
 from benchmarks import baselines
 from configs import digits_semi_supervised
@@ -115,13 +115,13 @@ def test_every_method_learns(name):
 
 def test_draws_are_those_of_the_system(tmp_path, monkeypatch, capsys):
   built = []
-  build = experiment.build
+  build = experiments.build
 
   def small_build(config):
     built.append(config)
     labelled = np.tile(LABELLED, (5, 1))
     return types.SimpleNamespace(
-      seeds=build(config).seeds,
+      spec=build(config).spec,
       labelled=labelled,
       dataset=types.SimpleNamespace(
         name='small', train=make_split(400, 0), test=TEST
@@ -132,7 +132,7 @@ def test_draws_are_those_of_the_system(tmp_path, monkeypatch, capsys):
   output = tmp_path / 'results/baselines.json'
   monkeypatch.setattr(baselines, 'BASELINES', {'svc': svc})
   monkeypatch.setattr(baselines, 'refuse_changed_files', lambda: None)
-  monkeypatch.setattr(experiment, 'build', small_build)
+  monkeypatch.setattr(experiments, 'build', small_build)
   monkeypatch.setattr(sys, 'argv', ['', f'--output={output}'])
   baselines.main()
   [config] = built

@@ -18,10 +18,11 @@ from aae_jax import (
   analysis,
   errors,
   evaluation,
-  experiment,
+  experiments,
   figures,
   training,
 )
+from aae_jax.datasets import Schema
 from aae_jax.systems import SYSTEMS
 from benchmarks import compare_codes, gallery, measured, page, reproduce
 from benchmarks.command_line import ROOT
@@ -74,8 +75,8 @@ def test_run_is_one_of_its_configuration(name, data):
   config = make_config(run, data)
   assert config.dataset.name == data
   assert config.epochs < original.epochs or data == 'digits'
-  model = experiment.build_system(
-    config, experiment.Facts(IMAGE_SHAPES[data], 10, num_train=1000)
+  model = experiments.build_system(
+    config, Schema(data, IMAGE_SHAPES[data], 10, num_train=1000)
   ).model
   measured = evaluation.measures(model, labels=True)
   for number in {*run.numbers, *run.paper}:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aae_jax import experiment, training
+from aae_jax import experiments, training
 from aae_jax.checkpoints import Checkpoints
 from benchmarks import kill_and_resume
 
@@ -31,7 +31,7 @@ def copy(run, tmp_path):
 def change_state(workdir, change):
   """Replaces the last checkpoint's state."""
   folder = workdir / 'checkpoints'
-  abstract_state = experiment.build(CONFIG).abstract_state()
+  abstract_state = experiments.build(CONFIG).abstract_state()
   with Checkpoints(folder, 1) as checkpoints:
     state = checkpoints.restore(abstract_state)
     step = checkpoints.latest_step()

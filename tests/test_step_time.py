@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from aae_jax import experiment
+from aae_jax import experiments
 from benchmarks import step_time
 from benchmarks.command_line import ROOT
 from configs import digits_semi_supervised
@@ -84,7 +84,7 @@ def test_peer_trains():
   config.batch_size = config.labelled_batch_size = 100
   for network in (config.encoder, config.decoder, config.discriminator):
     network.hidden = (8, 8)
-  peer = pytorch.Peer(experiment.build(config))
+  peer = pytorch.Peer(config, experiments.build(config))
   before = [x.clone() for x in peer._averages]
   peer(20)
   totals = {name: float(total) for name, total in peer._totals.items()}

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 import os
 from typing import Any
 
+import ml_collections
 import numpy as np
 import torch
 
-from aae_jax import experiment
+from aae_jax import experiments
 
 
 class Peer:
@@ -19,10 +20,12 @@ class Peer:
   weights are PyTorch's own, which makes no difference to the time.
   """
 
-  def __init__(self, built: experiment.Experiment):
+  def __init__(
+    self, config: ml_collections.ConfigDict, built: experiments.Experiment
+  ):
     """Puts the data in place; builds networks and optimizers."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    self._config, self._feed = built.config, built.feed
+    self._config, self._feed = config, built.feed
     images = built.dataset.train.image
     self._image = torch.from_numpy(images.reshape(len(images), -1).copy())
     self._label = torch.from_numpy(built.dataset.train.label.astype(np.int64))
