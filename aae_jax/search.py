@@ -8,46 +8,28 @@ import math
 
 import numpy as np
 
-from aae_jax import analysis, errors
+from aae_jax import errors, measures
 from aae_jax.experiments import Experiment
 from aae_jax.metrics import Summaries
 from aae_jax.train_state import TrainState
-
-_SIGNS = {
-  'classification_error': 1,
-  'clustering_error': 1,
-  'elbo': -1,
-  'parzen_log_likelihood': -1,
-  'reconstruction_error': 1,
-}
-"""1 where the least is the best, else -1."""
 
 
 def measure(experiment: Experiment) -> str:
   """What settings are compared by: the first that there is of a few numbers.
 
-  The classification error, the clustering error, the evidence lower bound, the
-  likelihood under a Parzen window of samples; and last the reconstruction
-  error, which is least where nothing shapes the codes.
+  Those of `measures.NUMBERS` that say so.
 
   Raises:
     InputError: there is none.
   """
-  model = experiment.system.model
   labels = experiment.dataset.num_classes is not None
-  allowed = {
-    'classification_error': model.classify and labels,
-    'clustering_error': model.cluster and labels,
-    'elbo': model.bound,
-    'parzen_log_likelihood': model.sample,
-    'reconstruction_error': model.encode and model.decode,
-  }
-  for name, yes in allowed.items():
-    if yes:
+  for name in measures.allowed(experiment.system.model, labels):
+    if measures.NUMBERS[name].chooses:
       return name
+  known = [name for name, number in measures.NUMBERS.items() if number.chooses]
   raise errors.InputError(
     'search cannot tell which setting of this system is the best; expected a '
-    f' system that has one of {", ".join(allowed)}.'
+    f'system that has one of {", ".join(known)}.'
   )
 
 
@@ -67,7 +49,7 @@ def validate(
   key = f'validation/{name}'
   if key in found:
     return dict(found)
-  return {**found, key: analysis.validate(experiment, state, name)}
+  return {**found, key: measures.validate(experiment, state, name)}
 
 
 def best(experiment: Experiment, summaries: Sequence[Summaries]) -> int:
@@ -86,6 +68,6 @@ def best(experiment: Experiment, summaries: Sequence[Summaries]) -> int:
   def rank(index):
     summary = summaries[index][f'validation/{name}']
     diverged = sum(not math.isfinite(value) for value in summary['per_seed'])
-    return diverged, _SIGNS[name] * summary['mean']
+    return diverged, measures.NUMBERS[name].chooses * summary['mean']
 
   return min(range(len(summaries)), key=rank)

@@ -14,11 +14,10 @@ import ml_collections
 import numpy as np
 
 from aae_jax import (
-  analysis,
   errors,
-  evaluation,
   experiments,
   figures,
+  measures,
   provenance,
   recipes,
   saved_model,
@@ -360,7 +359,7 @@ class _Rows(contextlib.AbstractContextManager):
     """Takes up the rows that are there until the state."""
     self._experiment, self._history = experiment, history
     self._evaluate_every = config.evaluate_every_epochs
-    self._evaluator = evaluation.Evaluator(
+    self._evaluator = measures.Evaluator(
       experiment.system, experiment.dataset.num_classes is not None
     )
     step, spec = int(state.step), experiment.spec
@@ -455,7 +454,7 @@ def _check_finite(
 
 
 def _evaluate_split(
-  evaluator: evaluation.Evaluator, state: TrainState, name: str, split: Split
+  evaluator: measures.Evaluator, state: TrainState, name: str, split: Split
 ) -> dict[str, np.ndarray]:
   if not split.num_images:
     return {}
@@ -475,7 +474,7 @@ def _finish(
   Of a search the best setting, told by validation images, is what is left.
   """
   dataset = experiment.dataset
-  evaluator = evaluation.Evaluator(
+  evaluator = measures.Evaluator(
     experiment.system, dataset.num_classes is not None
   )
   found = search.validate(
@@ -492,18 +491,18 @@ def _finish(
   experiment, state = experiment.at_setting(best, state)
   found |= _evaluate_split(evaluator, state, 'test', dataset.test)
   if dataset.test.num_images:
-    numbers = analysis.analyze(experiment, state)
+    numbers = measures.analyze(experiment, state)
     found |= {f'test/{key}': value for key, value in numbers.items()}
   sound = trained.sound_seeds(state)
   summary = metrics_lib.summarize(found, sound)
-  chosen_on, _ = analysis.choosing_split(dataset)
+  chosen_on, _ = measures.choosing_split(dataset)
   results = {
     **told,
     'metrics': summary,
     'chosen_on': {
       name: chosen_on
       for name in summary
-      if name.removeprefix('test/') in analysis.CHOSEN
+      if measures.NUMBERS[_number(name)].is_chosen
     },
     'last_epoch': next(reversed(run.rows(spec.settings[best].values)), {}),
     'sound_seeds': np.asarray(spec.seeds)[sound].tolist(),
@@ -523,6 +522,11 @@ def _finish(
   path = run.workdir / 'results.json'
   lines.append(f'Results in {path}, pictures beside it.')
   return '\n'.join(lines)
+
+
+def _number(name: str) -> str:
+  """`classification_error` of `test/classification_error_raw`."""
+  return name.partition('/')[2].removesuffix('_raw')
 
 
 def _describe_run(

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 import numpy as np
 
 import aae_jax
-from aae_jax import datasets, errors, figures
+from aae_jax import datasets, drawing, errors, figures
 from aae_jax.datasets.dataset import Split
 from benchmarks import command_line, measured
 from benchmarks.measured import Results
@@ -45,7 +45,7 @@ def compare(workdirs: Sequence[epath.PathLike], num_columns: int) -> Figure:
   runs = [(epath.Path(path), _read_results(path)) for path in workdirs]
   panels = [_panel(*run) for run in runs]
   sources = {_held_out(results)[1] for _, results in runs}
-  return figures.draw_comparison(
+  return drawing.draw_comparison(
     [
       panels[start : start + num_columns]
       for start in range(0, len(panels), num_columns)
@@ -134,7 +134,7 @@ def main() -> None:
     figure = compare(arguments.workdirs, arguments.columns)
     output = epath.Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(figures.to_png(figure))
+    output.write_bytes(drawing.to_png(figure))
 
 
 if __name__ == '__main__':

@@ -8,6 +8,7 @@ import runpy
 import tomllib
 from typing import Any
 
+from aae_jax.measures import NUMBERS
 from benchmarks import measured, reproduce
 from benchmarks.command_line import ROOT
 
@@ -65,7 +66,7 @@ class Run:
     text: what to look for.
     config: the configuration, without the data set that its name begins with.
     shown: the pictures that are to be seen at once.
-    numbers: of `measured.NUMBERS`; the contents show the first.
+    numbers: of `measures.NUMBERS`; the contents show the first.
     epochs: by data set.
     overrides: keys of the configuration.
     paper: what Makhzani et al. (2015) report of the same on MNIST, by number.
@@ -133,9 +134,9 @@ class Run:
 
   def key_number(self, place: Place) -> str:
     """The number that the contents show, with its name and unit."""
-    name, unit, _ = measured.NUMBERS[self.numbers[0]]
+    number = NUMBERS[self.numbers[0]]
     shown = measured.show(self.results(place), self.numbers[0])
-    return f'{name} {shown} {unit}'.rstrip()
+    return f'{number.title} {shown} {number.unit}'.rstrip()
 
   def table(self, place: Place) -> Table:
     """A row for each number, and for the paper's if it is of the same data."""
@@ -167,7 +168,7 @@ class Comparison:
     title: what it is.
     text: what to look for.
     runs: in the order of the panels, two in a row.
-    numbers: of `measured.NUMBERS`, a column each.
+    numbers: of `measures.NUMBERS`, a column each.
   """
 
   name: str
@@ -226,7 +227,7 @@ class Comparison:
 
 
 def _name(metric: str) -> str:
-  return measured.with_unit(measured.NUMBERS[metric][0], metric)
+  return measured.with_unit(NUMBERS[metric].title, metric)
 
 
 def read(path: pathlib.Path) -> dict[str, Run | Comparison]:

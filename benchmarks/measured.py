@@ -3,32 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aae_jax.measures import NUMBERS
+
 Results = Mapping[str, Any]
 """Of a run or a row, as its file has them."""
-
-NUMBERS = {
-  'classification_error': ('Classification error', '%', 2),
-  'clustering_accuracy': ('Accuracy under the best naming', '%', 2),
-  'clustering_ari': ('Adjusted Rand index', '', 3),
-  'clustering_error': ('Clustering error', '%', 2),
-  'clustering_nmi': ('Normalized mutual information', '', 3),
-  'elbo': ('Evidence lower bound', 'nats', 1),
-  'empty_clusters': ('Empty clusters', '', 0),
-  'energy_distance': ('Energy distance to the prior', '', 4),
-  'importance_weighted_bound': ('Importance-weighted bound', 'nats', 1),
-  'knn_error': ('Error of five nearest neighbours', '%', 2),
-  'linear_probe_error': ('Error of a linear probe', '%', 1),
-  'mlp_probe_error': ('Error of a nonlinear probe', '%', 1),
-  'parzen_log_likelihood': ('Parzen log-likelihood', 'nats', 1),
-  'parzen_log_likelihood_fitted_gaussian': (
-    'Parzen log-likelihood of a fitted Gaussian',
-    'nats',
-    1,
-  ),
-  'reconstruction_error': ('Squared error, summed over pixels', '', 2),
-  'region_share': ('Codes in the place of their label', '%', 1),
-}
-"""What a number is called, its unit, and its decimal places."""
 
 
 def makers(results: Results) -> Sequence[Mapping[str, Any]]:
@@ -46,9 +24,9 @@ def with_unit(title: str, metric: str) -> str:
 
   Args:
     title: of the number.
-    metric: a key of `NUMBERS`.
+    metric: a key of `measures.NUMBERS`.
   """
-  _, unit, _ = NUMBERS[metric]
+  unit = NUMBERS[metric].unit
   return f'{title}, {unit}' if unit else title
 
 
@@ -57,13 +35,13 @@ def show(results: Results, metric: str) -> str:
 
   Args:
     results: of test images.
-    metric: a key of `NUMBERS`.
+    metric: a key of `measures.NUMBERS`.
   """
   found = results['metrics'][f'test/{metric}']
   # The file has null for what is not finite.
   if found['mean'] is None:
     return 'not finite'
-  _, _, places = NUMBERS[metric]
+  places = NUMBERS[metric].decimals
   shown = f'{found["mean"]:.{places}f}'.replace('-', '\N{MINUS SIGN}')
   std = found['std']
   return shown if std is None else f'{shown} ± {std:.{places}f}'

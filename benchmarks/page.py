@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from PIL import Image
 
-from aae_jax import figures
+from aae_jax import drawing
 from benchmarks import measured
 from benchmarks.exhibits import PICTURES, Comparison, Place, Run
 from benchmarks.measured import Results
@@ -18,7 +18,7 @@ from benchmarks.measured import Results
 DATA = {'mnist': 'MNIST', 'digits': 'UCI digits'}
 """How the data sets are spelled."""
 
-PIXELS_PER_PIXEL = 96 / figures.DPI
+PIXELS_PER_PIXEL = 96 / drawing.DPI
 """Of a page, which has 96 an inch, for one of a figure."""
 
 MAX_HEIGHT = 800

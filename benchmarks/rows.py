@@ -16,7 +16,7 @@ class Line:
 
   Attributes:
     title: what is measured, and on what.
-    metric: of the test images, a key of `measured.NUMBERS`.
+    metric: of the test images, a key of `measures.NUMBERS`.
     paper: what Makhzani et al. (2015) report.
     public: the best number of an AAE that was found in public code.
   """

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 import numpy as np
 
-from aae_jax import errors, figures, recipes
+from aae_jax import drawing, errors, recipes
 from benchmarks import command_line, measured
 from benchmarks.command_line import ROOT
 from benchmarks.measured import Results
@@ -170,7 +170,7 @@ def draw(found: Mapping[str, Results]) -> Figure | None:
   curves = _curves(found)
   if not curves:
     return None
-  figure = Figure(figsize=(9, 4), dpi=figures.DPI, layout='constrained')
+  figure = Figure(figsize=(9, 4), dpi=drawing.DPI, layout='constrained')
   panels = figure.subplots(1, 2, sharey=True)
   for axes, column, label in zip(
     panels, (0, 1), ('epochs', 'seconds of training'), strict=True
@@ -193,10 +193,10 @@ def _style(name: str, names: Iterable[str]) -> dict[str, Any]:
   """One of colour and marker for both recipes of a row; the pure is dashed."""
   pure = name.removesuffix('_any')
   rows = list(dict.fromkeys(name.removesuffix('_any') for name in names))
-  marker, colour = divmod(rows.index(pure), len(figures.COLOURS))
+  marker, colour = divmod(rows.index(pure), len(drawing.COLOURS))
   return {
     'linestyle': '--' if name == pure else '-',
-    'color': figures.COLOURS[colour],
+    'color': drawing.COLOURS[colour],
     'marker': 'osD'[marker],
     'markersize': 3,
   }
@@ -223,7 +223,7 @@ def main() -> None:
   print(new)
   figure = draw(found)
   if figure:
-    (ROOT / PICTURE).write_bytes(figures.to_png(figure))
+    (ROOT / PICTURE).write_bytes(drawing.to_png(figure))
   else:
     (ROOT / PICTURE).unlink(missing_ok=True)
 

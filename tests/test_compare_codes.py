@@ -9,7 +9,7 @@ from PIL import Image
 import pytest
 
 import aae_jax
-from aae_jax import analysis, errors, figures, recipes, training
+from aae_jax import errors, figures, measures, recipes, training
 from benchmarks import compare_codes
 from configs import digits_aae, digits_autoencoder, digits_gan
 
@@ -22,7 +22,7 @@ def train(config, workdir, **changes):
       network.hidden = (8, 8)
   config.update(changes)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(analysis, 'NUM_SAMPLES', 100)
+    patch.setattr(measures, 'NUM_SAMPLES', 100)
     patch.setattr(figures, 'write_figures', lambda *arguments: [])
     training.train_and_evaluate(config, workdir)
   return workdir

@@ -15,29 +15,27 @@ import pytest
 from scipy import stats
 import tiny
 
-from aae_jax import experiments, figures, phases, train_state
-from aae_jax.datasets.dataset import Dataset, Split
+from aae_jax import drawing, experiments, figures, phases, train_state
+from aae_jax.datasets.dataset import Dataset
 from aae_jax.runs import Run
 from aae_jax.systems import Model, System
-
-IMAGE_SHAPE = (4, 4, 1)
-NUM_CLASSES = 3
+from tests import pictures
 
 
 def as_image(values):
   """Images [B, 4, 4, 1] that begin with the numbers of a code [B, n]."""
   values = jnp.pad(values, ((0, 0), (0, 16 - values.shape[1])))
-  return values.reshape(-1, *IMAGE_SHAPE)
+  return values.reshape(-1, *pictures.IMAGE_SHAPE)
 
 
 def encode(apply, batch, rng):
-  """The first two pixels."""
+  """The first two pictures.pixels."""
   del apply, rng
   return {'z': batch['image'].reshape(-1, 16)[:, :2]}
 
 
 def decode(apply, batch, rng):
-  """Shows the numbers of the code as pixels: y, then z."""
+  """Shows the numbers of the code as pictures.pixels: y, then z."""
   del apply, rng
   code = batch['code']
   parts = [code[name] for name in sorted(code)]
@@ -53,7 +51,7 @@ def encode_wide(apply, batch, rng):
 def encode_both(apply, batch, rng):
   """y says how dark the first pixel is."""
   dark = (3 * batch['image'][:, 0, 0, 0]).astype(int)
-  y = jax.nn.one_hot(dark, NUM_CLASSES)
+  y = jax.nn.one_hot(dark, pictures.NUM_CLASSES)
   return {'y': y, **encode(apply, batch, rng)}
 
 
@@ -73,7 +71,7 @@ def style(apply, batch, rng):
 
 
 Z = {'z': 2}
-YZ = {'y': NUM_CLASSES, 'z': 2}
+YZ = {'y': pictures.NUM_CLASSES, 'z': 2}
 AUTOENCODER = Model(Z, encode=encode, decode=decode, represent=style)
 AAE = dataclasses.replace(AUTOENCODER, prior=gaussian)
 GAN = Model(Z, decode=decode, prior=gaussian)
@@ -99,26 +97,19 @@ CLUSTERING = Model(
 
 
 class Shade(nn.Module):
-  """A network whose one weight is the shade of all its pixels."""
+  """A network whose one weight is the shade of all its pictures.pixels."""
 
   @nn.compact
   def __call__(self, code, *, rng=None, train=False):
     shade = self.param('shade', nn.initializers.zeros, ())
-    return jnp.full((len(code), *IMAGE_SHAPE), shade)
-
-
-def make_split(num_images, labels=True):
-  generator = np.random.default_rng(num_images)
-  image = generator.integers(0, 256, (num_images, *IMAGE_SHAPE), np.uint8)
-  label = np.arange(num_images, dtype=np.int32)[::-1] % NUM_CLASSES
-  return Split(image, label if labels else None)
+    return jnp.full((len(code), *pictures.IMAGE_SHAPE), shade)
 
 
 def make_experiment(
   model, num_seeds=1, labels=True, sizes=(40, 0, 30), setting=None
 ):
   """What figures see of an experiment."""
-  splits = [make_split(size, labels) for size in sizes]
+  splits = [pictures.make_split(size, labels) for size in sizes]
   phase = phases.Phase('reconstruction', ('decoder',), None)
   system = System({'decoder': Shade()}, (phase,), model)
   return experiments.assemble(
@@ -129,7 +120,7 @@ def make_experiment(
       seeds=range(7, 7 + num_seeds),
       searched=(experiments.Setting(setting or {}, {}),),
     ),
-    Dataset('random', *splits, NUM_CLASSES if labels else None),
+    Dataset('random', *splits, pictures.NUM_CLASSES if labels else None),
     devices=jax.devices()[:1],
   )
 
@@ -150,10 +141,6 @@ def make_state(shades=(0.5,), averages=()):
   )
 
 
-def summary(*per_seed):
-  return {'mean': per_seed[0], 'std': None, 'per_seed': list(per_seed)}
-
-
 @pytest.fixture
 def drawn(monkeypatch):
   """Keeps figures by name instead of rendering them."""
@@ -163,7 +150,7 @@ def drawn(monkeypatch):
     found.append(figure)
     return b''
 
-  monkeypatch.setattr(figures, 'to_png', to_png)
+  monkeypatch.setattr(drawing, 'to_png', to_png)
   monkeypatch.setattr(figures, 'PRIOR_DRAWS', 20_000)
 
   def write(experiment, workdir, state=None):
@@ -184,26 +171,14 @@ def workdir(tmp_path):
 def cells(monkeypatch):
   """Keeps the images [R, C, ...] that grids are made of."""
   found = []
-  draw_images = figures._draw_images
+  draw_images = drawing._draw_images
 
   def keep(image, *arguments, **options):
     found.append(image)
     return draw_images(image, *arguments, **options)
 
-  monkeypatch.setattr(figures, '_draw_images', keep)
+  monkeypatch.setattr(drawing, '_draw_images', keep)
   return found
-
-
-def pixels(figure):
-  return np.asarray(figure.axes[0].images[0].get_array())
-
-
-def texts(figure):
-  return [text.get_text() for text in figure.texts]
-
-
-def labels_of(axis):
-  return [label.get_text() for label in axis.get_ticklabels()]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +203,7 @@ def test_figures_follow_from_what_the_model_has(model, names, drawn, workdir):
 
 
 def test_files_are_pictures_that_fit_a_page(workdir):
-  write_rows(workdir, {'reconstruction/loss': [2.0]})
+  pictures.write_rows(workdir, {'reconstruction/loss': [2.0]})
   state = make_state()
   experiment = make_experiment(CLUSTERING)
   names = figures.write_figures(experiment, state, Run(workdir), 'a run')
@@ -236,8 +211,8 @@ def test_files_are_pictures_that_fit_a_page(workdir):
     picture = Image.open(io.BytesIO((workdir / 'figures' / name).read_bytes()))
     picture.load()
     assert picture.format == 'PNG'
-    assert picture.width <= 10.5 * figures.DPI
-    assert picture.info['dpi'][0] == pytest.approx(figures.DPI, rel=0.01)
+    assert picture.width <= 10.5 * drawing.DPI
+    assert picture.info['dpi'][0] == pytest.approx(drawing.DPI, rel=0.01)
     assert np.std(picture.convert('L')) > 1
 
 
@@ -263,7 +238,7 @@ def untrained(experiment):
 def test_every_system_has_its_figures(name, drawn, workdir):
   experiment = tiny.build(name)
   metrics = {f'{phase.name}/loss': [1.0] for phase in experiment.system.phases}
-  write_rows(workdir, metrics)
+  pictures.write_rows(workdir, metrics)
   model = experiment.system.model
   written = drawn(experiment, workdir, untrained(experiment))
   assert 'curves.png' in written
@@ -273,44 +248,14 @@ def test_every_system_has_its_figures(name, drawn, workdir):
   assert ('latent.png' in written) == bool(model.encode)
 
 
-@pytest.mark.parametrize('channels', [1, 3])
-@pytest.mark.parametrize('size', [8, 28, 32])
-def test_images_of_any_shape(size, channels):
-  image = np.full((2, 3, size, size, channels), 0.5)
-  figure = figures.draw_samples(image)
-  gap = max(1, size // 14)
-  assert pixels(figure).shape == (2 * size + gap, 3 * size + 2 * gap, 3)
-
-
-def test_one_channel_is_ink_on_white_and_values_are_clipped():
-  values = np.array([0.0, 0.25, 1.0, 7.0, -3.0, np.nan])
-  ink = figures._ink(values.reshape(6, 1, 1, 1))
-  np.testing.assert_allclose(
-    ink[:, 0, 0, :], np.repeat([[1], [0.75], [0], [0], [1], [1]], 3, axis=1)
-  )
-
-
-def test_three_channels_keep_their_colours():
-  colour = np.array([0.2, 1.5, -1.0]).reshape(1, 1, 3)
-  np.testing.assert_allclose(figures._ink(colour)[0, 0], [0.2, 1.0, 0.0])
-
-
-def test_uint8_and_float_images_look_the_same():
-  image = make_split(6).image.reshape(2, 3, *IMAGE_SHAPE)
-  np.testing.assert_allclose(
-    pixels(figures.draw_samples(image)),
-    pixels(figures.draw_samples(image / 255)),
-  )
-
-
 def test_reconstructions_stand_below_their_images(drawn, workdir, cells):
   """Also: a part of the code that encode does not give is the label."""
   experiment = make_experiment(SUPERVISED)
   figure = drawn(experiment, workdir)['reconstructions.png']
   (grid,) = (found for found in cells if len(found) == 6)
-  assert grid.shape[:2] == (6, 2 * NUM_CLASSES)
+  assert grid.shape[:2] == (6, 2 * pictures.NUM_CLASSES)
   test = experiment.dataset.test
-  for column in range(2 * NUM_CLASSES):
+  for column in range(2 * pictures.NUM_CLASSES):
     label = column // 2
     for row in range(0, 6, 2):
       image, reconstruction = grid[row : row + 2, column]
@@ -321,7 +266,7 @@ def test_reconstructions_stand_below_their_images(drawn, workdir, cells):
       code = reconstruction.ravel()[:5]
       np.testing.assert_array_equal(code[:3], np.eye(3)[label])
       np.testing.assert_allclose(code[3:], image.ravel()[:2], rtol=1e-6)
-  assert labels_of(figure.axes[0].xaxis) == ['0', '1', '2']
+  assert pictures.labels_of(figure.axes[0].xaxis) == ['0', '1', '2']
 
 
 def test_reconstructions_without_labels(drawn, workdir, cells):
@@ -331,7 +276,7 @@ def test_reconstructions_without_labels(drawn, workdir, cells):
 
 def test_few_images_of_a_class_come_again(drawn, workdir, cells):
   drawn(make_experiment(AUTOENCODER, sizes=(40, 0, 4)), workdir)
-  assert cells[0].shape[:2] == (6, 2 * NUM_CLASSES)
+  assert cells[0].shape[:2] == (6, 2 * pictures.NUM_CLASSES)
   assert np.isfinite(cells[0]).all()
 
 
@@ -345,13 +290,13 @@ def test_few_images_of_a_class_come_again(drawn, workdir, cells):
 )
 def test_titles_name_the_split(sizes, title, drawn, workdir):
   written = drawn(make_experiment(AUTOENCODER, sizes=sizes), workdir)
-  assert texts(written['latent.png'])[0] == title
+  assert pictures.texts(written['latent.png'])[0] == title
 
 
 def test_title_says_when_points_are_left_out(drawn, workdir, monkeypatch):
   monkeypatch.setattr(figures, 'MAX_POINTS', 7)
   figure = drawn(make_experiment(AUTOENCODER), workdir)['latent.png']
-  assert texts(figure)[0] == 'Codes of 7 of 30 test images'
+  assert pictures.texts(figure)[0] == 'Codes of 7 of 30 test images'
   assert len(figure.axes[0].collections[0].get_offsets()) == 7
 
 
@@ -371,7 +316,7 @@ def test_notes_name_the_run(num_seeds, averages, note, drawn, workdir):
   experiment = make_experiment(AUTOENCODER, num_seeds)
   state = make_state((0.5,) * num_seeds, averages)
   for figure in drawn(experiment, workdir, state).values():
-    assert texts(figure)[1] == note
+    assert pictures.texts(figure)[1] == note
 
 
 def test_notes_name_the_setting_and_curves_are_its_own(drawn, workdir):
@@ -379,13 +324,16 @@ def test_notes_name_the_setting_and_curves_are_its_own(drawn, workdir):
   rows = [
     {**row, 'setting': setting}
     for setting, loss in zip(settings, (2.0, 5.0), strict=True)
-    for row in make_rows(3, reconstruction__loss=lambda k, x=loss: [x])
+    for row in pictures.make_rows(3, reconstruction__loss=lambda k, x=loss: [x])
   ]
   path = workdir / 'metrics.jsonl'
   path.write_text(''.join(f'{json.dumps(row)}\n' for row in rows))
-  written = drawn(make_experiment(AUTOENCODER, setting=settings[1]), workdir)
+  experiment = make_experiment(
+    AUTOENCODER, sizes=(40, 5, 30), setting=settings[1]
+  )
+  written = drawn(experiment, workdir)
   for figure in written.values():
-    assert texts(figure)[1].startswith(
+    assert pictures.texts(figure)[1].startswith(
       'a run at generator.y_weight=3.0, seed 7'
     )
   axes = written['curves.png'].axes[0]
@@ -418,11 +366,11 @@ def test_first_sound_seed_is_drawn_and_named(drawn, workdir, cells):
   written = drawn(make_experiment(model, num_seeds=3), workdir, state)
   np.testing.assert_array_equal(cells[0], 0.25)
   note = 'a run, seed 8 (first sound one of 3), step 1,400'
-  assert texts(written['samples.png'])[1] == note
+  assert pictures.texts(written['samples.png'])[1] == note
 
 
 def test_no_seed_is_sound_and_only_the_curves_are_drawn(drawn, workdir):
-  write_rows(workdir, {'reconstruction/loss': [2.0]})
+  pictures.write_rows(workdir, {'reconstruction/loss': [2.0]})
   written = drawn(make_experiment(AAE), workdir, make_state((math.inf,)))
   assert list(written) == ['curves.png']
 
@@ -452,7 +400,7 @@ def test_latent_panels_share_axes_and_show_all_points(drawn, workdir):
     assert len(points) == 30
     lowest, highest = np.transpose([codes.get_xlim(), codes.get_ylim()])
     assert (points > lowest).all() and (points < highest).all()
-  image = make_split(30).image
+  image = pictures.make_split(30).image
   np.testing.assert_allclose(
     codes.collections[0].get_offsets(),
     image.reshape(30, 16)[:, :2] / 255,
@@ -460,20 +408,16 @@ def test_latent_panels_share_axes_and_show_all_points(drawn, workdir):
   )
 
 
-def colours_of(axes):
-  return axes.collections[0].get_facecolors()
-
-
 def test_codes_are_coloured_by_label(drawn, workdir):
   figure = drawn(make_experiment(AAE), workdir)['latent.png']
   codes, prior = figure.axes
-  label = make_split(30).label
-  colours = colours_of(codes)
+  label = pictures.make_split(30).label
+  colours = pictures.colours_of(codes)
   assert len(colours) == 30
-  assert len(np.unique(colours, axis=0)) == NUM_CLASSES
-  for k in range(NUM_CLASSES):
+  assert len(np.unique(colours, axis=0)) == pictures.NUM_CLASSES
+  for k in range(pictures.NUM_CLASSES):
     assert len(np.unique(colours[label == k], axis=0)) == 1
-  assert len(colours_of(prior)) == 1
+  assert len(pictures.colours_of(prior)) == 1
   legend = [text.get_text() for text in prior.get_legend().get_texts()]
   assert legend == ['0', '1', '2']
 
@@ -482,9 +426,9 @@ def test_prior_that_the_label_decides_is_coloured_by_it(drawn, workdir):
   model = dataclasses.replace(AAE, prior=conditional, by_label=('z',))
   figure = drawn(make_experiment(model), workdir)['latent.png']
   points = figure.axes[1].collections[0].get_offsets()
-  colours = colours_of(figure.axes[1])
-  label = np.arange(30) % NUM_CLASSES
-  for k in range(NUM_CLASSES):
+  colours = pictures.colours_of(figure.axes[1])
+  label = np.arange(30) % pictures.NUM_CLASSES
+  for k in range(pictures.NUM_CLASSES):
     assert len(np.unique(colours[label == k], axis=0)) == 1
   # Its mean is the label, which the prior sees only if it may.
   assert points[label == 2].mean() > points[label == 0].mean() + 1
@@ -492,7 +436,7 @@ def test_prior_that_the_label_decides_is_coloured_by_it(drawn, workdir):
 
 def test_codes_without_labels_have_one_colour(drawn, workdir):
   figure = drawn(make_experiment(AAE, labels=False), workdir)['latent.png']
-  assert len(colours_of(figure.axes[0])) == 1
+  assert len(pictures.colours_of(figure.axes[0])) == 1
   assert figure.axes[1].get_legend() is None
 
 
@@ -510,7 +454,7 @@ def test_cluster_heads_are_marked(drawn, workdir):
 )
 def test_wide_codes_are_projected(labels, method, drawn, workdir):
   figure = drawn(make_experiment(WIDE, labels=labels), workdir)['latent.png']
-  assert texts(figure)[0] == (
+  assert pictures.texts(figure)[0] == (
     f'Codes of 30 test images: {method} analysis of 10 dimensions'
   )
   assert figure.axes[0].collections[0].get_offsets().shape == (30, 2)
@@ -518,24 +462,26 @@ def test_wide_codes_are_projected(labels, method, drawn, workdir):
 
 def test_wide_cluster_heads_lie_on_a_circle(drawn, workdir):
   generator = np.random.default_rng(0)
-  heads = jnp.asarray(generator.normal(0, 3, (NUM_CLASSES, 10)), jnp.float32)
+  heads = jnp.asarray(
+    generator.normal(0, 3, (pictures.NUM_CLASSES, 10)), jnp.float32
+  )
   model = dataclasses.replace(
     WIDE,
-    code_sizes={'y': NUM_CLASSES, 'z': 10},
+    code_sizes={'y': pictures.NUM_CLASSES, 'z': 10},
     cluster_heads=lambda apply, batch, rng: batch['code']['y'] @ heads,
   )
   figure = drawn(make_experiment(model), workdir)['latent.png']
-  assert texts(figure)[0] == (
+  assert pictures.texts(figure)[0] == (
     'Codes of 30 test images: linear map of 10 dimensions, heads to a circle'
   )
   drawn_heads = np.array([text.get_position() for text in figure.axes[0].texts])
   radius = np.linalg.norm(drawn_heads[0])
-  angle = 2 * np.pi * np.arange(NUM_CLASSES) / NUM_CLASSES
+  angle = 2 * np.pi * np.arange(pictures.NUM_CLASSES) / pictures.NUM_CLASSES
   expected = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
   np.testing.assert_allclose(drawn_heads, expected, atol=1e-4)
   # The codes go through the same linear map, which keeps the unit of length.
   drawn_codes = figure.axes[0].collections[0].get_offsets()
-  batch = {'image': make_split(30).image / 255}
+  batch = {'image': pictures.make_split(30).image / 255}
   code = np.asarray(encode_wide(None, batch, None)['z'])
   both = (
     np.concatenate([heads, code]),
@@ -548,57 +494,7 @@ def test_wide_cluster_heads_lie_on_a_circle(drawn, workdir):
 
 def test_wide_codes_cannot_be_drawn_as_they_are():
   with pytest.raises(ValueError, match=r'shape \(3, 10\); expected \[N, 2\]'):
-    figures.draw_latent(np.zeros((3, 10)))
-
-
-def make_panel(name, label=True, scale=1.0, num_points=30):
-  code = scale * np.random.default_rng(0).normal(size=(num_points, 2))
-  classes = np.arange(num_points) % NUM_CLASSES
-  return name, code, classes if label else None, f'distance of {name}'
-
-
-def test_compared_codes_share_axes_with_their_row():
-  rows = [
-    [make_panel('a'), make_panel('b', scale=3.0)],
-    [make_panel('c', scale=0.1), make_panel('d')],
-  ]
-  figure = figures.draw_comparison(rows, note='a note')
-  a, b, c, d = figure.axes
-  for left, right, row in ((a, b, rows[0]), (c, d, rows[1])):
-    assert left.get_xlim() == right.get_xlim()
-    assert left.get_ylim() == right.get_ylim()
-    assert np.ptp(left.get_xlim()) == pytest.approx(np.ptp(left.get_ylim()))
-    for axes, (name, code, label, note) in zip((left, right), row, strict=True):
-      points = axes.collections[0].get_offsets()
-      np.testing.assert_allclose(points, code)
-      lowest, highest = np.transpose([axes.get_xlim(), axes.get_ylim()])
-      assert (points > lowest).all() and (points < highest).all()
-      assert len(np.unique(colours_of(axes)[label == 1], axis=0)) == 1
-      assert axes.get_title() == name
-      assert axes.texts[-1].get_text() == note
-  assert a.get_xlim() != c.get_xlim()
-  legend = [text.get_text() for text in b.get_legend().get_texts()]
-  assert legend == ['0', '1', '2']
-  assert texts(figure)[1] == 'a note'
-
-
-def test_compared_codes_need_not_fill_the_last_row_nor_have_labels():
-  figure = figures.draw_comparison(
-    [
-      [make_panel('a', label=False), make_panel('b', label=False)],
-      [make_panel('c', label=False)],
-    ]
-  )
-  assert [axes.get_title() for axes in figure.axes] == ['a', 'b', 'c']
-  assert [axes.get_legend() for axes in figure.axes] == [None] * 3
-  picture = Image.open(io.BytesIO(figures.to_png(figure)))
-  assert picture.width <= 10.5 * figures.DPI
-
-
-def test_wide_codes_cannot_be_compared():
-  panel = ('a', np.zeros((3, 10)), None, '')
-  with pytest.raises(ValueError, match=r'shape \(3, 10\); expected \[N, 2\]'):
-    figures.draw_comparison([[panel]])
+    drawing.draw_latent(np.zeros((3, 10)))
 
 
 def test_manifold_is_decoded_at_percentiles_of_the_prior(drawn, workdir, cells):
@@ -612,9 +508,9 @@ def test_manifold_is_decoded_at_percentiles_of_the_prior(drawn, workdir, cells):
   np.testing.assert_allclose(
     z[:, :, 1].T, np.tile(expected[::-1], (20, 1)), atol=0.07
   )
-  assert texts(figure)[0].endswith('at percentiles of the prior')
-  assert len(labels_of(figure.axes[0].xaxis)) == 20
-  assert labels_of(figure.axes[0].yaxis)[0].startswith('1.')
+  assert pictures.texts(figure)[0].endswith('at percentiles of the prior')
+  assert len(pictures.labels_of(figure.axes[0].xaxis)) == 20
+  assert pictures.labels_of(figure.axes[0].yaxis)[0].startswith('1.')
 
 
 def test_manifold_without_a_prior_is_at_percentiles_of_the_codes(
@@ -622,17 +518,17 @@ def test_manifold_without_a_prior_is_at_percentiles_of_the_codes(
 ):
   figure = drawn(make_experiment(AUTOENCODER), workdir)['manifold.png']
   (grid,) = (found for found in cells if len(found) == 20)
-  code = make_split(30).image.reshape(30, 16)[:, :2] / 255
+  code = pictures.make_split(30).image.reshape(30, 16)[:, :2] / 255
   expected = np.percentile(code, [2.5, 97.5], axis=0)
   np.testing.assert_allclose(grid[-1, 0].ravel()[:2], expected[0], rtol=1e-5)
   np.testing.assert_allclose(grid[0, -1].ravel()[:2], expected[1], rtol=1e-5)
-  assert texts(figure)[0].endswith('of the codes of the test images')
+  assert pictures.texts(figure)[0].endswith('of the codes of the test images')
 
 
 def test_samples_without_a_label(drawn, workdir, cells):
   figure = drawn(make_experiment(GAN), workdir)['samples.png']
   assert cells[-1].shape[:2] == (10, 10)
-  assert labels_of(figure.axes[0].xaxis) == []
+  assert pictures.labels_of(figure.axes[0].xaxis) == []
   # All of them differ.
   assert len(np.unique(cells[-1].reshape(100, -1), axis=0)) == 100
 
@@ -649,11 +545,11 @@ def test_samples_that_the_label_decides_have_a_column_each(
     },
   )
   figure = drawn(make_experiment(model), workdir)['samples.png']
-  assert cells[0].shape[:2] == (10, NUM_CLASSES)
+  assert cells[0].shape[:2] == (10, pictures.NUM_CLASSES)
   np.testing.assert_array_equal(
     cells[0][..., 0, 0, 0], np.tile([0, 1, 2], (10, 1))
   )
-  assert labels_of(figure.axes[0].xaxis) == ['0', '1', '2']
+  assert pictures.labels_of(figure.axes[0].xaxis) == ['0', '1', '2']
 
 
 @pytest.mark.parametrize('model', [SUPERVISED, SEMI_SUPERVISED])
@@ -661,12 +557,12 @@ def test_styles_have_an_image_a_row_and_a_label_a_column(
   model, drawn, workdir, cells
 ):
   figure = drawn(make_experiment(model), workdir)['styles.png']
-  grid = cells[-1].reshape(NUM_CLASSES, 1 + NUM_CLASSES, 16)
+  grid = cells[-1].reshape(pictures.NUM_CLASSES, 1 + pictures.NUM_CLASSES, 16)
   for row in grid:
     for label, styled in enumerate(row[1:]):
       np.testing.assert_array_equal(styled[:3], np.eye(3)[label])
       np.testing.assert_allclose(styled[3:5], row[0, :2], rtol=1e-6)
-  assert labels_of(figure.axes[0].xaxis) == ['image', '0', '1', '2']
+  assert pictures.labels_of(figure.axes[0].xaxis) == ['image', '0', '1', '2']
 
 
 def test_clusters_show_heads_members_and_counts(drawn, workdir, cells):
@@ -675,8 +571,8 @@ def test_clusters_show_heads_members_and_counts(drawn, workdir, cells):
   grid = cells[-1]
   image = experiment.dataset.test.image
   cluster = (3 * (image[:, 0, 0, 0] / np.float32(255))).astype(int)
-  assert grid.shape[:2] == (NUM_CLASSES, 13)
-  for row in range(NUM_CLASSES):
+  assert grid.shape[:2] == (pictures.NUM_CLASSES, 13)
+  for row in range(pictures.NUM_CLASSES):
     # The head is decoded at y = cluster and z = 0.
     np.testing.assert_array_equal(
       grid[row, 0].ravel(), np.pad(np.eye(3)[row], (0, 13))
@@ -685,199 +581,16 @@ def test_clusters_show_heads_members_and_counts(drawn, workdir, cells):
     np.testing.assert_allclose(grid[row, 1 : 1 + len(members)], members)
     assert np.isnan(grid[row, 1 + len(members) :]).all()
   (margin,) = figure.axes[0].child_axes
-  assert labels_of(margin.yaxis) == [
+  assert pictures.labels_of(margin.yaxis) == [
     str(count) for count in np.bincount(cluster)
   ]
-
-
-def test_empty_clusters_are_noted():
-  figure = figures.draw_clusters(
-    np.zeros((4, *IMAGE_SHAPE)),
-    np.zeros((5, *IMAGE_SHAPE)),
-    np.array([1, 1, 3, 1, 1]),
-    note='a run',
-  )
-  assert texts(figure)[1] == 'a run; 2 of 4 clusters are empty'
-  axes = figure.axes[0]
-  rows = axes.get_yticks()
-  assert [text.get_position()[1] for text in axes.texts] == [rows[0], rows[2]]
-  assert all('empty' in text.get_text() for text in axes.texts)
-  (margin,) = axes.child_axes
-  assert labels_of(margin.yaxis) == ['0', '4', '0', '1']
-
-
-def test_no_cluster_is_empty_and_nothing_is_said():
-  figure = figures.draw_clusters(
-    np.zeros((2, *IMAGE_SHAPE)),
-    np.zeros((2, *IMAGE_SHAPE)),
-    np.array([0, 1]),
-    note='a run',
-  )
-  assert texts(figure)[1] == 'a run'
-  assert not figure.axes[0].texts
-
-
-def make_rows(num_epochs, **metrics):
-  """Rows of as many epochs; a metric is a function of the epoch."""
-  return [
-    {'step': 10 * epoch, 'epoch': epoch, 'seconds': 0.5}
-    | {
-      name.replace('__', '/'): summary(*function(epoch))
-      for name, function in metrics.items()
-    }
-    for epoch in range(1, num_epochs + 1)
-  ]
-
-
-def write_rows(workdir, metrics):
-  row = {'step': 1, 'epoch': 1, 'seconds': 0.5} | {
-    name: summary(*values) for name, values in metrics.items()
-  }
-  (workdir / 'metrics.jsonl').write_text(json.dumps(row) + '\n')
-
-
-def panel(figure, title):
-  (axes,) = (axes for axes in figure.axes if axes.get_title() == title)
-  return axes
-
-
-def line(axes, label):
-  (found,) = (line for line in axes.lines if line.get_label() == label)
-  return found
-
-
-def test_curves_show_mean_and_range_of_the_seeds():
-  rows = make_rows(3, reconstruction__loss=lambda k: [k, k + 1, k + 5])
-  figure = figures.draw_curves(rows, ['reconstruction'])
-  (axes,) = figure.axes
-  assert axes.get_title() == 'reconstruction loss'
-  np.testing.assert_array_equal(axes.lines[0].get_xdata(), [1, 2, 3])
-  np.testing.assert_allclose(axes.lines[0].get_ydata(), [3, 4, 5])
-  extents = axes.collections[0].get_datalim(axes.transData)
-  assert (extents.y0, extents.y1) == (1, 8)
-
-
-def test_curves_of_one_seed_have_no_range():
-  rows = make_rows(3, reconstruction__loss=lambda k: [k])
-  (axes,) = figures.draw_curves(rows, ['reconstruction']).axes
-  assert not axes.collections
-
-
-def test_values_that_are_not_finite_leave_a_gap():
-  """One seed's loss is lost at epoch 2, and both are at epoch 3."""
-  values = {1: [1.0, 3.0], 2: [None, 7.0], 3: [None, None], 4: [1.0, 2.0]}
-  rows = make_rows(4, reconstruction__loss=values.get)
-  figure = figures.draw_curves(rows, ['reconstruction'])
-  np.testing.assert_allclose(
-    figure.axes[0].lines[0].get_ydata(), [2, 7, np.nan, 1.5]
-  )
-  assert figures.to_png(figure)
-
-
-def test_curves_without_any_finite_value():
-  rows = make_rows(2, reconstruction__loss=lambda k: [None])
-  assert figures.to_png(figures.draw_curves(rows, ['reconstruction']))
-
-
-def adversarial_rows():
-  return make_rows(
-    2,
-    discriminator__loss=lambda k: [3.0],
-    discriminator__y_prior_accuracy=lambda k: [0.75],
-    discriminator__y_posterior_accuracy=lambda k: [0.5],
-    discriminator__z_prior_accuracy=lambda k: [0.25],
-    discriminator__z_posterior_accuracy=lambda k: [1.0],
-    generator__loss=lambda k: [9.0],
-    generator__y_loss=lambda k: [0.6],
-    generator__z_loss=lambda k: [0.8],
-    reconstruction__loss=lambda k: [1.0],
-  )
-
-
-def test_equilibria_are_marked():
-  figure = figures.draw_curves(
-    adversarial_rows(), ['reconstruction', 'discriminator', 'generator']
-  )
-  titles = [axes.get_title() for axes in figure.axes]
-  assert titles == [
-    'reconstruction loss',
-    'discriminator loss',
-    'generator loss',
-    'discriminator accuracy on y',
-    'discriminator accuracy on z',
-  ]
-  levels = {
-    'discriminator loss': ('equilibrium, 4 log 2', 4 * math.log(2)),
-    'generator loss': ('equilibrium, log 2', math.log(2)),
-    'discriminator accuracy on y': ('equilibrium, 50 %', 50),
-  }
-  for title, (label, level) in levels.items():
-    marked = line(panel(figure, title), label)
-    np.testing.assert_allclose(marked.get_ydata(), level)
-    assert marked.get_linestyle() == '--'
-  assert len(panel(figure, 'reconstruction loss').lines) == 1
-
-
-def test_one_discriminator_has_its_equilibrium_at_2_log_2():
-  rows = make_rows(
-    2,
-    discriminator__loss=lambda k: [1.0],
-    discriminator__z_prior_accuracy=lambda k: [0.5],
-    discriminator__z_posterior_accuracy=lambda k: [0.5],
-  )
-  figure = figures.draw_curves(rows, ['discriminator'])
-  marked = line(panel(figure, 'discriminator loss'), 'equilibrium, 2 log 2')
-  np.testing.assert_allclose(marked.get_ydata(), 2 * math.log(2))
-
-
-def test_generator_is_shown_by_part_without_weights():
-  figure = figures.draw_curves(adversarial_rows(), ['generator'])
-  axes = panel(figure, 'generator loss')
-  np.testing.assert_allclose(line(axes, 'on y').get_ydata(), 0.6)
-  np.testing.assert_allclose(line(axes, 'on z').get_ydata(), 0.8)
-  assert len(axes.lines) == 3
-
-
-def test_accuracies_of_prior_and_posterior_samples():
-  figure = figures.draw_curves(adversarial_rows(), ['discriminator'])
-  axes = panel(figure, 'discriminator accuracy on y')
-  np.testing.assert_allclose(line(axes, 'prior samples').get_ydata(), 75)
-  np.testing.assert_allclose(line(axes, 'posterior samples').get_ydata(), 50)
-  assert axes.get_ylim() == (0, 100)
-
-
-def test_validation_metrics_that_few_rows_have():
-  rows = make_rows(4, reconstruction__loss=lambda k: [1.0])
-  for row, error in ((rows[1], 20.0), (rows[3], 10.0)):
-    row['validation/classification_error'] = summary(error)
-    row['validation/classification_error_raw'] = summary(error + 1)
-  figure = figures.draw_curves(rows, ['reconstruction'])
-  axes = panel(figure, 'validation classification error')
-  averaged = line(axes, 'averaged weights')
-  np.testing.assert_array_equal(averaged.get_xdata(), [2, 4])
-  np.testing.assert_array_equal(averaged.get_ydata(), [20, 10])
-  newest = line(axes, 'newest weights')
-  np.testing.assert_array_equal(newest.get_ydata(), [21, 11])
-
-
-@pytest.mark.parametrize(('last', 'scale'), [(0.01, 'log'), (1.0, 'linear')])
-def test_losses_that_span_decades_are_logarithmic(last, scale):
-  values = {1: [2.0], 2: [last]}
-  rows = make_rows(2, classification__loss=values.get)
-  figure = figures.draw_curves(rows, ['classification'])
-  assert figure.axes[0].get_yscale() == scale
-
-
-def test_curves_need_a_loss():
-  with pytest.raises(ValueError, match='no row has a loss of the phases elbo'):
-    figures.draw_curves(
-      make_rows(1, reconstruction__loss=lambda k: [1.0]), ['elbo']
-    )
 
 
 def test_no_rows_no_curves(drawn, workdir):
   (workdir / 'metrics.jsonl').write_text('')
   assert 'curves.png' not in drawn(make_experiment(AUTOENCODER), workdir)
-  write_rows(workdir, {'reconstruction/loss': [2.0, 3.0]})
+  pictures.write_rows(workdir, {'reconstruction/loss': [2.0, 3.0]})
   written = drawn(make_experiment(AUTOENCODER, num_seeds=2), workdir)
-  assert texts(written['curves.png'])[1] == ('a run, mean and range of 2 seeds')
+  assert pictures.texts(written['curves.png'])[1] == (
+    'a run, mean and range of 2 seeds'
+  )

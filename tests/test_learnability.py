@@ -19,10 +19,10 @@ from scipy.spatial import distance
 from sklearn.linear_model import LogisticRegression
 
 from aae_jax import (
-  analysis,
-  evaluation,
   experiments,
+  measures,
   recipes,
+  statistics,
   systems,
   train_step,
 )
@@ -47,7 +47,7 @@ class Trained:
   def measure(self) -> dict[str, np.ndarray]:
     """The means over the test images, [S]."""
     labels = self.experiment.dataset.num_classes is not None
-    evaluator = evaluation.Evaluator(self.experiment.system, labels)
+    evaluator = measures.Evaluator(self.experiment.system, labels)
     return evaluator(self.after, self.experiment.dataset.test)
 
   @property
@@ -84,7 +84,9 @@ class Trained:
 
   def distances(self, state: TrainState) -> list[float]:
     """Energy distances of the test images' z to the prior, [S]."""
-    return [analysis.energy_distance(z, self.prior) for z in self.style(state)]
+    return [
+      statistics.energy_distance(z, self.prior) for z in self.style(state)
+    ]
 
 
 def train(
@@ -308,7 +310,7 @@ def test_gan_samples_follow_the_images(tmp_path):
   rows = {'label': np.zeros(1000, np.int32)}
   sample = trained.run(trained.model.sample, rows, key=jax.random.key(0))
   sample = sample.reshape(-1, 1000, 2)
-  found = [analysis.energy_distance(points, image) for points in sample]
+  found = [statistics.energy_distance(points, image) for points in sample]
   assert max(found[:-1]) < 0.02
   assert found[-1] > 0.2
   np.testing.assert_allclose(
@@ -392,7 +394,7 @@ def test_aae_codes_follow_a_mixture(tmp_path):
   z = trained.style(trained.after)
   mode = np.round(np.arctan2(z[..., 1], z[..., 0]) / (np.pi / 2)) % 4
   *same, control = [
-    analysis.clustering_accuracy(of_seed, corner) for of_seed in mode
+    statistics.clustering_accuracy(of_seed, corner) for of_seed in mode
   ]
   assert min(same) > 97
   assert control < 90
@@ -480,7 +482,7 @@ def probe(trained):
   """The errors of reading the label from the style, in %, [S]."""
   label = trained.experiment.dataset.test.label
   return [
-    analysis.classification_error(
+    statistics.classification_error(
       LogisticRegression(),
       Split(z[:150], label[:150]),
       Split(z[150:], label[150:]),
@@ -526,7 +528,7 @@ def test_clusters_are_the_blobs(tmp_path):
   label = trained.experiment.dataset.test.label
   for probabilities in y[:-1]:
     cluster = probabilities.argmax(axis=1)
-    names = analysis.name_clusters(probabilities, label)
+    names = statistics.name_clusters(probabilities, label)
     assert np.mean(names[cluster] == label) > 0.99
   *certainty, control = y.max(axis=-1).mean(axis=1)
   assert min(certainty) > 0.9 > control

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import aae_jax
-from aae_jax import datasets, evaluation, runs, saved_model, trained, training
+from aae_jax import datasets, measures, runs, saved_model, trained, training
 from aae_jax.errors import InputError
 from configs import digits_semi_supervised
 from tests import tiny
@@ -195,7 +195,7 @@ def test_run_without_averages(tmp_path):
   write_run(tmp_path, config, experiment, state)
   model = aae_jax.load(tmp_path, seed=3)
   split = experiment.dataset.test
-  evaluator = evaluation.Evaluator(experiment.system, labels=True)
+  evaluator = measures.Evaluator(experiment.system, labels=True)
   expected = evaluator(state, split)
   classification, reconstruction = errors_of(model, split)
   np.testing.assert_allclose(

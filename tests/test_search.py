@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from aae_jax import analysis, experiments, recipes, search, systems
+from aae_jax import experiments, measures, recipes, search, systems
 from aae_jax.errors import InputError
 from aae_jax.metrics import summarize
 from aae_jax.train_step import Request
@@ -395,7 +395,7 @@ def test_without_a_search_nothing_is_compared():
   """Nor need there be anything to compare by."""
   built = build('gan')
   assert search.best(built, [{}]) == 0
-  with mock.patch.object(analysis, 'validate') as validate:
+  with mock.patch.object(measures, 'validate') as validate:
     assert search.validate(built, None, {'a': 1}) == {'a': 1}
   assert not validate.called
 
@@ -403,7 +403,7 @@ def test_without_a_search_nothing_is_compared():
 def test_numbers_that_are_found_are_not_computed_again():
   built = build('semi_supervised_aae', **Y_WEIGHT)
   found = {'validation/classification_error': np.array([1.0, 2.0])}
-  with mock.patch.object(analysis, 'validate') as validate:
+  with mock.patch.object(measures, 'validate') as validate:
     assert search.validate(built, None, found) == found
   assert not validate.called
 
@@ -417,7 +417,7 @@ def test_numbers_that_are_found_are_not_computed_again():
 )
 def test_samples_of_validation_images_choose(system, key, monkeypatch):
   """As the test images would be measured; these have no say."""
-  monkeypatch.setattr(analysis, 'NUM_SAMPLES', 100)
+  monkeypatch.setattr(measures, 'NUM_SAMPLES', 100)
   built = build(system, **{'search.generator.z_weight': (1.0, 3.0)})
   state = built.init()
   # Weights that differ by setting.
@@ -431,7 +431,7 @@ def test_samples_of_validation_images_choose(system, key, monkeypatch):
   held_out = dataclasses.replace(
     DATASET, test=DATASET.validation, validation=tiny.make_split(0, 1)
   )
-  expected = analysis.analyze(
+  expected = measures.analyze(
     dataclasses.replace(built, dataset=held_out), state
   )
   np.testing.assert_array_equal(values, expected[key])

@@ -13,10 +13,11 @@ import pytest
 
 from aae_jax import (
   datasets,
+  drawing,
   errors,
-  evaluation,
   experiments,
   figures,
+  measures,
   provenance,
   runs,
   training,
@@ -71,7 +72,7 @@ class Compiled:
 
   def evaluator(self, system, labels):
     if id(system) not in self._evaluators:
-      made = evaluation.Evaluator(system, labels)
+      made = measures.Evaluator(system, labels)
       self._evaluators[id(system)] = made
     return self._evaluators[id(system)]
 
@@ -115,7 +116,7 @@ def compiled():
   patch.setattr(training.experiments, 'build', compiled.build)
   evaluators = types.SimpleNamespace(Evaluator=compiled.evaluator)
   patch.setattr(training, 'evaluation', evaluators)
-  patch.setattr(training.analysis, 'analyze', analyze)
+  patch.setattr(training.measures, 'analyze', analyze)
   patch.setattr(training.figures, 'write_figures', lambda *_: None)
   yield compiled
   patch.undo()
@@ -295,7 +296,7 @@ def test_last_row_and_results_agree(finished):
 
 
 def test_test_split_has_no_say(finished, compiled, tmp_path):
-  """Seen only after the last step, and by nothing but the evaluation."""
+  """Seen only after the last step, and by nothing but the measures."""
   compiled.dataset = dataclasses.replace(DATASET, test=tiny.make_split(17, 99))
   seen, steps = [], []
 
@@ -304,14 +305,14 @@ def test_test_split_has_no_say(finished, compiled, tmp_path):
     return state
 
   compiled.before_call = note_step
-  original = evaluation.Evaluator.__call__
+  original = measures.Evaluator.__call__
 
   def note_split(self, state, split):
     seen.append((steps[-1], split.num_images))
     return original(self, state, split)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(evaluation.Evaluator, '__call__', note_split)
+    patch.setattr(measures.Evaluator, '__call__', note_split)
     other = train(make_config(), tmp_path / 'run')
   assert seen == [(10, 9), (20, 9), (20, 9), (20, 17)]
   assert other.rows == finished.rows
@@ -739,7 +740,7 @@ def test_pictures_are_of_a_sound_seed_and_cost_no_number(
     seen.extend(_WRITE_FIGURES(experiment, state, run, name))
 
   monkeypatch.setattr(figures, 'write_figures', write_figures)
-  monkeypatch.setattr(figures, 'DPI', 20)
+  monkeypatch.setattr(drawing, 'DPI', 20)
   monkeypatch.setattr(figures, 'PRIOR_DRAWS', 1000)
   compiled.before_call = poison(seed=0, step=5)
   train(make_config(on_divergence='continue'), tmp_path / 'run')
@@ -876,7 +877,7 @@ def test_test_images_are_for_the_best_setting(best, searched, monkeypatch):
     weights = state.hyperparams['generator']['y_weight'].tolist()
     seen.append((what, weights))
 
-  class Evaluator(evaluation.Evaluator):
+  class Evaluator(measures.Evaluator):
     def __call__(self, state, split):
       note(split.num_images, state)
       return super().__call__(state, split)
@@ -890,10 +891,10 @@ def test_test_images_are_for_the_best_setting(best, searched, monkeypatch):
 
     return function
 
-  monkeypatch.setattr(training.evaluation, 'Evaluator', Evaluator)
+  monkeypatch.setattr(training.measures, 'Evaluator', Evaluator)
   monkeypatch.setattr(training.search, 'best', lambda *_: best)
   for module, name in (
-    (training.analysis, 'analyze'),
+    (training.measures, 'analyze'),
     (training.figures, 'write_figures'),
   ):
     monkeypatch.setattr(module, name, noted(name, getattr(module, name)))

@@ -18,10 +18,11 @@ from aae_jax.phases.labels import (
   marginal_entropy,
   plain_classification,
 )
-from aae_jax.phases.phase import Phase, augmented, join, together
+from aae_jax.phases.phase import Panel, Phase, augmented, join, together
 
 __all__ = [
   'Condition',
+  'Panel',
   'Phase',
   'Sees',
   'augmented',

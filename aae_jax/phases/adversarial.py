@@ -1,14 +1,15 @@
 """Phases that make codes follow a prior."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 import dataclasses
 import functools
+import math
 
 import jax.numpy as jnp
 import optax
 
 from aae_jax import randomness
-from aae_jax.phases.phase import Phase
+from aae_jax.phases.phase import Panel, Phase
 from aae_jax.types import (
   Apply,
   Array,
@@ -74,11 +75,60 @@ def regularization(
   weights = {f'{part}_weight': 1.0 for part in discriminators}
   hyperparams = {'learning_rate': 1e-3, **weights}
   trains, noise = tuple(discriminators.values()), '+'.join(names)
-  return (
-    Phase(names[0], trains, adversary.discriminator_loss, noise=noise),
-    Phase(
-      names[1], generator, adversary.generator_loss, hyperparams, noise=noise
-    ),
+  discriminator = Phase(
+    names[0],
+    trains,
+    adversary.discriminator_loss,
+    noise=noise,
+    panels=_discriminator_panels(names[0], discriminators),
+  )
+  return discriminator, Phase(
+    names[1],
+    generator,
+    adversary.generator_loss,
+    hyperparams,
+    noise=noise,
+    panels=(_generator_panel(names[1], discriminators),),
+  )
+
+
+def _discriminator_panels(
+  name: str, parts: Collection[str]
+) -> tuple[Panel, ...]:
+  """Where no sample tells its origin a discriminator is right by chance.
+
+  Each of its two cross-entropies is then log 2.
+  """
+  terms = 2 * len(parts)
+  loss = Panel(
+    f'{name} loss',
+    'nats',
+    {'': 'loss'},
+    equilibrium=(terms * math.log(2), f'equilibrium, {terms} log 2'),
+  )
+  return loss, *(
+    Panel(
+      f'{name} accuracy on {part}',
+      '%',
+      {
+        'prior samples': f'{part}_prior_accuracy',
+        'posterior samples': f'{part}_posterior_accuracy',
+      },
+      factor=100,
+      equilibrium=(50, 'equilibrium, 50 %'),
+      limits=(0, 100),
+    )
+    for part in parts
+  )
+
+
+def _generator_panel(name: str, parts: Collection[str]) -> Panel:
+  """The same of the one cross-entropy of each part."""
+  return Panel(
+    f'{name} loss',
+    'nats',
+    {f'on {part}': f'{part}_loss' for part in parts},
+    equilibrium=(math.log(2), 'equilibrium, log 2'),
   )
 
 

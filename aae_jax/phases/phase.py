@@ -11,6 +11,27 @@ from aae_jax.types import Array, Code, LossFn
 
 
 @dataclasses.dataclass(frozen=True)
+class Panel:
+  """Metrics of a phase that are read together, on one axis.
+
+  Attributes:
+    title: what they are.
+    unit: of the values.
+    curves: the metric of each curve, by its name in the legend.
+    factor: from the metrics to the unit.
+    equilibrium: where adversaries are at rest, and its name.
+    limits: of the values, where they are known.
+  """
+
+  title: str
+  unit: str
+  curves: Mapping[str, str]
+  factor: float = 1.0
+  equilibrium: tuple[float, str] | None = None
+  limits: tuple[float, float] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Phase:
   """What a loss trains.
 
@@ -23,6 +44,7 @@ class Phase:
     optimizer: gives the update for a learning rate of one.
     noise: the name that its random numbers go by, `name` if None. Phases of one
       such name draw the same.
+    panels: how its metrics are drawn; the loss alone if None.
   """
 
   name: str
@@ -35,6 +57,7 @@ class Phase:
     default_factory=lambda: optax.adam(1.0)
   )
   noise: str | None = None
+  panels: tuple[Panel, ...] | None = None
 
 
 def together(*phases: Phase) -> Phase:

@@ -1,4 +1,4 @@
-"""Tests of aae_jax.evaluation."""
+"""Tests of aae_jax.measures: means over images."""
 
 import functools
 import types
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from aae_jax import evaluation, randomness, systems, train_step, trained
+from aae_jax import measures, randomness, systems, train_step, trained
 from aae_jax.datasets.dataset import Split
 
 SPLIT = tiny.make_split(13, 5)
@@ -84,14 +84,14 @@ def assert_close(found, wanted):
 def test_means_are_over_the_whole_split(batch_size, monkeypatch):
   """What fills the last batch does not count, and no image is left out."""
   monkeypatch.setattr(trained, 'BATCH_SIZE', batch_size)
-  found = evaluation.Evaluator(SYSTEM, labels=True)(make_state(), SPLIT)
+  found = measures.Evaluator(SYSTEM, labels=True)(make_state(), SPLIT)
   assert_close(found, expected(make_state().params))
   assert len(set(found['classification_error'])) == 2
 
 
 def test_measures_are_of_the_split_at_hand():
   """Public code reports the accuracy on the training data."""
-  evaluator = evaluation.Evaluator(SYSTEM, labels=True)
+  evaluator = measures.Evaluator(SYSTEM, labels=True)
   for seed, size in ((6, 30), (7, 13)):
     split = tiny.make_split(size, seed)
     found = evaluator(make_state(), split)
@@ -101,7 +101,7 @@ def test_measures_are_of_the_split_at_hand():
 def test_averages_are_what_counts_where_there_are_any():
   ema = {'params': make_params(1), 'batch_stats': {}}
   state = make_state(ema)
-  found = evaluation.Evaluator(SYSTEM, labels=True)(state, SPLIT)
+  found = measures.Evaluator(SYSTEM, labels=True)(state, SPLIT)
   newest = expected(state.params)
   wanted = expected(ema['params']) | {
     f'{name}_raw': value for name, value in newest.items()
@@ -114,11 +114,11 @@ def test_averages_are_what_counts_where_there_are_any():
 def test_a_seed_that_is_not_sound_has_no_number(part, value):
   """Not even an error: argmax of NaN is a class."""
   state = make_state({'params': make_params(1), 'batch_stats': {}})
-  sound = evaluation.Evaluator(SYSTEM, labels=True)(state, SPLIT)
+  sound = measures.Evaluator(SYSTEM, labels=True)(state, SPLIT)
   spoilt = state.params if part == 'params' else state.ema['params']
   spoilt['decoder'][0, 2, 3] = value
   np.testing.assert_array_equal(trained.sound_seeds(state), [False, True])
-  found = evaluation.Evaluator(SYSTEM, labels=True)(state, SPLIT)
+  found = measures.Evaluator(SYSTEM, labels=True)(state, SPLIT)
   assert found.keys() == sound.keys() and len(found) == 4
   for name, per_seed in found.items():
     np.testing.assert_array_equal(per_seed, [np.nan, sound[name][1]])
@@ -129,7 +129,7 @@ def test_averages_go_with_averaged_statistics():
   state = tiny.random_state(built.system)
   seeds = lambda tree: jax.tree.map(lambda x: jnp.stack([x, 2 * x]), tree)
   params, stats = seeds(state.params), seeds(state.batch_stats)
-  evaluator = evaluation.Evaluator(built.system, labels=True)
+  evaluator = measures.Evaluator(built.system, labels=True)
 
   def measure(**arrays):
     return evaluator(types.SimpleNamespace(**arrays), SPLIT)
@@ -160,7 +160,7 @@ def test_averages_go_with_averaged_statistics():
 )
 def test_measures_follow_from_the_model(functions, labels, names):
   split = SPLIT if labels else Split(SPLIT.image, None)
-  evaluator = evaluation.Evaluator(make_system(**functions), labels)
+  evaluator = measures.Evaluator(make_system(**functions), labels)
   assert evaluator(make_state(), split).keys() == names
 
 
@@ -173,7 +173,7 @@ def test_a_code_without_y_is_completed_by_the_label():
     {'y': 3, 'z': 5}, told=('y',), encode=encode, decode=decode_label
   )
   system = make_system()
-  evaluator = evaluation.Evaluator(
+  evaluator = measures.Evaluator(
     systems.System(system.networks, (), model), labels=True
   )
   found = evaluator(make_state(), SPLIT)
@@ -190,9 +190,12 @@ def test_every_system_can_be_measured(name):
     system.networks, state.params, state.batch_stats, train=False
   )
   batch = tiny.make_batch()
-  for measure in evaluation.measures(system.model, labels=True).values():
+  for name in measures.allowed(system.model, labels=True):
+    number = measures.NUMBERS[name]
+    if not number.is_of_images:
+      continue
     found = jax.eval_shape(
-      functools.partial(measure, system.model, apply), batch, tiny.keys(8)
+      functools.partial(number.how, system.model, apply), batch, tiny.keys(8)
     )
     assert found.shape == (8,)
 
@@ -211,7 +214,7 @@ def test_terms_of_the_bound_have_the_noise_of_the_image(
 ):
   """The same at every evaluation, however images are put into batches."""
   monkeypatch.setattr(trained, 'BATCH_SIZE', batch_size)
-  evaluator = evaluation.Evaluator(make_system(bound=draw_bound), False)
+  evaluator = measures.Evaluator(make_system(bound=draw_bound), False)
   found = evaluator(make_state(), SPLIT)
   keys = randomness.position_keys(jax.random.key(0), jnp.arange(13))
   noise = np.mean(randomness.normal(keys, ()))
@@ -231,7 +234,7 @@ def test_region_share_is_of_codes_in_the_region_of_their_label():
     z, label = batch['code']['z'], jnp.asarray(SPLIT.label)
     return jnp.where(in_region, label, label + 1) + 0 * z[:, 0].astype(int)
 
-  evaluator = evaluation.Evaluator(
+  evaluator = measures.Evaluator(
     make_system(encode=encode, region=region), True
   )
   found = evaluator(make_state(), SPLIT)

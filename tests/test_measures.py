@@ -1,7 +1,6 @@
-"""Tests of aae_jax.analysis."""
+"""Tests of aae_jax.measures: numbers of whole samples."""
 
 import dataclasses
-import itertools
 import types
 
 import jax
@@ -9,172 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.linear_model import LogisticRegression
 import tiny
 
-from aae_jax import analysis, experiments, randomness, systems, trained
+from aae_jax import (
+  experiments,
+  measures,
+  randomness,
+  statistics,
+  systems,
+  trained,
+)
 from aae_jax.datasets.dataset import Dataset, Split
 
 
 def normal(*shape, seed=0):
   return np.random.default_rng(seed).normal(size=shape)
-
-
-def test_energy_distance_is_that_of_all_pairs():
-  first, second = normal(7, 3), normal(5, 3, seed=1) + 1
-  mean = lambda pairs: np.mean([np.linalg.norm(x - y) for x, y in pairs])
-  wanted = 2 * mean(itertools.product(first, second))
-  wanted -= mean(itertools.permutations(first, 2))
-  wanted -= mean(itertools.permutations(second, 2))
-  found = analysis.energy_distance(first, second)
-  np.testing.assert_allclose(found, wanted, rtol=1e-10)
-
-
-def test_energy_distance_of_equal_distributions_is_zero_on_average():
-  """The biased estimate would have the mean 2 E|X - X'| / 10 = 0.23."""
-  pairs = normal(400, 2, 10, 1)
-  found = [analysis.energy_distance(*pair) for pair in pairs]
-  assert abs(np.mean(found)) < 3 * stats.sem(found) < 0.05
-
-
-def test_energy_distance_of_normals_with_different_means():
-  first, second = normal(2, 4000, 1)
-  # Of N(0, 1) and N(d, 1), from the mean of a folded normal of variance 2.
-  difference = 1.5
-  folded = stats.foldnorm(difference / np.sqrt(2), scale=np.sqrt(2)).mean()
-  wanted = 2 * folded - 4 / np.sqrt(np.pi)
-  found = analysis.energy_distance(first, second + difference)
-  np.testing.assert_allclose(found, wanted, rtol=0.05)
-
-
-def test_clusters_are_named_after_the_surest_image():
-  probabilities = np.array(
-    [
-      [0.6, 0.3, 0.1],
-      [0.7, 0.1, 0.2],
-      [0.1, 0.8, 0.1],
-      # No image is in cluster 2; this one comes nearest.
-      [0.5, 0.1, 0.4],
-    ]
-  )
-  names = analysis.name_clusters(probabilities, np.array([5, 6, 7, 8]))
-  assert names.tolist() == [6, 7, 8]
-
-
-def test_equally_sure_images_vote_for_the_name():
-  probabilities = np.array([1.0, 1.0, 1.0, 0.9, 0.9, 0.9])[:, None]
-  label = np.array([2, 7, 7, 2, 2, 2])
-  assert analysis.name_clusters(probabilities, label).tolist() == [7]
-
-
-@pytest.mark.parametrize('num_clusters, num_labels', [(4, 4), (5, 3), (2, 4)])
-def test_accuracy_is_that_of_the_best_naming(num_clusters, num_labels):
-  generator = np.random.default_rng(0)
-  label = generator.integers(num_labels, size=40)
-  cluster = generator.integers(num_clusters, size=40)
-  # Names beyond the labels are those of clusters that are left over.
-  size = max(num_clusters, num_labels)
-  wanted = max(
-    np.mean(np.array(names)[cluster] == label)
-    for names in itertools.permutations(range(size))
-  )
-  found = analysis.clustering_accuracy(cluster, label)
-  np.testing.assert_allclose(found, 100 * wanted)
-
-
-def test_accuracy_does_not_depend_on_numbers():
-  cluster, label = np.array([7, 7, 3, 5]), np.array([0, 0, 1, 2])
-  assert analysis.clustering_accuracy(cluster, label) == 100
-
-
-def test_a_classifier_is_fitted_to_one_split_and_tested_on_the_other():
-  code = np.array([[0.0], [1.0], [2.0], [3.0]])
-  train = Split(code, np.array([0, 0, 1, 1]))
-  test = Split(code, np.array([0, 1, 1, 1]))
-  find = lambda *splits: analysis.classification_error(
-    LogisticRegression(C=100), *splits
-  )
-  assert find(train, train) == 0
-  assert find(train, test) == 25
-
-
-def test_a_probe_that_stops_early_does_not_warn():
-  code, label = normal(50, 20), np.arange(50) % 5
-  split = Split(code, label)
-  probe = LogisticRegression(max_iter=1)
-  assert 0 <= analysis.classification_error(probe, split, split) <= 100
-
-
-def windows(image, sample, bandwidth):
-  """The log-density by SciPy, one pair at a time, [N]."""
-  kernel = stats.norm(scale=bandwidth)
-  density = [[np.prod(kernel.pdf(x - s)) for s in sample] for x in image]
-  return np.log(np.mean(density, axis=1))
-
-
-@pytest.mark.parametrize('block_size', [1, 3, 5, 8])
-def test_parzen_density_is_the_mean_of_gaussians(block_size, monkeypatch):
-  monkeypatch.setattr(analysis, 'BLOCK_SIZE', block_size)
-  image, sample = normal(5, 2, 3), normal(4, 2, 3, seed=1)
-  bandwidths = np.array([0.5, 1.0, 2.0])
-  found = analysis.parzen_log_densities(image, sample, bandwidths)
-  wanted = [windows(image, sample, bandwidth) for bandwidth in bandwidths]
-  np.testing.assert_allclose(found, wanted, rtol=1e-4)
-
-
-def test_parzen_density_far_from_all_samples_does_not_underflow():
-  found = analysis.parzen_log_densities(
-    np.full((1, 784), 1.0), np.zeros((2, 784)), np.array([0.1])
-  )
-  wanted = 784 * stats.norm(scale=0.1).logpdf(1.0)
-  np.testing.assert_allclose(found, [[wanted]], rtol=1e-5)
-
-
-def test_parzen_likelihood_of_a_normal_is_its_negative_entropy():
-  sample, validation, test = np.split(0.2 * normal(6000, 2), [4000, 5000])
-  mean, standard_error, _ = analysis.parzen_log_likelihood(
-    sample, validation, test
-  )
-  entropy = 2 * stats.norm(scale=0.2).entropy()
-  np.testing.assert_allclose(mean, -entropy, atol=3 * standard_error)
-
-
-def test_the_bandwidth_is_chosen_on_validation_images():
-  sample, validation = 0.1 * normal(2, 20, 2)
-  test = 0.5 * normal(20, 2, seed=1)
-  likelihood = [
-    np.mean(windows(validation, sample, bandwidth))
-    for bandwidth in analysis.BANDWIDTHS
-  ]
-  best = analysis.BANDWIDTHS[np.argmax(likelihood)]
-  assert analysis.BANDWIDTHS[0] < best < analysis.BANDWIDTHS[-1]
-  wanted = windows(test, sample, best)
-  mean, standard_error, bandwidth = analysis.parzen_log_likelihood(
-    sample, validation, test
-  )
-  assert bandwidth == best
-  np.testing.assert_allclose(mean, wanted.mean(), rtol=1e-4)
-  np.testing.assert_allclose(standard_error, stats.sem(wanted), rtol=1e-4)
-
-
-@pytest.mark.parametrize('shape', [[[2.0, 0.5], [0.5, 1.0]], [[1.0, 1.0]] * 2])
-def test_a_fitted_gaussian_has_the_moments_of_the_codes(shape):
-  """Also where the codes lie on a line."""
-  code = normal(50, 2) @ np.array(shape) + [3.0, -1.0]
-  generator = np.random.default_rng(0)
-  drawn = analysis.sample_fitted_gaussian(code, 100_000, generator)
-  np.testing.assert_allclose(drawn.mean(axis=0), code.mean(axis=0), atol=0.05)
-  np.testing.assert_allclose(
-    np.cov(drawn.T), np.cov(code.T, bias=True), rtol=0.05
-  )
-
-
-def test_a_gaussian_fits_codes_of_one_dimension():
-  drawn = analysis.sample_fitted_gaussian(
-    np.array([[1.0], [3.0]]), 10_000, np.random.default_rng(0)
-  )
-  assert drawn.shape == (10_000, 1)
-  np.testing.assert_allclose([drawn.mean(), drawn.std()], [2, 1], atol=0.05)
 
 
 class Shift:
@@ -225,7 +73,7 @@ def analyze(
   state = types.SimpleNamespace(
     **weights(shifts), ema=weights(ema) if ema else {}
   )
-  return analysis.analyze(experiment, state)
+  return measures.analyze(experiment, state)
 
 
 def encode_pixels(apply, batch, keys):
@@ -279,7 +127,7 @@ def test_energy_distance_is_of_independent_draws(monkeypatch):
   """The posterior, not its mean, should follow the prior."""
   seen = []
   monkeypatch.setattr(
-    analysis, 'energy_distance', lambda *samples: seen.extend(samples) or 0.0
+    statistics, 'energy_distance', lambda *samples: seen.extend(samples) or 0.0
   )
   draw = lambda keys: {'z': randomness.normal(keys, (2,))}
   analyze(
@@ -492,11 +340,11 @@ def test_parzen_of_an_autoencoder_is_of_a_gaussian_fitted_to_its_codes():
 def test_images_that_choose_are_for_validation_or_were_trained_on():
   train = (np.linspace(0, 1, 40)[:, None],)
   test = (np.zeros((9, 1)),)
-  name, split = analysis.choosing_split(make_dataset(train, test))
+  name, split = measures.choosing_split(make_dataset(train, test))
   assert name == 'training'
   np.testing.assert_array_equal(split.image, PIXELS.train.image[-4:])
   with_validation = make_dataset(train, test, (np.full((3, 1), 0.5),))
-  name, split = analysis.choosing_split(with_validation)
+  name, split = measures.choosing_split(with_validation)
   assert name == 'validation'
   assert split is with_validation.validation
 
@@ -544,7 +392,7 @@ def test_the_gaussian_is_fitted_to_codes_of_training_images(monkeypatch):
     seen.append(code)
     return np.zeros((num_samples, 1), np.float32)
 
-  monkeypatch.setattr(analysis, 'sample_fitted_gaussian', sample)
+  monkeypatch.setattr(statistics, 'sample_fitted_gaussian', sample)
   dataset = make_grey(0.1, 0.02, 0.05)
   analyze(
     dataset,
@@ -586,7 +434,7 @@ def test_samplers_see_labels_as_often_as_the_training_images_have_them():
     decode=lambda apply, batch, keys: batch['code']['z'],
   )
   jax.effects_barrier()
-  assert len(seen) == analysis.NUM_SAMPLES
+  assert len(seen) == measures.NUM_SAMPLES
   np.testing.assert_allclose(np.mean(seen), 0.25, atol=0.02)
 
 
@@ -619,7 +467,7 @@ def test_importance_weighted_bound_of_a_linear_model(monkeypatch):
   np.testing.assert_allclose(find_bound(1.0), exact, rtol=1e-5)
   bounds = []
   for num_samples in (1, 5, 50, 2000):
-    monkeypatch.setattr(analysis, 'NUM_IMPORTANCE_SAMPLES', num_samples)
+    monkeypatch.setattr(measures, 'NUM_IMPORTANCE_SAMPLES', num_samples)
     bounds.append(find_bound(3.0))
   assert bounds == sorted(bounds)
   # With one sample it is the evidence lower bound: less by KL(q || p(z|x)).
@@ -645,8 +493,8 @@ def test_importance_weighted_bound_of_the_vae(std, q_std, monkeypatch):
   The mean of p(z) / q(z) over q is 1, so that the bound tends to p(x); the
   sign of a density, or one that is left out, changes it by nats.
   """
-  monkeypatch.setattr(analysis, 'NUM_SAMPLES', 100)
-  monkeypatch.setattr(analysis, 'NUM_IMPORTANCE_SAMPLES', 2000)
+  monkeypatch.setattr(measures, 'NUM_SAMPLES', 100)
+  monkeypatch.setattr(measures, 'NUM_IMPORTANCE_SAMPLES', 2000)
   changes = {'prior.name': 'gaussian', 'prior.std': std}
   built = tiny.build('vae', **changes)
   log_variance = 2 * np.log(q_std * std)
@@ -657,7 +505,7 @@ def test_importance_weighted_bound_of_the_vae(std, q_std, monkeypatch):
   system = dataclasses.replace(
     built.system, networks=dict.fromkeys(params, Constant())
   )
-  found = analysis.analyze(
+  found = measures.analyze(
     dataclasses.replace(
       built, spec=dataclasses.replace(built.spec, system=system)
     ),
@@ -715,7 +563,7 @@ def analyze_system(name, num_seeds, **changes):
   seeds = lambda tree: jax.tree.map(
     lambda x: jnp.stack([(1 + first + i) * x for i in range(num_seeds)]), tree
   )
-  return analysis.analyze(
+  return measures.analyze(
     built,
     types.SimpleNamespace(
       params=seeds(state.params),
@@ -727,7 +575,7 @@ def analyze_system(name, num_seeds, **changes):
 
 @pytest.mark.parametrize('name', NUMBERS)
 def test_numbers_follow_from_the_model(name, monkeypatch):
-  monkeypatch.setattr(analysis, 'NUM_SAMPLES', 100)
+  monkeypatch.setattr(measures, 'NUM_SAMPLES', 100)
   found = analyze_system(name, 2)
   assert found.keys() == NUMBERS[name]
   for value in found.values():
@@ -744,7 +592,7 @@ def test_a_seed_alone_has_the_numbers_that_it_has_among_others(
   batch_size, monkeypatch
 ):
   """Whatever the size of the batches, too."""
-  monkeypatch.setattr(analysis, 'NUM_SAMPLES', 100)
+  monkeypatch.setattr(measures, 'NUM_SAMPLES', 100)
   both = analyze_system('supervised_aae', 2)
   monkeypatch.setattr(trained, 'BATCH_SIZE', batch_size)
   alone = analyze_system('supervised_aae', 1, seed=1)
