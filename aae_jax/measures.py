@@ -463,6 +463,16 @@ def _some(split: Split, most: int) -> Split:
   return split.chosen(index)
 
 
+_CLUSTERS = {'how': _clustering, 'needs': lambda model: model.cluster}
+_BOUND = {'needs': lambda model: model.bound, 'is_of_images': True}
+_PARZEN = {'how': _parzen, 'needs': lambda model: model.sample}
+_FITTED = {'how': _parzen_of_fitted_gaussian, 'needs': _has_codes_alone}
+_PROBES = {
+  'how': _probes,
+  'needs': lambda model: model.encode and model.told,
+  'labels': True,
+}
+
 NUMBERS = {
   'classification_error': Number(
     'Classification error',
@@ -479,65 +489,31 @@ NUMBERS = {
     'Clustering error',
     '%',
     2,
-    _clustering,
-    lambda model: model.cluster,
+    **_CLUSTERS,
     labels=True,
     chooses=1,
     is_chosen=True,
   ),
   # As fits the test images best.
   'clustering_accuracy': Number(
-    'Accuracy under the best naming',
-    '%',
-    2,
-    _clustering,
-    lambda model: model.cluster,
-    labels=True,
+    'Accuracy under the best naming', '%', 2, **_CLUSTERS, labels=True
   ),
   'clustering_nmi': Number(
-    'Normalized mutual information',
-    '',
-    3,
-    _clustering,
-    lambda model: model.cluster,
-    labels=True,
+    'Normalized mutual information', '', 3, **_CLUSTERS, labels=True
   ),
   'clustering_ari': Number(
-    'Adjusted Rand index',
-    '',
-    3,
-    _clustering,
-    lambda model: model.cluster,
-    labels=True,
+    'Adjusted Rand index', '', 3, **_CLUSTERS, labels=True
   ),
   # That no test image is in.
-  'empty_clusters': Number(
-    'Empty clusters', '', 0, _clustering, lambda model: model.cluster
-  ),
+  'empty_clusters': Number('Empty clusters', '', 0, **_CLUSTERS),
   'elbo': Number(
-    'Evidence lower bound',
-    'nats',
-    1,
-    _elbo,
-    lambda model: model.bound,
-    is_of_images=True,
-    chooses=-1,
+    'Evidence lower bound', 'nats', 1, _elbo, **_BOUND, chooses=-1
   ),
   'log_likelihood': Number(
-    'Log-likelihood given the code',
-    'nats',
-    1,
-    _log_likelihood,
-    lambda model: model.bound,
-    is_of_images=True,
+    'Log-likelihood given the code', 'nats', 1, _log_likelihood, **_BOUND
   ),
   'divergence': Number(
-    'Divergence of the posterior from the prior',
-    'nats',
-    1,
-    _divergence,
-    lambda model: model.bound,
-    is_of_images=True,
+    'Divergence from the prior', 'nats', 1, _divergence, **_BOUND
   ),
   'importance_weighted_bound': Number(
     'Importance-weighted bound',
@@ -547,43 +523,21 @@ NUMBERS = {
     lambda model: model.log_weight,
   ),
   'parzen_log_likelihood': Number(
-    'Parzen log-likelihood',
-    'nats',
-    1,
-    _parzen,
-    lambda model: model.sample,
-    chooses=-1,
+    'Parzen log-likelihood', 'nats', 1, **_PARZEN, chooses=-1
   ),
   'parzen_log_likelihood_standard_error': Number(
-    'Standard error of the Parzen log-likelihood',
-    'nats',
-    1,
-    _parzen,
-    lambda model: model.sample,
+    'Its standard error', 'nats', 1, **_PARZEN
   ),
   # Of a system without a prior.
   'parzen_log_likelihood_fitted_gaussian': Number(
-    'Parzen log-likelihood of a fitted Gaussian',
-    'nats',
-    1,
-    _parzen_of_fitted_gaussian,
-    _has_codes_alone,
+    'Parzen log-likelihood of a fitted Gaussian', 'nats', 1, **_FITTED
   ),
   'parzen_log_likelihood_fitted_gaussian_standard_error': Number(
-    'Its standard error',
-    'nats',
-    1,
-    _parzen_of_fitted_gaussian,
-    _has_codes_alone,
+    'Its standard error', 'nats', 1, **_FITTED
   ),
   # The standard deviation of a pixel; images are in [0, 1].
   'parzen_bandwidth': Number(
-    'Bandwidth of the Parzen window',
-    '',
-    3,
-    _parzen,
-    lambda model: model.sample,
-    is_chosen=True,
+    'Bandwidth of the Parzen window', '', 3, **_PARZEN, is_chosen=True
   ),
   'reconstruction_error': Number(
     'Squared error, summed over pixels',
@@ -592,7 +546,7 @@ NUMBERS = {
     _reconstruction_error,
     lambda model: model.reconstruct,
     is_of_images=True,
-    # Last: it is least where nothing shapes the codes.
+    # The last that chooses: it is least where nothing shapes the codes.
     chooses=1,
   ),
   'region_share': Number(
@@ -613,22 +567,8 @@ NUMBERS = {
     lambda model: model.encode and model.prior and 'z' in model.code_sizes,
   ),
   # Of reading the label from a style beside it; chance is best.
-  'linear_probe_error': Number(
-    'Error of a linear probe',
-    '%',
-    1,
-    _probes,
-    lambda model: model.encode and model.told,
-    labels=True,
-  ),
-  'mlp_probe_error': Number(
-    'Error of a nonlinear probe',
-    '%',
-    1,
-    _probes,
-    lambda model: model.encode and model.told,
-    labels=True,
-  ),
+  'linear_probe_error': Number('Error of a linear probe', '%', 1, **_PROBES),
+  'mlp_probe_error': Number('Error of a nonlinear probe', '%', 1, **_PROBES),
   # Of training images, in a representation that has cluster heads.
   'knn_error': Number(
     'Error of five nearest neighbours',

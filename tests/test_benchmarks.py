@@ -7,12 +7,13 @@ import re
 import pytest
 
 from aae_jax import errors
-from benchmarks import command_line
+from benchmarks import code_lines, command_line
 
 ROOT = command_line.ROOT
 FOLDER = ROOT / 'benchmarks'
 PROGRAMS = (
   'baselines',
+  'code_lines',
   'compare_codes',
   'gallery',
   'kill_and_resume',
@@ -107,3 +108,34 @@ def test_results_get_their_folder(tmp_path):
   assert path.read_text() == '{\n  "error": 1.5,\n  "lost": null\n}\n'
   command_line.write_result(pathlib.Path(path), {})
   assert path.read_text() == '{}\n'
+
+
+SOURCE = '''"""A module."""
+
+import os  # A comment.
+
+# Another.
+TEXT = """Two
+lines."""
+"""What it is."""
+
+
+class Kind:
+  """Has nothing."""
+
+  def method(self):
+    """Says so."""
+    return (
+      1,
+    )
+'''
+
+
+def test_lines_of_code_are_counted():
+  assert code_lines.count(SOURCE) == 1 + 2 + 1 + 4
+
+
+def test_lines_are_those_of_the_modules_at_a_commit():
+  found = code_lines.modules('HEAD')
+  assert found['aae_jax/phases'] > found['aae_jax/losses'] > 20
+  assert 'tests' not in found and found['benchmarks']
