@@ -87,7 +87,7 @@ def consistent(config: ml_collections.ConfigDict, begin: float) -> None:
     begin: the epoch from whose end on y is consistent: not before it is mostly
       right, for consistency locks in what it finds.
   """
-  config.encoder.augmentation.update(shift=2.0, turn=10.0, scale=0.1)
+  config.encoder.augmentation.update(shift=2.0, turn=15.0, scale=0.15)
   config.additions = ('consistency', 'marginal_entropy')
   config.consistency.begin = begin
   config.marginal_entropy.marginal_weight = 2.0
