@@ -190,11 +190,7 @@ def parallelize(
     )
 
   def meet(state, data, request):
-    agreed = Request(
-      lax.pmin(request.num_steps, AXIS),
-      lax.pmax(request.save, AXIS),
-      lax.pmax(request.leave, AXIS),
-    )
+    agreed = _agree(request)
     return _with_soundness(run(state, data, agreed.num_steps)), agreed
 
   mapped = jax.pmap(
@@ -247,6 +243,17 @@ def _with_sums_since(state: TrainState, is_first: Array) -> TrainState:
     lambda total: jnp.where(is_first, 0.0, total), state.report['sums']
   )
   return state.replace(report={**state.report, 'sums': sums})
+
+
+def _agree(request: Request) -> Request:
+  """What all devices are asked for, by one collective.
+
+  Several that do not depend on each other may meet in XLA's runtime on the CPU,
+  which then ends the process.
+  """
+  num_steps, save, leave = request
+  most = lax.pmax(jnp.stack([-num_steps, save, leave]), AXIS)
+  return Request(-most[0], most[1], most[2])
 
 
 def _with_soundness(state: TrainState) -> TrainState:

@@ -6,6 +6,7 @@ test costs what the program itself does.
 
 import contextlib
 import dataclasses
+import importlib
 import io
 import multiprocessing
 import os
@@ -97,9 +98,10 @@ def _main(folder, home, arguments):
 def _call(folder, home, arguments):
   function, *arguments = arguments
   _prepare(folder, home, arguments)
-  program = runpy.run_path('train.py')
-  program['parse_flags'](sys.argv)
-  print(program[function]())
+  # Not before, for it defines flags.
+  program = importlib.import_module('aae_jax.program')
+  program.parse_flags(sys.argv)
+  print(getattr(program, function)())
 
 
 def _prepare(folder, home, arguments):

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from unittest import mock
 
 from etils import epath
 import jax
@@ -143,7 +144,9 @@ def test_of_a_search_the_best_setting_is_loaded(tmp_path):
     seed=3,
     **{'search.generator.y_weight': (1.0, 3.0, 10.0)},
   )
-  experiment = tiny.assemble(config)
+  dataset = dataclasses.replace(tiny.DATASET, validation=tiny.make_split(9, 3))
+  with mock.patch.object(tiny, 'DATASET', dataset):
+    experiment = tiny.assemble(config)
   state = experiment.init()
   scale = lambda x: x * jnp.arange(1.0, 7.0).reshape(6, *[1] * (x.ndim - 1))
   state = state.replace(params=jax.tree.map(scale, state.params))

@@ -100,7 +100,7 @@ def test_statistics_are_those_of_networks_that_normalize():
 def test_the_report_begins_empty():
   system, state = create('semi_supervised_aae', **NORMALIZED)
   losses = {f'{phase.name}/loss' for phase in system.phases}
-  assert state.report['diverged'].keys() == losses
+  assert state.report['diverged'].keys() == {*losses, 'weights'}
   assert losses < state.report['sums'].keys()
   assert all(total == 0 for total in state.report['sums'].values())
   assert all(first == -1 for first in state.report['diverged'].values())
