@@ -164,7 +164,7 @@ ROWS = {
     ),
   ),
   'svhn_part_supervised': Row('svhn_supervised', _PART_OF_SVHN),
-  'digits_100': Row('digits_semi_supervised', draws=3),
+  'digits_100': Row('digits_semi_supervised', draws=10),
   'mnist_aae_gaussian': Row('mnist_aae'),
   'mnist_aae_gaussian_mixture': Row(
     'mnist_aae', {'prior.name': 'gaussian_mixture'}
