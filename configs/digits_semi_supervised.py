@@ -3,6 +3,8 @@
   python train.py --config=configs/digits_semi_supervised.py
 
 With augmentation, consistency and marginal entropy beside the paper's phases.
+Test error 6.3 % (mean of ten draws of the labels, standard deviation 1.4;
+benchmarks/results/digits_100.json), half a minute of one core a draw.
 """
 
 from aae_jax import recipes
