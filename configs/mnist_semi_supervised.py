@@ -9,7 +9,7 @@ after 5000 epochs. An epoch takes about 10 s on two cores for one seed.
 `configs/mnist_semi_supervised.py:any` adds what is no part of the paper's
 system: augmentation, consistency and marginal entropy. Test error 1.6 % after
 30 epochs (mean of four draws, standard deviation 0.1;
-benchmarks/results/mnist_100_any.json), 23 minutes of one core of a busy machine.
+benchmarks/results/mnist_100_any.json), 23 minutes of a core of a busy machine.
 
 `configs/mnist_semi_supervised.py:paper` takes the settings of the paper.
 """
