@@ -89,7 +89,7 @@ class Trained:
     """
     size = len(jax.tree.leaves(rows)[0])
     found = []
-    for index in batches(size, min(size, batch_size or BATCH_SIZE)):
+    for index in _batches(size, min(size, batch_size or BATCH_SIZE)):
       batch = jax.tree.map(lambda x, index=index: x[index], rows)
       found.append(jax.device_get(self.call(function, batch, key, index)))
     return jax.tree.map(
@@ -155,7 +155,7 @@ def _call(
   return jax.vmap(of_one)(weights)
 
 
-def batches(size: int, batch_size: int) -> Iterator[np.ndarray]:
+def _batches(size: int, batch_size: int) -> Iterator[np.ndarray]:
   """Indexes of batches of one shape; the last one repeats the last row."""
   for start in range(0, size, batch_size):
     index = np.arange(start, start + batch_size, dtype=np.int32)

@@ -34,8 +34,6 @@ from aae_jax.runs import Run
 from aae_jax.train_state import TrainState
 from aae_jax.train_step import Request
 
-MODES = ('train', 'evaluate', 'export')
-
 _WHOLE_EPOCH = 2**31 - 1
 """More steps than there are."""
 
