@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
+import functools
 import hashlib
 import json
 import logging as standard_logging
@@ -51,6 +52,7 @@ class Checkpoints(contextlib.AbstractContextManager):
     self._invalid_steps = []
     self._is_clean = False
     with contextlib.ExitStack() as stack:
+      _drop_what_is_abandoned()
       stack.enter_context(_without_orbax_logs())
       try:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -254,50 +256,39 @@ class _InvalidCheckpointError(Exception):
 @contextlib.contextmanager
 def _without_orbax_logs() -> Iterator[None]:
   """Drops what orbax logs: all that matters is raised or warned of here."""
-
-  def is_not_orbax(record: standard_logging.LogRecord) -> bool:
-    return 'orbax' not in pathlib.PurePath(record.pathname).parts
-
-  def is_not_of_orbax(record: standard_logging.LogRecord) -> bool:
-    return 'orbax' not in record.getMessage()
-
-  with (
-    _filtered(logging.get_absl_logger(), is_not_orbax),
-    # When a write fails, orbax abandons the others in a loop that it closes,
-    # and they tell of it as they end and as they are collected.
-    _filtered(standard_logging.getLogger('asyncio'), is_not_of_orbax),
-    _without_closed_loops(),
-  ):
-    yield
-
-
-@contextlib.contextmanager
-def _filtered(
-  logger: standard_logging.Logger,
-  keeps: Callable[[standard_logging.LogRecord], bool],
-) -> Iterator[None]:
-  """Filters what a logger tells."""
-  logger.addFilter(keeps)
+  logger = logging.get_absl_logger()
+  logger.addFilter(_is_not_orbax)
   try:
     yield
   finally:
-    logger.removeFilter(keeps)
+    logger.removeFilter(_is_not_orbax)
 
 
-@contextlib.contextmanager
-def _without_closed_loops() -> Iterator[None]:
-  """Drops what nobody can catch: that an event loop was closed."""
+def _is_not_orbax(record: standard_logging.LogRecord) -> bool:
+  return 'orbax' not in pathlib.PurePath(record.pathname).parts
+
+
+def _drop_what_is_abandoned() -> None:
+  """Drops what reads and writes tell that orbax has abandoned.
+
+  When one fails, it closes their event loop, and nobody can catch what becomes
+  of the others. For good, as they may end when everything is closed.
+  """
+  standard_logging.getLogger('asyncio').addFilter(_is_not_of_orbax)
   hook = sys.unraisablehook
+  if getattr(hook, 'func', None) is not _tell_but_closed_loops:
+    sys.unraisablehook = functools.partial(_tell_but_closed_loops, hook)
 
-  def tell(unraisable: Any) -> None:
-    if str(unraisable.exc_value) != 'Event loop is closed':
-      hook(unraisable)
 
-  sys.unraisablehook = tell
-  try:
-    yield
-  finally:
-    sys.unraisablehook = hook
+def _is_not_of_orbax(record: standard_logging.LogRecord) -> bool:
+  return 'orbax' not in record.getMessage()
+
+
+def _tell_but_closed_loops(
+  hook: Callable[[Any], None], unraisable: Any
+) -> None:
+  if str(unraisable.exc_value) != 'Event loop is closed':
+    hook(unraisable)
 
 
 def _absolute(directory: epath.PathLike) -> epath.Path:

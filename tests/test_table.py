@@ -118,7 +118,7 @@ def test_draws_that_diverged_are_told(rows):
 
 def test_parts_are_additions_and_options():
   changed = Row(
-    'digits_semi_supervised',
+    'mnist_semi_supervised',
     {
       'discriminator_z.sees_label': True,
       'prior_y.balanced': True,

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import types
 
 import jax
 import ml_collections
@@ -72,7 +71,7 @@ class Compiled:
 
   def evaluator(self, system, labels):
     if id(system) not in self._evaluators:
-      made = measures.Evaluator(system, labels)
+      made = _EVALUATOR(system, labels)
       self._evaluators[id(system)] = made
     return self._evaluators[id(system)]
 
@@ -88,6 +87,7 @@ def analyze(built, state):
 
 
 _BUILD = experiments.build
+_EVALUATOR = measures.Evaluator
 _WRITE_FIGURES = figures.write_figures
 
 
@@ -114,8 +114,7 @@ def compiled():
   compiled = Compiled()
   patch.setattr(datasets, 'load', lambda **_: compiled.dataset)
   patch.setattr(training.experiments, 'build', compiled.build)
-  evaluators = types.SimpleNamespace(Evaluator=compiled.evaluator)
-  patch.setattr(training, 'evaluation', evaluators)
+  patch.setattr(measures, 'Evaluator', compiled.evaluator)
   patch.setattr(training.measures, 'analyze', analyze)
   patch.setattr(training.figures, 'write_figures', lambda *_: None)
   yield compiled
@@ -305,14 +304,14 @@ def test_test_split_has_no_say(finished, compiled, tmp_path):
     return state
 
   compiled.before_call = note_step
-  original = measures.Evaluator.__call__
+  original = _EVALUATOR.__call__
 
   def note_split(self, state, split):
     seen.append((steps[-1], split.num_images))
     return original(self, state, split)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(measures.Evaluator, '__call__', note_split)
+    patch.setattr(_EVALUATOR, '__call__', note_split)
     other = train(make_config(), tmp_path / 'run')
   assert seen == [(10, 9), (20, 9), (20, 9), (20, 17)]
   assert other.rows == finished.rows
@@ -877,7 +876,7 @@ def test_test_images_are_for_the_best_setting(best, searched, monkeypatch):
     weights = state.hyperparams['generator']['y_weight'].tolist()
     seen.append((what, weights))
 
-  class Evaluator(measures.Evaluator):
+  class Evaluator(_EVALUATOR):
     def __call__(self, state, split):
       note(split.num_images, state)
       return super().__call__(state, split)
