@@ -394,12 +394,13 @@ def _best_setting(run: Run, spec: experiments.Spec) -> int:
   """The index of the setting that the results of a search name."""
   if not spec.searches:
     return 0
-  if not run.results:
+  results = run.results
+  if not results:
     raise errors.InputError(
       f'{run.workdir} holds a search that has not chosen a setting yet; '
       'expected one that has ended, or --mode=evaluate first.'
     )
-  best = run.results['search']['best']
+  best = results['search']['best']
   return [setting.values for setting in spec.settings].index(best)
 
 

@@ -63,9 +63,10 @@ class Trained:
 
   def seed(self, index: int) -> 'Trained':
     """One run of the S, as the only one."""
-    weights = jax.device_get(self.weights)
-    weights = jax.tree.map(lambda x: x[index : index + 1], weights)
-    return dataclasses.replace(self, weights=jax.device_put(weights))
+    weights = jax.tree.map(lambda x: x[index : index + 1], self.weights)
+    # Through the host, so that they are committed to no device.
+    weights = jax.device_put(jax.device_get(weights))
+    return dataclasses.replace(self, weights=weights)
 
   def run(
     self,

@@ -19,6 +19,7 @@ import numpy as np
 import aae_jax
 from aae_jax import datasets, drawing, errors, figures
 from aae_jax.datasets.dataset import Split
+from aae_jax.runs import Run
 from benchmarks import command_line, measured
 from benchmarks.measured import Results
 
@@ -57,12 +58,12 @@ def compare(workdirs: Sequence[epath.PathLike], num_columns: int) -> Figure:
 
 
 def _read_results(workdir: epath.PathLike) -> Results:
-  path = epath.Path(workdir) / 'results.json'
-  if not path.exists():
+  results = Run(epath.Path(workdir)).results
+  if results is None:
     raise errors.InputError(
       f'{workdir} has no results.json; expected the workdir of a finished run.'
     )
-  return json.loads(path.read_text())
+  return results
 
 
 def _panel(

@@ -8,6 +8,9 @@ import runpy
 import tomllib
 from typing import Any
 
+from etils import epath
+
+from aae_jax import runs
 from aae_jax.measures import NUMBERS
 from benchmarks import measured, reproduce
 from benchmarks.command_line import ROOT
@@ -103,16 +106,15 @@ class Run:
 
   def results(self, place: Place) -> dict[str, Any] | None:
     """Its `results.json`, once it is finished with these settings."""
-    path = ROOT / self.workdir(place) / 'results.json'
-    if not path.exists():
+    run = runs.Run(epath.Path(ROOT / self.workdir(place)))
+    if not run.is_finished:
       return None
-    results = json.loads(path.read_text())
+    results = run.results
     file, changes = self.settings(place.data)
     config = runpy.run_path(str(ROOT / file))['get_config']()
     config.update_from_flattened_dict(changes)
-    is_finished = results['step'] == results['total_steps']
     is_same = results['config'] == json.loads(config.to_json())
-    return results if is_finished and is_same else None
+    return results if is_same else None
 
   def is_there(self, place: Place) -> bool:
     """Whether it can be shown."""

@@ -193,11 +193,10 @@ def _end(
   built: experiments.Experiment, workdir: pathlib.Path
 ) -> dict[str, Any]:
   """What a run has left, to be compared."""
-  state = Run(epath.Path(workdir)).restore(built.abstract_state())
+  run = Run(epath.Path(workdir))
+  state = run.restore(built.abstract_state())
   arrays = jax.device_get(state.replace(rng=jax.random.key_data(state.rng)))
-  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
-  rows = [json.loads(line) for line in lines]
-  results = json.loads((workdir / 'results.json').read_text())
+  rows, results = run.rows({}), run.results
   return {
     # As bytes, for -0.0 equals 0.0, and NaN nothing.
     'arrays': [
