@@ -265,7 +265,11 @@ def _without_orbax_logs() -> Iterator[None]:
 
 
 def _is_not_orbax(record: standard_logging.LogRecord) -> bool:
-  return 'orbax' not in pathlib.PurePath(record.pathname).parts
+  return not _is_in_orbax(record.pathname)
+
+
+def _is_in_orbax(path: str) -> bool:
+  return 'orbax' in pathlib.PurePath(path).parts
 
 
 def _drop_what_is_abandoned() -> None:
@@ -276,18 +280,18 @@ def _drop_what_is_abandoned() -> None:
   """
   standard_logging.getLogger('asyncio').addFilter(_is_not_of_orbax)
   hook = sys.unraisablehook
-  if getattr(hook, 'func', None) is not _tell_but_closed_loops:
-    sys.unraisablehook = functools.partial(_tell_but_closed_loops, hook)
+  if getattr(hook, 'func', None) is not _tell_but_abandoned:
+    sys.unraisablehook = functools.partial(_tell_but_abandoned, hook)
 
 
 def _is_not_of_orbax(record: standard_logging.LogRecord) -> bool:
   return 'orbax' not in record.getMessage()
 
 
-def _tell_but_closed_loops(
-  hook: Callable[[Any], None], unraisable: Any
-) -> None:
-  if str(unraisable.exc_value) != 'Event loop is closed':
+def _tell_but_abandoned(hook: Callable[[Any], None], unraisable: Any) -> None:
+  code = getattr(unraisable.object, 'cr_code', None)  # Of a coroutine.
+  is_of_orbax = code and _is_in_orbax(code.co_filename)
+  if not is_of_orbax and str(unraisable.exc_value) != 'Event loop is closed':
     hook(unraisable)
 
 

@@ -374,9 +374,22 @@ def test_leaves_the_program_around_it_alone(tmp_path, monkeypatch):
     inside = asyncio.new_event_loop()
   with Checkpoints(tmp_path, 1):
     pass
-  for message in ('Event loop is closed', 'another'):
-    error = types.SimpleNamespace(exc_value=RuntimeError(message))
-    sys.unraisablehook(error)
+
+  def raise_unseen(message, coroutine):
+    sys.unraisablehook(
+      types.SimpleNamespace(exc_value=RuntimeError(message), object=coroutine)
+    )
+
+  raise_unseen('Event loop is closed', None)
+  for path, message in (
+    ('/site-packages/orbax/checkpoint/read.py', 'reading failed'),
+    ('/site-packages/other/orbax_like.py', 'another'),
+  ):
+    names = {}
+    exec(compile('async def read(): pass', path, 'exec'), names)
+    coroutine = names['read']()
+    raise_unseen(message, coroutine)
+    coroutine.close()
   assert [str(error.exc_value) for error in told] == ['another']
   # It is put in place once.
   assert sys.unraisablehook.args == (told.append,)
