@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from aae_jax import errors
+from aae_jax import errors, processes
 
 _ITEMS = ('state', 'digests')
 
@@ -108,7 +108,7 @@ class Checkpoints(contextlib.AbstractContextManager):
       self._manager.save(
         step,
         args=ocp.args.Composite(
-          state=ocp.args.StandardSave(state),
+          state=ocp.args.StandardSave(processes.to_all(state)),
           digests=ocp.args.JsonSave(record),
         ),
         force=True,
@@ -230,7 +230,8 @@ class Checkpoints(contextlib.AbstractContextManager):
     record = self._read(step, digests=ocp.args.JsonRestore())
     arrays = _checked_arrays(record)
     _check_types(arrays, abstract_state, self._directory / str(step))
-    state = self._read(step, state=ocp.args.StandardRestore(abstract_state))
+    request = ocp.args.StandardRestore(processes.to_all(abstract_state))
+    state = processes.to_own(self._read(step, state=request))
     for name, array in _describe(state).items():
       if array != arrays[name]:
         raise _InvalidCheckpointError(f'{name} is not what was saved')

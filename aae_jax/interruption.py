@@ -66,12 +66,18 @@ class Interruption:
     if self.signal:
       self.leave('what was saved before stays; the same command goes on.')
 
-  def leave(self, message: str) -> None:
-    """Ends the process with the usual exit status of the signal."""
-    name = signal.Signals(self.signal).name
+  def leave(self, message: str, number: int | None = None) -> None:
+    """Ends the process with the usual exit status of a signal.
+
+    Args:
+      message: what has become of the run.
+      number: of the signal; the one that was received if None.
+    """
+    number = number or self.signal
+    name = signal.Signals(number).name
     print(f'\nStopped by {name}: {message}', file=sys.stderr, flush=True)
     sys.stdout.flush()
-    os._exit(128 + self.signal)
+    os._exit(128 + number)
 
   def _watch(self) -> None:
     with self._receiver:

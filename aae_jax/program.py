@@ -2,6 +2,10 @@
 
 python train.py --config=configs/NAME.py [--workdir=DIR] [--mode=MODE]
     [--config.KEY=VALUE ...]
+
+Several processes that train together are started by the same command each, on
+Cloud TPU, GKE, Slurm, Open MPI or SkyPilot; elsewhere with
+    --coordinator=HOST:PORT --num_processes=N --process_id=0 (to N - 1)
 """
 
 import ast
@@ -11,6 +15,7 @@ import pathlib
 import runpy
 import signal
 import sys
+import traceback
 from typing import Any
 
 from absl import app, flags, logging
@@ -20,7 +25,14 @@ import jax
 import ml_collections
 from ml_collections import config_flags
 
-from aae_jax import addresses, compilation_cache, errors, recipes, training
+from aae_jax import (
+  addresses,
+  compilation_cache,
+  errors,
+  processes,
+  recipes,
+  training,
+)
 from aae_jax.interruption import Interruption
 
 _MODES = {
@@ -28,6 +40,11 @@ _MODES = {
   'evaluate': 'evaluate the last checkpoint and draw its figures again',
   'export': 'write the networks as StableHLO, for use without this package',
 }
+
+# Of several processes that train together; `processes.start` reads them.
+flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0.')
+flags.DEFINE_integer('num_processes', None, 'How many train together.')
+flags.DEFINE_integer('process_id', None, 'Which of them this is, from 0.')
 
 _CONFIG = config_flags.DEFINE_config_file('config')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'A folder or a bucket.')
@@ -68,6 +85,7 @@ def run(argv: list[str]) -> None:
     'export': training.export,
   }
   entry[_MODE.value](_CONFIG.value, workdir)
+  processes.stop()
 
 
 def _train(config: ml_collections.ConfigDict, workdir: epath.Path) -> None:
@@ -97,6 +115,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     sys.exit(0)
   try:
     _check_config_file(argv)
+    _start(argv)
     return flags.FLAGS(argv)
   except (flags.Error, KeyError, AttributeError, TypeError) as error:
     message = str(error.args[0]).strip()
@@ -134,17 +153,30 @@ def _flat(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return traverse_util.flatten_dict({'config': config.to_dict()}, sep='.')
 
 
-def _config_argument(argv: list[str]) -> str | None:
-  """What --config is, or None without it."""
+def _start(argv: list[str]) -> None:
+  """Finds the other processes; a configuration may touch a device."""
+  for name in ('num_processes', 'process_id'):
+    value = _argument(argv, name)
+    if value is not None:
+      flags.FLAGS[name].parse(value)
+  processes.start(
+    _argument(argv, 'coordinator'),
+    flags.FLAGS['num_processes'].value,
+    flags.FLAGS['process_id'].value,
+  )
+
+
+def _argument(argv: list[str], name: str) -> str | None:
+  """What --NAME is, or None without it; before flags are parsed."""
   for argument, following in zip(argv, [*argv[1:], ''], strict=True):
     flag, _, value = argument.lstrip('-').partition('=')
-    if flag == 'config':
+    if flag == name:
       return value or following
   return None
 
 
 def _check_config_file(argv: list[str]) -> None:
-  argument = _config_argument(argv)
+  argument = _argument(argv, 'config')
   if argument is None:
     return
   path = pathlib.Path(argument.partition(':')[0])
@@ -155,7 +187,7 @@ def _check_config_file(argv: list[str]) -> None:
 
 def _unknown_key(argv: list[str]) -> str:
   """The message for the first key that the configuration does not have."""
-  path, *variant = _config_argument(argv).split(':', 1)
+  path, *variant = _argument(argv, 'config').split(':', 1)
   known = _flat(runpy.run_path(path)['get_config'](*variant))
   given = [
     argument.lstrip('-').partition('=')[0]
@@ -168,12 +200,20 @@ def _unknown_key(argv: list[str]) -> str:
 
 
 def _told(entry: Callable[[], Any]) -> Any:
-  """Calls `entry`, and shows what a user can mend as one line."""
+  """Calls `entry`, and shows what a user can mend as one line.
+
+  Whatever it is, no other process waits for this one.
+  """
   try:
     return entry()
   except (errors.InputError, errors.DivergenceError, OSError) as error:
     print(f'train.py: {error}', file=sys.stderr)
-    sys.exit(1)
+    processes.end(1)
   except KeyboardInterrupt:
     print('\nStopped by SIGINT.', file=sys.stderr)
-    sys.exit(128 + signal.SIGINT)
+    processes.end(128 + signal.SIGINT)
+  except Exception:
+    if processes.count() == 1:
+      raise
+    traceback.print_exc()
+    processes.end(1)

@@ -12,7 +12,7 @@ from typing import Any
 from etils import epath
 import jax
 
-from aae_jax import commit, metrics
+from aae_jax import commit, metrics, processes
 
 _PACKAGES = ('aae_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
 
@@ -24,7 +24,7 @@ def of_process() -> dict[str, Any]:
   As they are at the first call, which is before training: the code that runs is
   the code that was there then.
   """
-  devices = jax.local_devices()
+  devices = jax.devices()
   return {
     'commit': commit.describe(),
     'versions': {
@@ -32,6 +32,7 @@ def of_process() -> dict[str, Any]:
       **{name: importlib.metadata.version(name) for name in _PACKAGES},
     },
     'hardware': {
+      'processes': processes.count(),
       'devices': len(devices),
       'kind': devices[0].device_kind,
       'platform': devices[0].platform,

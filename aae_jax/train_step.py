@@ -7,11 +7,10 @@ from flax import linen as nn
 import jax
 from jax import lax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 import optax
 
-from aae_jax import randomness
+from aae_jax import processes, randomness
 from aae_jax.train_state import SEED_AXES, TrainState, phase_keys
 from aae_jax.types import AXIS, Apply, Array, Batch, Metrics, Rngs
 
@@ -138,23 +137,18 @@ def _average(state: TrainState, ema_decay: float) -> Mapping[str, Any]:
   return optax.incremental_update(newest, state.ema, 1 - decay)
 
 
-def replicated(devices: Sequence[jax.Device]) -> NamedSharding:
-  """The sharding of what every device holds whole, as `pmap` returns it."""
-  return NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec())
-
-
 class Request(NamedTuple):
   """What is asked of a call; several processes agree on it within the call.
 
   Attributes:
     num_steps: the least that any process asks for.
     save: whether to save the state after it, if any process wants to.
-    leave: whether to end after it, if any process wants to.
+    leave: the number of a signal to end with after it, of any process; or 0.
   """
 
   num_steps: int
   save: bool = False
-  leave: bool = False
+  leave: int = 0
 
 
 def parallelize(
@@ -173,7 +167,7 @@ def parallelize(
     train_step: of one seed.
     feed: where batches come from, a `datasets.feeding.Feed`.
     num_seeds: independent runs, the leading axis of the state.
-    devices: that share every batch.
+    devices: that share every batch, of all processes.
 
   Returns:
     `run(state, data, request) -> (state, agreed)`: the state, whose `report`
@@ -201,11 +195,12 @@ def parallelize(
     devices=devices,
     donate_argnums=0,
   )
+  own = processes.own(devices).num_devices
   # Mapped, for every process has its own.
   return lambda state, data, request: mapped(
     state,
     data,
-    jax.tree.map(lambda x: np.full(len(devices), x, np.int32), request),
+    jax.tree.map(lambda x: np.full(own, x, np.int32), request),
   )
 
 

@@ -18,6 +18,7 @@ from aae_jax import (
   experiments,
   figures,
   measures,
+  processes,
   provenance,
   recipes,
   saved_model,
@@ -71,23 +72,24 @@ def train_and_evaluate(
     return
   # One that has not been entered hears of nothing.
   interruption = interruption or Interruption()
-  provenance.of_process()
-  experiment = experiments.build(config)
+  experiment = _build(config)
   if run.has_begun:
     check_data(experiment.schema, run)
   print(describe(config, experiment, workdir), flush=True)
-  run.begin(json.loads(config.to_json()), experiment.schema)
+  if processes.is_first():
+    run.begin(json.loads(config.to_json()), experiment.schema)
   with run.checkpoints(config.checkpoints_to_keep) as checkpoints:
     state = checkpoints.restore(experiment.abstract_state())
-    if state is None:
-      state = experiment.init()
-    else:
-      print(f'Going on from step {int(state.step):,}.', flush=True)
-    history = History(run.workdir, int(state.step))
+    state = experiment.init() if state is None else state
+    step = int(state.step)
+    processes.require_equal(checkpoint=str(step))
+    history = History(run.workdir, step)
+    if step and processes.is_first():
+      print(f'Going on from step {step:,}.', flush=True)
     state = _train(
       config, experiment, run, checkpoints, state, history, interruption
     )
-  print(_finish(config, experiment, run, state, history), flush=True)
+  _finish(config, experiment, run, state, history)
 
 
 def evaluate(
@@ -98,14 +100,13 @@ def evaluate(
   Raises:
     InputError: there is no checkpoint, or it is another configuration's.
   """
-  provenance.of_process()
   run = Run(epath.Path(workdir))
   check_config(config, run)
-  experiment = experiments.build(config)
+  experiment = _build(config)
   check_data(experiment.schema, run)
   state = run.restore(experiment.abstract_state())
   history = History(run.workdir, int(state.step))
-  print(_finish(config, experiment, run, state, history), flush=True)
+  _finish(config, experiment, run, state, history)
 
 
 def export(config: ml_collections.ConfigDict, workdir: epath.PathLike) -> None:
@@ -116,6 +117,15 @@ def export(config: ml_collections.ConfigDict, workdir: epath.PathLike) -> None:
   """
   check_config(config, Run(epath.Path(workdir)))
   print('\n'.join(saved_model.export(workdir)), flush=True)
+
+
+def _build(config: ml_collections.ConfigDict) -> Experiment:
+  """The experiment, which all processes have alike."""
+  provenance.of_process()
+  processes.require_equal(configuration=config.to_json())
+  experiment = experiments.build(config)
+  processes.require_equal(training_data=experiment.schema.digest)
+  return experiment
 
 
 def check_config(config: ml_collections.ConfigDict, run: Run) -> None:
@@ -206,7 +216,7 @@ def describe(
       f' {dataset.validation.num_images:,} for validation,'
       f' {dataset.test.num_images:,} for the test',
       f'Parameters {sizes}',
-      f'Devices    {len(devices)} x {devices[0].device_kind}',
+      f'Devices    {len(devices)} x {devices[0].device_kind}{_in_processes()}',
       f'Seeds      {", ".join(map(str, spec.seeds))}',
       *_describe_search(experiment),
       f'Steps      {experiment.total_steps:,}: {spec.epochs:,} epochs of '
@@ -214,6 +224,14 @@ def describe(
       f'Workdir    {workdir}',
     ]
   )
+
+
+def _in_processes() -> str:
+  count = processes.count()
+  if count == 1:
+    return ''
+  own = jax.process_index()
+  return f', in {count} processes; this one is {own}, and 0 writes and tells'
 
 
 def _describe_search(experiment: Experiment) -> list[str]:
@@ -271,12 +289,15 @@ def _train(
     config.steps_per_call, config.checkpoint_every_seconds, interruption
   )
   with contextlib.ExitStack() as stack:
-    rows = stack.enter_context(_Rows(config, experiment, run, state, history))
+    rows = None
+    if processes.is_first():
+      rows = stack.enter_context(_Rows(config, experiment, run, state, history))
 
     def save(state):
       # In this order, so that no checkpoint lacks what was before it.
-      rows.flush()
-      history.save(int(state.step))
+      if rows:
+        rows.flush()
+        history.save(int(state.step))
       checkpoints.save(int(state.step), state)
 
     last = state
@@ -286,14 +307,16 @@ def _train(
       if not interruption.is_deferred:
         stack.enter_context(interruption.deferred())
       _check_finite(last, experiment.spec.runs, config.on_divergence)
-      if agreed.num_steps:
+      if rows and agreed.num_steps:
         rows.follow(last)
       if agreed.save:
         save(last)
       if agreed.leave:
         checkpoints.wait()
+        processes.stop()
+        saved = f'saved step {int(last.step):,}'
         interruption.leave(
-          f'saved step {int(last.step):,}; the same command goes on from there.'
+          f'{saved}; the same command goes on from there.', agreed.leave
         )
     save(last)
     checkpoints.wait()
@@ -325,7 +348,7 @@ class Pace:
     """Of the call that begins at a step."""
     del step
     if self._interruption.signal is not None:
-      return Request(0, save=True, leave=True)
+      return Request(0, save=True, leave=self._interruption.signal)
     self._started = time.monotonic()
     is_due = self._started - self._saved >= self._seconds_between_saves
     if is_due:
@@ -466,11 +489,14 @@ def _finish(
   run: Run,
   state: TrainState,
   history: History,
-) -> str:
-  """Evaluates, writes results and figures, and says the numbers in lines.
+) -> None:
+  """Evaluates, writes results and figures, and prints the numbers.
 
-  Of a search the best setting, told by validation images, is what is left.
+  Of a search the best setting, told by validation images, is what is left. The
+  first process does it alone, and the others wait for it when they stop.
   """
+  if not processes.is_first():
+    return
   dataset = experiment.dataset
   evaluator = measures.Evaluator(
     experiment.system, dataset.num_classes is not None
@@ -519,7 +545,7 @@ def _finish(
     )
   path = run.workdir / 'results.json'
   lines.append(f'Results in {path}, pictures beside it.')
-  return '\n'.join(lines)
+  print('\n'.join(lines), flush=True)
 
 
 def _number(name: str) -> str:

@@ -10,6 +10,8 @@ after 5000 epochs. An epoch takes about 10 s on two cores for one seed.
 system: augmentation, consistency and marginal entropy. Test error 1.6 % after
 30 epochs (mean of four draws, standard deviation 0.1;
 benchmarks/results/mnist_100_any.json), 23 minutes of a core of a busy machine.
+With --config.num_labels=1000 it errs in 1.5 %, with -1, all labels, in 1.3 (one
+draw, one run; mnist_1000_any.json, mnist_all_any.json; paper: 1.60 and 0.85).
 
 `configs/mnist_semi_supervised.py:paper` takes the settings of the paper.
 """

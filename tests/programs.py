@@ -58,30 +58,34 @@ class Program:
       time.sleep(0.01)
 
 
-def start(folder: pathlib.Path, home: pathlib.Path, *arguments) -> Program:
+def start(
+  folder: pathlib.Path, home: pathlib.Path, *arguments, **environment
+) -> Program:
   """Starts train.py.
 
   Args:
     folder: for its output.
     home: what takes the place of the user's home, where caches are.
     *arguments: of the command line.
+    **environment: variables beside those of this process.
   """
-  return _start(_main, folder, home, arguments)
+  environment = {**environment, 'HOME': str(home)}
+  return _start(_main, folder, environment, arguments)
 
 
 def call(
   folder: pathlib.Path, home: pathlib.Path, function: str, *arguments
 ) -> Program:
   """Starts a process that parses flags and prints what a function returns."""
-  return _start(_call, folder, home, (function, *arguments))
+  return _start(_call, folder, {'HOME': str(home)}, (function, *arguments))
 
 
-def _start(target, folder, home, arguments):
+def _start(target, folder, environment, arguments):
   context = multiprocessing.get_context('forkserver')
   context.set_forkserver_preload(kill_and_resume.PRELOAD)
   folder.mkdir(parents=True, exist_ok=True)
   process = context.Process(
-    target=target, args=(str(folder), str(home), arguments)
+    target=target, args=(str(folder), environment, arguments)
   )
   program = Program(process, folder)
   for name in ('out', 'err'):
@@ -90,21 +94,21 @@ def _start(target, folder, home, arguments):
   return program
 
 
-def _main(folder, home, arguments):
-  _prepare(folder, home, arguments)
+def _main(folder, environment, arguments):
+  _prepare(folder, environment, arguments)
   runpy.run_path('train.py', run_name='__main__')
 
 
-def _call(folder, home, arguments):
+def _call(folder, environment, arguments):
   function, *arguments = arguments
-  _prepare(folder, home, arguments)
+  _prepare(folder, environment, arguments)
   # Not before, for it defines flags.
   program = importlib.import_module('aae_jax.program')
   program.parse_flags(sys.argv)
   print(getattr(program, function)())
 
 
-def _prepare(folder, home, arguments):
+def _prepare(folder, environment, arguments):
   for stream, name in ((sys.stdout, 'out'), (sys.stderr, 'err')):
     with contextlib.suppress(io.UnsupportedOperation):
       stream.flush()
@@ -112,6 +116,6 @@ def _prepare(folder, home, arguments):
       os.dup2(file.fileno(), stream.fileno())
   # A shell lets its background jobs, and so all of these, ignore SIGINT.
   signal.signal(signal.SIGINT, signal.default_int_handler)
-  os.environ['HOME'] = home
+  os.environ.update(environment)
   os.chdir(ROOT)
   sys.argv = ['train.py', *arguments]

@@ -14,6 +14,8 @@ TABLE = (
   'addresses',
   'commit',
   'compilation_cache',
+  'last_words',
+  'processes',
   'randomness',
   'losses',
   'svm',

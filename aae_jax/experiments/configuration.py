@@ -31,6 +31,7 @@ from aae_jax import (
   optimizers,
   posteriors,
   priors,
+  processes,
   recipes,
   systems,
 )
@@ -66,8 +67,9 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   """
   _check_numbers(config)
   find('system', systems.SYSTEMS, config.system)
-  dataset = datasets.load(**config.dataset)
-  devices = tuple(jax.local_devices())
+  with processes.first_goes_ahead():
+    dataset = datasets.load(**config.dataset)
+  devices = tuple(jax.devices())
   check_batches(
     config.batch_size, config.labelled_batch_size, dataset.schema, len(devices)
   )

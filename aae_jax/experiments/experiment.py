@@ -13,6 +13,7 @@ from aae_jax import (
   datasets,
   errors,
   metrics,
+  processes,
   randomness,
   systems,
   train_state,
@@ -116,7 +117,7 @@ class Spec:
     self, image_shape: tuple[int, int, int], devices: Sequence[jax.Device]
   ) -> train_state.TrainState:
     """The shapes, types and sharding of the state."""
-    sharding = train_step.replicated(devices)
+    sharding = processes.own(devices)
     create = functools.partial(self.create, image_shape=image_shape)
     return jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
@@ -147,7 +148,7 @@ class Experiment:
     spec: what is trained.
     dataset: in memory.
     labelled: int32 [S, n], the training examples whose labels each seed uses.
-    devices: that share every batch.
+    devices: that share every batch, of all processes.
   """
 
   spec: Spec
@@ -201,14 +202,14 @@ class Experiment:
     is_labelled = np.zeros((len(labelled), len(image)), bool)
     np.put_along_axis(is_labelled, labelled, True, axis=1)
     data = feeding.Data(image, label, is_labelled, labelled)
-    return jax.device_put(data, train_step.replicated(self.devices))
+    return jax.device_put(data, processes.own(self.devices))
 
   def init(self) -> train_state.TrainState:
     """The state before the first step, on the devices."""
     create = functools.partial(
       self.spec.create, image_shape=self.schema.image_shape
     )
-    sharding = train_step.replicated(self.devices)
+    sharding = processes.own(self.devices)
     return jax.jit(create, out_shardings=sharding)(self.spec.keys())
 
   def abstract_state(self) -> train_state.TrainState:
@@ -236,12 +237,12 @@ def assemble(
     dataset: what it is trained on.
     labelled: int32 [S, n], the training examples whose labels each seed uses;
       none if None.
-    devices: that share every batch; those of this process if None.
+    devices: that share every batch; those of all processes if None.
 
   Raises:
     InputError: the sizes do not go together.
   """
-  devices = tuple(jax.local_devices() if devices is None else devices)
+  devices = tuple(jax.devices() if devices is None else devices)
   if labelled is None:
     labelled = np.zeros((len(spec.seeds), 0), np.int32)
   check_batches(
