@@ -94,6 +94,7 @@ ROWS = {
   'clustering_30': Row(
     'mnist_clustering', lines=_clustering('MNIST, 30 clusters', '4.10 ± 1.13')
   ),
+  'clustering_30_any': Row('mnist_clustering:any', draws=3),
   'clustering_16': Row(
     'mnist_clustering',
     {'num_clusters': 16},
