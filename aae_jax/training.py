@@ -89,7 +89,9 @@ def train_and_evaluate(
     state = _train(
       config, experiment, run, checkpoints, state, history, interruption
     )
-  _finish(config, experiment, run, state, history)
+  # The others wait for it when they stop.
+  if processes.is_first():
+    _finish(config, experiment, run, state, history)
 
 
 def evaluate(
@@ -106,7 +108,9 @@ def evaluate(
   check_data(experiment.schema, run)
   state = run.restore(experiment.abstract_state())
   history = History(run.workdir, int(state.step))
-  _finish(config, experiment, run, state, history)
+  # The others wait for it when they stop.
+  if processes.is_first():
+    _finish(config, experiment, run, state, history)
 
 
 def export(config: ml_collections.ConfigDict, workdir: epath.PathLike) -> None:
@@ -492,11 +496,8 @@ def _finish(
 ) -> None:
   """Evaluates, writes results and figures, and prints the numbers.
 
-  Of a search the best setting, told by validation images, is what is left. The
-  first process does it alone, and the others wait for it when they stop.
+  Of a search the best setting, told by validation images, is what is left.
   """
-  if not processes.is_first():
-    return
   dataset = experiment.dataset
   evaluator = measures.Evaluator(
     experiment.system, dataset.num_classes is not None

@@ -21,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from aae_jax import (
   experiments,
   measures,
+  processes,
   recipes,
   statistics,
   systems,
@@ -137,9 +138,7 @@ def train(
   )
   before = prepare(built.init(), control or {})
   # The call takes what it is given.
-  state = jax.device_put(
-    before, train_step.replicated(built.devices), may_alias=False
-  )
+  state = jax.device_put(before, processes.own(built.devices), may_alias=False)
   request = train_step.Request(built.total_steps)
   after, _ = built.run()(state, built.data(), request)
   assert trained_lib.sound_seeds(after).all()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tiny
 
-from aae_jax import optimizers, train_state, train_step
+from aae_jax import optimizers, processes, train_state, train_step
 from aae_jax.datasets import feeding
 from aae_jax.phases import Phase
 from aae_jax.systems import Model, System
@@ -340,7 +340,7 @@ def test_rates_are_those_of_a_seed():
     phase: {k: v.at[1].set(0.0) for k, v in values.items()}
     for phase, values in state.hyperparams.items()
   }
-  sharding = train_step.replicated(system.experiment.devices)
+  sharding = processes.own(system.experiment.devices)
   still = jax.device_put(still, sharding)
   before = tiny.plain(state.params)
   after = system.train(2, state=state.replace(hyperparams=still))
@@ -362,7 +362,7 @@ def test_divergence_names_the_first_step_of_its_seed():
   rates = dict(state.hyperparams)
   rate = rates['classification']['learning_rate'].at[1].set(jnp.inf)
   rates['classification'] = {'learning_rate': rate}
-  sharding = train_step.replicated(system.experiment.devices)
+  sharding = processes.own(system.experiment.devices)
   state = state.replace(hyperparams=jax.device_put(rates, sharding))
   report = system.train(4, state=state).report
   # The last phase of step 2 spoils the encoder for step 3.
@@ -382,7 +382,7 @@ def test_weights_born_infinite_are_found_at_the_end_of_the_call(part):
   state, _ = system.run(system.init(), system.data, Request(1))
   np.testing.assert_array_equal(state.report['diverged']['weights'], [-1, -1])
   spoiled = jax.tree.map(lambda x: x.at[1].set(jnp.nan), getattr(state, part))
-  sharding = train_step.replicated(system.experiment.devices)
+  sharding = processes.own(system.experiment.devices)
   state = jax.device_put(state.replace(**{part: spoiled}), sharding)
   # No step at all: nothing but the look at the weights.
   state, _ = system.run(state, system.data, Request(0))
@@ -412,7 +412,7 @@ def test_every_example_counts_once_an_epoch(num_devices, num_seeds):
   )
   system = System({'counts': Number((num_examples,))}, (phase,), Model())
   devices = jax.local_devices()[:num_devices]
-  sharding = train_step.replicated(devices)
+  sharding = processes.own(devices)
   index = np.arange(num_examples, dtype=np.uint8)
   feed = feeding.Feed(num_examples, batch_size, 0, num_devices)
   data = jax.device_put(

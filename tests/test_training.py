@@ -1012,7 +1012,7 @@ def test_a_signal_is_answered_by_a_call_of_no_steps():
   pace = training.Pace(7, 1e9, interruption)
   assert pace(0) == Request(1)
   interruption.signal = 15
-  assert pace(0) == Request(0, save=True, leave=True)
+  assert pace(0) == Request(0, save=True, leave=15)
 
 
 def test_saves_are_asked_for_when_they_are_due(monkeypatch):
@@ -1028,7 +1028,7 @@ def test_steps_need_neither_a_file_nor_a_configuration():
   system = tiny.system('autoencoder', epochs=2)
   calls = list(training.steps(system.experiment, system.init()))
   assert [agreed for _, agreed in calls] == [Request(5), Request(5)]
-  requests = iter([Request(3), Request(9, save=True), Request(2, leave=True)])
+  requests = iter([Request(3), Request(9, save=True), Request(2, leave=15)])
   calls = training.steps(
     system.experiment, system.init(), lambda step: next(requests)
   )
@@ -1036,7 +1036,7 @@ def test_steps_need_neither_a_file_nor_a_configuration():
     *((int(state.step), agreed) for state, agreed in calls), strict=True
   )
   assert steps == (3, 5, 7)
-  assert agreed == (Request(3), Request(2, save=True), Request(2, leave=True))
+  assert agreed == (Request(3), Request(2, save=True), Request(2, leave=15))
 
 
 def test_export_of_nothing(tmp_path):
