@@ -286,7 +286,9 @@ def _drop_what_is_abandoned() -> None:
 
 
 def _is_not_of_orbax(record: standard_logging.LogRecord) -> bool:
-  return 'orbax' not in record.getMessage()
+  message = record.getMessage()
+  # What only tensorstore, which orbax reads with, has a hand in.
+  return 'orbax' not in message and 'tensorstore_spec' not in message
 
 
 def _tell_but_abandoned(hook: Callable[[Any], None], unraisable: Any) -> None:

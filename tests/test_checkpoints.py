@@ -391,6 +391,14 @@ def test_leaves_the_program_around_it_alone(tmp_path, monkeypatch):
     raise_unseen(message, coroutine)
     coroutine.close()
   assert [str(error.exc_value) for error in told] == ['another']
+  asyncio_logger = logging.getLogger('asyncio')
+  for message, is_shown in (
+    ("never retrieved: [tensorstore_spec='{}']", False),
+    ('never retrieved: orbax', False),
+    ('never retrieved: another', True),
+  ):
+    record = asyncio_logger.makeRecord('asyncio', 40, '', 0, message, (), None)
+    assert bool(asyncio_logger.filter(record)) == is_shown
   # It is put in place once.
   assert sys.unraisablehook.args == (told.append,)
   assert type(inside) is type(loop)
