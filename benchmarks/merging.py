@@ -17,10 +17,14 @@ _VALIDATION_ERRORS = (
 """What a curve is of: the first that there is."""
 
 
+_PLACES = ('data_dir', 'manual_dir')
+"""Of the data on a machine, of which a row says nothing."""
+
+
 def read(workdir: pathlib.Path) -> dict[str, Any]:
   """The results of a finished run, as those of a row.
 
-  `results.json`, but for `last_epoch`, and
+  `results.json`, but for `last_epoch` and the folders of the data, and
 
   - `seconds_per_seed` [S]: seeds that are trained together share the time;
   - `curve` [S]: of each seed [[epoch, seconds, error], ...], on validation
@@ -30,6 +34,8 @@ def read(workdir: pathlib.Path) -> dict[str, Any]:
   results = json.loads((workdir / 'results.json').read_text())
   seeds = results['seeds']
   del results['last_epoch']
+  for place in _PLACES:
+    results['config']['dataset'].pop(place, None)
   return results | {
     'seconds_per_seed': [results['training_seconds'] / len(seeds)] * len(seeds),
     'trained': [{'seeds': seeds, **part} for part in results['trained']],

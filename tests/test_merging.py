@@ -30,7 +30,12 @@ def write(workdir, seeds, values, sound=None, validation=(), **changes):
       {'commit': 'b', 'first_step': 10, 'last_step': 20, 'seconds': 12.0},
     ],
     'evaluated': {'commit': 'b'},
-    'config': {'epochs': 2, 'seed': seeds[0], 'num_seeds': len(seeds)},
+    'config': {
+      'epochs': 2,
+      'seed': seeds[0],
+      'num_seeds': len(seeds),
+      'dataset': {'name': 'digits', 'data_dir': '/home/a', 'manual_dir': '/b'},
+    },
     **changes,
   }
   rows = [
@@ -55,6 +60,11 @@ def three(tmp_path):
   ]
 
 
+def test_rows_say_nothing_of_the_folders_of_a_machine(three):
+  for run in (*three, merging.merge(three)):
+    assert run['config']['dataset'] == {'name': 'digits'}
+
+
 def test_seeds_are_in_order_and_summarized_together(three):
   merged = merging.merge(three)
   assert merged['seeds'] == merged['sound_seeds'] == [0, 1, 2]
@@ -62,7 +72,12 @@ def test_seeds_are_in_order_and_summarized_together(three):
     'test/error': {'mean': 4.5, 'std': 1.5, 'per_seed': [3.0, 4.5, 6.0]}
   }
   assert merged['label_draws'] == 3
-  assert merged['config'] == {'epochs': 2, 'seed': 0, 'num_seeds': 3}
+  assert merged['config'] == {
+    'epochs': 2,
+    'seed': 0,
+    'num_seeds': 3,
+    'dataset': {'name': 'digits'},
+  }
   assert (merged['step'], merged['total_steps']) == (20, 20)
   assert 'last_epoch' not in merged
 
