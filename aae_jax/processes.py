@@ -148,7 +148,7 @@ def own(devices: Sequence[jax.Device]) -> NamedSharding:
     devices: of all processes.
   """
   mine = [d for d in devices if d.process_index == jax.process_index()]
-  return NamedSharding(Mesh(mine, (AXIS,)), PartitionSpec())
+  return _whole_on(mine)
 
 
 def to_all(tree: Any) -> Any:
@@ -165,8 +165,12 @@ def to_own(tree: Any) -> Any:
   return _moved(tree, jax.local_devices()) if count() > 1 else tree
 
 
+def _whole_on(devices: Sequence[jax.Device]) -> NamedSharding:
+  return NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec())
+
+
 def _moved(tree: Any, devices: Sequence[jax.Device]) -> Any:
-  sharding = NamedSharding(Mesh(devices, (AXIS,)), PartitionSpec())
+  sharding = _whole_on(devices)
 
   def moved(leaf):
     if isinstance(leaf, jax.ShapeDtypeStruct):

@@ -58,6 +58,27 @@ class Program:
       time.sleep(0.01)
 
 
+@contextlib.contextmanager
+def starting(folder: pathlib.Path, home: pathlib.Path):
+  """Gives what starts programs, and ends those that are left.
+
+  Args:
+    folder: for the output of all.
+    home: see `start`, whose other arguments are for each.
+  """
+  started = []
+
+  def start_another(*arguments, **environment):
+    own = folder / f'output_{len(started)}'
+    started.append(start(own, home, *arguments, **environment))
+    return started[-1]
+
+  yield start_another
+  for program in started:
+    program.process.kill()
+    program.process.join()
+
+
 def start(
   folder: pathlib.Path, home: pathlib.Path, *arguments, **environment
 ) -> Program:

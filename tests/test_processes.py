@@ -34,21 +34,13 @@ def home(tmp_path_factory):
 @pytest.fixture
 def start(tmp_path, home):
   """Starts programs with some devices, and ends those that a test leaves."""
-  started = []
+  with programs.starting(tmp_path, home) as start_program:
 
-  def start(devices, *arguments, **environment):
-    folder = tmp_path / f'output_{len(started)}'
-    flags = os.environ['XLA_FLAGS'].replace('count=4', f'count={devices}')
-    program = programs.start(
-      folder, home, *CONFIG, *arguments, XLA_FLAGS=flags, **environment
-    )
-    started.append(program)
-    return program
+    def start(devices, *arguments, **environment):
+      flags = os.environ['XLA_FLAGS'].replace('count=4', f'count={devices}')
+      return start_program(*CONFIG, *arguments, XLA_FLAGS=flags, **environment)
 
-  yield start
-  for program in started:
-    program.process.kill()
-    program.process.join()
+    yield start
 
 
 @pytest.fixture

@@ -28,17 +28,8 @@ def home(tmp_path_factory):
 @pytest.fixture
 def start(tmp_path, home):
   """Starts programs, and ends those that a test leaves."""
-  programs_started = []
-
-  def start(*arguments):
-    folder = tmp_path / f'output_{len(programs_started)}'
-    programs_started.append(programs.start(folder, home, *arguments))
-    return programs_started[-1]
-
-  yield start
-  for program in programs_started:
-    program.process.kill()
-    program.process.join()
+  with programs.starting(tmp_path, home) as start:
+    yield start
 
 
 @pytest.fixture(scope='module')
