@@ -79,6 +79,17 @@ def weights_of(workdir):
   )
 
 
+def test_two_processes_compute_what_one_does(start, start_two, tmp_path):
+  """In 56 steps."""
+  paths = [tmp_path / name for name in ('alone', 'together')]
+  alone, together = (
+    ('--config.epochs=4', f'--workdir={path}') for path in paths
+  )
+  for program in (start(4, *alone), *start_two(*together)):
+    assert program.wait() == 0, program.err
+  np.testing.assert_allclose(*map(weights_of, paths), rtol=0, atol=1e-5)
+
+
 def test_numbers_of_processes_may_change_and_change_nothing(
   start, start_two, tmp_path
 ):
