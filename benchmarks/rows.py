@@ -100,14 +100,21 @@ ROWS = {
     {'num_clusters': 16},
     lines=_clustering('MNIST, 16 clusters', '9.55 ± 2.05'),
   ),
+  'clustering_16_any': Row(
+    'mnist_clustering:any', {'num_clusters': 16}, draws=3
+  ),
   '2d_100': Row(
     'mnist_dimensionality_reduction',
     lines=_classification('MNIST, 2-D, 100 labels', '6.08'),
   ),
+  '2d_100_any': Row('mnist_dimensionality_reduction:any', draws=3),
   '2d_1000': Row(
     'mnist_dimensionality_reduction',
     {'num_labels': 1000},
     lines=_classification('MNIST, 2-D, 1000 labels', '4.20'),
+  ),
+  '2d_1000_any': Row(
+    'mnist_dimensionality_reduction:any', {'num_labels': 1000}, draws=3
   ),
   '2d_unsupervised': Row(
     'mnist_dimensionality_reduction_clustering',
@@ -117,6 +124,9 @@ ROWS = {
     'mnist_dimensionality_reduction',
     {'latent_size': 10},
     lines=_classification('MNIST, 10-D, 100 labels', '3.90'),
+  ),
+  '10d_100_any': Row(
+    'mnist_dimensionality_reduction:any', {'latent_size': 10}, draws=3
   ),
   'parzen': Row(
     'mnist_aae',

@@ -46,4 +46,4 @@ def _any(config):
   recipes.consistent(config, begin=0.0)
   config.marginal_entropy.marginal_weight = 1.0
   config.marginal_entropy.conditional_weight = 0.1
-  config.epochs = 20
+  config.epochs = 50
