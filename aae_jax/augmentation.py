@@ -1,4 +1,4 @@
-"""Images shifted, turned and scaled at random."""
+"""Images shifted, turned and scaled at random, or drawn pixel by pixel."""
 
 import dataclasses
 import functools
@@ -9,6 +9,20 @@ from jax.scipy.ndimage import map_coordinates
 
 from aae_jax import randomness
 from aae_jax.types import Array, Keys
+
+
+def binarize(image: Array, rng: Keys) -> Array:
+  """Draws each pixel: 1 with its value as the probability, else 0.
+
+  Args:
+    image: [B, H, W, C] in [0, 1].
+    rng: keys [B].
+
+  Returns:
+    [B, H, W, C].
+  """
+  level = randomness.uniform(randomness.named(rng, 'pixels'), image.shape[1:])
+  return jnp.where(level < image, 1.0, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)

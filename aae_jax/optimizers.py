@@ -5,6 +5,7 @@ lives in the train state, where a search can map over it.
 """
 
 from collections.abc import Sequence
+import math
 
 import jax.numpy as jnp
 import optax
@@ -13,17 +14,57 @@ from aae_jax import errors
 
 
 def adam(
-  b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+  b1: float = 0.9,
+  b2: float = 0.999,
+  eps: float = 1e-8,
+  weight_decay: float = 0.0,
+  clip_norm: float = math.inf,
 ) -> optax.GradientTransformation:
-  """Adam (Kingma and Ba, 2015)."""
-  return optax.adam(1.0, b1, b2, eps)
+  """Adam (Kingma and Ba, 2015), of gradients as `_changed` says."""
+  return _changed(optax.adam(1.0, b1, b2, eps), weight_decay, clip_norm)
 
 
 def sgd(
-  momentum: float = 0.0, nesterov: bool = False
+  momentum: float = 0.0,
+  nesterov: bool = False,
+  weight_decay: float = 0.0,
+  clip_norm: float = math.inf,
 ) -> optax.GradientTransformation:
-  """Stochastic gradient descent with momentum."""
-  return optax.sgd(1.0, momentum, nesterov)
+  """Stochastic gradient descent with momentum, of gradients like those."""
+  return _changed(optax.sgd(1.0, momentum, nesterov), weight_decay, clip_norm)
+
+
+def _changed(
+  optimizer: optax.GradientTransformation,
+  weight_decay: float,
+  clip_norm: float,
+) -> optax.GradientTransformation:
+  """An optimizer that sees gradients clipped, with decay added to them.
+
+  Args:
+    optimizer: of the changed gradients.
+    weight_decay: times the weights is added, the gradient of a Gaussian prior
+      of variance 1 / (weight_decay * number of training examples).
+    clip_norm: the largest Euclidean norm of the gradient of all that a phase
+      trains; a longer one is shortened to it.
+
+  Raises:
+    InputError: either is out of its range.
+  """
+  if not 0 <= weight_decay < math.inf:
+    raise errors.InputError(
+      f'weight_decay is {weight_decay}; expected a finite number of at least 0.'
+    )
+  if not clip_norm > 0:
+    raise errors.InputError(
+      f'clip_norm is {clip_norm}; expected a number above 0.'
+    )
+  if weight_decay:
+    decay = optax.add_decayed_weights(weight_decay)
+    optimizer = optax.chain(decay, optimizer)
+  if clip_norm < math.inf:
+    optimizer = optax.chain(optax.clip_by_global_norm(clip_norm), optimizer)
+  return optimizer
 
 
 def constant(total_steps: int, steps_per_epoch: int) -> optax.Schedule:
@@ -56,6 +97,19 @@ def cosine(total_steps: int, steps_per_epoch: int) -> optax.Schedule:
   return optax.cosine_decay_schedule(1.0, total_steps)
 
 
+def exponential(
+  total_steps: int, steps_per_epoch: int, factor: float = 0.9
+) -> optax.Schedule:
+  """Multiplied by `factor` in the course of every epoch.
+
+  Raises:
+    InputError: the factor is not positive.
+  """
+  del total_steps
+  _require_factor(factor)
+  return optax.exponential_decay(1.0, steps_per_epoch, factor)
+
+
 def steps(
   total_steps: int,
   steps_per_epoch: int,
@@ -73,13 +127,17 @@ def steps(
       f'schedule.epochs is {epochs}; expected whole numbers above 0, such as '
       '(50, 1000).'
     )
+  _require_factor(factor)
+  return optax.piecewise_constant_schedule(
+    1.0, {epoch * steps_per_epoch: factor for epoch in epochs}
+  )
+
+
+def _require_factor(factor: float) -> None:
   if not factor > 0:
     raise errors.InputError(
       f'schedule.factor is {factor}; expected a number above 0.'
     )
-  return optax.piecewise_constant_schedule(
-    1.0, {epoch * steps_per_epoch: factor for epoch in epochs}
-  )
 
 
 def scheduled(
@@ -97,5 +155,6 @@ SCHEDULES = {
   'constant': constant,
   'linear': linear,
   'cosine': cosine,
+  'exponential': exponential,
   'steps': steps,
 }

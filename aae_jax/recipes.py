@@ -167,6 +167,9 @@ def phase(
     'eps': placeholder(float),
     'momentum': placeholder(float),
     'nesterov': placeholder(bool),
+    # Times the weights is added to the gradient, whose norm is clipped.
+    'weight_decay': placeholder(float),
+    'clip_norm': placeholder(float),
   }
   return {'name': name, 'learning_rate': learning_rate, **keys, **options}
 
@@ -216,18 +219,10 @@ def defaults() -> ml_collections.ConfigDict:
         # Whether to accept files other than the published ones.
         'allow_unverified': False,
       },
-      # Phases added to the system: keys of aae_jax.systems.ADDITIONS.
-      'additions': (),
-      # Of the addition: its weight in the loss, the length of the move in
-      # pixel values, and the epoch from whose end on it counts.
-      'consistency': {
-        'consistency_weight': 1.0,
-        'radius': 2.0,
-        'begin': 0.0,
-      },
-      # Of the addition: the weights of the divergence of the batch's mean y
-      # from its prior, and of the entropy of each y.
-      'marginal_entropy': {'marginal_weight': 1.0, 'conditional_weight': 0.0},
+      # Whether a pixel is 1 with its value as the probability, else 0, drawn
+      # anew for every phase of every step of the training.
+      'binarize': False,
+      **_additions(),
       'latent_size': 2,
       # Entries of y in a system without labels.
       'num_clusters': 16,
@@ -273,6 +268,24 @@ def _search(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return {
     section: {key: placeholder(tuple) for key in ('learning_rate', *keys)}
     for section, keys in sections.items()
+  }
+
+
+def _additions() -> dict[str, Any]:
+  """What can be added to a system, and how much of it."""
+  return {
+    # Phases added to the system: keys of aae_jax.systems.ADDITIONS.
+    'additions': (),
+    # Of the addition: its weight in the loss, the length of the move in
+    # pixel values, and the epoch from whose end on it counts.
+    'consistency': {
+      'consistency_weight': 1.0,
+      'radius': 2.0,
+      'begin': 0.0,
+    },
+    # Of the addition: the weights of the divergence of the batch's mean y
+    # from its prior, and of the entropy of each y.
+    'marginal_entropy': {'marginal_weight': 1.0, 'conditional_weight': 0.0},
   }
 
 

@@ -158,7 +158,8 @@ def differences(
 ) -> list[str]:
   """In what two configurations are not those of one run.
 
-  Neutral keys may differ, and a key that came later may be left at its default.
+  Neutral keys may differ, and a key that came later may be left at its default
+  or at None.
 
   Args:
     before: the flat configuration of the run, `{'encoder.noise': 0.3}`.
@@ -168,7 +169,9 @@ def differences(
   Returns:
     A phrase for each key.
   """
-  known = {key: defaults[key] for key in now.keys() & defaults.keys()}
+  # None leaves a key to what takes it, as if it were not there.
+  known = {key: None for key, value in now.items() if value is None}
+  known |= {key: defaults[key] for key in now.keys() & defaults.keys()}
   before = known | before
   return [
     f'{key} is {now.get(key, "absent")}, '

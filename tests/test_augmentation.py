@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 import tiny
 
-from aae_jax import phases, train_step
+from aae_jax import augmentation, phases, train_step
 from aae_jax.augmentation import Augmentation, warp
 
 GENERATOR = np.random.default_rng(0)
@@ -277,7 +277,7 @@ def test_augmented_phase_sees_augmented_images():
     seen.append((batch, rng))
     return 0.0, {}
 
-  phase = phases.augmented(phases.Phase('p', ('encoder',), loss_fn), ALL)
+  phase = phases.seeing(ALL, phases.Phase('p', ('encoder',), loss_fn))
   phase.loss_fn(None, batch, tiny.RNGS, {})
   ((changed_batch, rng),) = seen
   assert rng is tiny.RNGS and phase.name == 'p'
@@ -287,6 +287,27 @@ def test_augmented_phase_sees_augmented_images():
       expected = ALL(expected, rng[name])
       assert not np.allclose(expected, batch[name], atol=0.1)
     np.testing.assert_array_equal(changed_batch[name], expected)
+
+
+def test_binarized_pixels_are_drawn_with_their_values():
+  keys = jax.random.split(jax.random.key(0), 20_000)
+  image = np.array([0.0, 0.2, 0.9, 1.0], np.float32).reshape(1, 2, 2, 1)
+  drawn = augmentation.binarize(np.repeat(image, len(keys), axis=0), keys)
+  assert set(np.unique(drawn)) == {0.0, 1.0}
+  np.testing.assert_allclose(drawn.mean(axis=0), image[0], atol=0.015)
+  # Pixels are independent of each other.
+  both = drawn[:, 0, 1, 0] * drawn[:, 1, 0, 0]
+  np.testing.assert_allclose(both.mean(), 0.2 * 0.9, atol=0.015)
+
+
+def test_binarize_draws_the_target_after_it_is_augmented():
+  system = tiny.build('autoencoder', binarize=True, **TARGET).system
+  (phase,) = system.phases
+  _, calls = run_phase(system, phase)
+  (_, image), _ = calls
+  rng = tiny.RNGS['image']
+  expected = ALL(tiny.make_batch()['image'], rng)
+  np.testing.assert_array_equal(image, augmentation.binarize(expected, rng))
 
 
 def test_target_is_the_image_that_the_encoder_sees():
@@ -311,7 +332,7 @@ def test_target_of_a_vae():
   system, plain = (tiny.build('vae', **x).system for x in (TARGET, {}))
   loss, _ = run_phase(system, system.phases[0])
   (phase,) = plain.phases
-  assert loss == run_phase(plain, phases.augmented(phase, ALL))[0]
+  assert loss == run_phase(plain, phases.seeing(ALL, phase))[0]
   assert loss != run_phase(plain, phase)[0]
 
 

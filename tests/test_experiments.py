@@ -61,8 +61,8 @@ def build_config(config):
     (
       'aae',
       {'schedule.name': 'liner'},
-      "unknown schedule 'liner'; known: constant, cosine, linear, "
-      "steps. Did you mean 'linear'?",
+      "unknown schedule 'liner'; known: constant, cosine, "
+      "exponential, linear, steps. Did you mean 'linear'?",
     ),
     (
       'aae',
@@ -117,7 +117,8 @@ def build_config(config):
       'aae',
       {'optimizer': {'momentum': 0.5}},
       'optimizer.reconstruction.momentum=0.5 is given, but '
-      "optimizer.reconstruction 'adam' takes b1, b2, eps.",
+      "optimizer.reconstruction 'adam' takes b1, b2, clip_norm, eps, "
+      'weight_decay.',
     ),
     (
       'aae',
@@ -437,10 +438,10 @@ def test_options_of_layers_reach_them():
 def test_augmentation_is_the_encoders_or_that_of_all_phases(of_target):
   options = {'shift': 2.0, 'turn': 10.0, 'scale': 0.1}
   given = {f'encoder.augmentation.{key}': x for key, x in options.items()}
-  with mock.patch.object(experiments.configuration, 'augmented') as augmented:
+  with mock.patch.object(experiments.configuration, 'seeing') as seeing:
     # Marked, or else as it is.
-    augmented.side_effect = lambda phase, augmentation: dataclasses.replace(
-      phase, noise=str(augmentation)
+    seeing.side_effect = lambda make, phase: dataclasses.replace(
+      phase, noise=str(make)
     )
     system = build(
       'aae', **given, **{'encoder.augmentation.target': of_target}

@@ -42,6 +42,43 @@ def test_sgd_with_nesterov_momentum():
   )
 
 
+def test_weight_decay_is_added_to_the_clipped_gradient():
+  weights = {'a': np.float32([3.0, 0.0]), 'b': np.float32([1.0])}
+  gradient = {'a': np.float32([3.0, 4.0]), 'b': np.float32([12.0])}
+  optimizer = optimizers.sgd(weight_decay=0.1, clip_norm=6.5)
+  found, _ = optimizer.update(gradient, optimizer.init(weights), weights)
+  # The norm of all is 13.
+  np.testing.assert_allclose(found['a'], [-1.8, -2.0], rtol=1e-6)
+  np.testing.assert_allclose(found['b'], [-6.1], rtol=1e-6)
+
+
+def test_adam_sees_the_decay():
+  """It is that of a prior, not of AdamW."""
+  weights, zero = np.ones(3, np.float32), np.zeros(3, np.float32)
+  optimizer = optimizers.adam(weight_decay=1e-3)
+  found, _ = optimizer.update(zero, optimizer.init(weights), weights)
+  np.testing.assert_allclose(found, -np.ones(3), rtol=1e-4)
+
+
+def test_a_short_gradient_is_not_clipped():
+  np.testing.assert_array_equal(
+    updates(optimizers.sgd(clip_norm=100.0)), -GRADIENTS
+  )
+
+
+@pytest.mark.parametrize(
+  ('options', 'message'),
+  [
+    ({'weight_decay': -1.0}, '^weight_decay is -1.0; expected a finite number'),
+    ({'clip_norm': 0.0}, '^clip_norm is 0.0; expected a number above 0'),
+  ],
+)
+@pytest.mark.parametrize('make', [optimizers.adam, optimizers.sgd])
+def test_decay_and_clipping_out_of_range(make, options, message):
+  with pytest.raises(errors.InputError, match=message):
+    make(**options)
+
+
 def test_adam():
   b1, b2, eps = 0.5, 0.9, 1e-3
   first, second, expected = np.zeros(3), np.zeros(3), []
@@ -65,6 +102,7 @@ def test_adam():
     ('linear', {}, [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]),
     ('linear', {'begin': 0.0}, 1 - np.arange(8) / 8),
     ('linear', {'begin': 0.75}, [1, 1, 1, 1, 1, 1, 1, 0.5]),
+    ('exponential', {'factor': 0.25}, 0.5 ** np.arange(8)),
     ('cosine', {}, 0.5 + 0.5 * np.cos(np.pi * np.arange(8) / 8)),
     (
       'steps',

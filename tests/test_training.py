@@ -410,6 +410,14 @@ def test_differences(before, different):
   assert training.differences(before, NOW, DEFAULTS) == different
 
 
+def test_an_option_that_came_later_may_be_none():
+  now = {**NOW, 'optimizer.elbo.clip_norm': None}
+  assert training.differences(NOW, now, DEFAULTS) == []
+  assert training.differences(
+    {**now, 'optimizer.elbo.clip_norm': 1.0}, now, DEFAULTS
+  )
+
+
 def test_run_that_lacks_a_newer_key_goes_on(finished, tmp_path):
   path = tmp_path / 'config.json'
   content = json.loads(finished.config.to_json())

@@ -35,7 +35,7 @@ from aae_jax import (
   recipes,
   systems,
 )
-from aae_jax.augmentation import Augmentation
+from aae_jax.augmentation import Augmentation, binarize
 from aae_jax.datasets import Schema
 from aae_jax.experiments.experiment import (
   Experiment,
@@ -45,7 +45,8 @@ from aae_jax.experiments.experiment import (
   check_batches,
   draw_labelled,
 )
-from aae_jax.phases import Phase, augmented
+from aae_jax.phases import Phase, seeing
+from aae_jax.types import Array, Keys
 
 NEUTRAL_KEYS = (
   'checkpoint_every_seconds',
@@ -122,6 +123,9 @@ def build_system(
     system = addition(system, **_arguments(config, schema, addition))
     builders.append(addition)
   _check_unused(config, builders, system.labels)
+  # Pixels are drawn of images that are augmented.
+  if config.get('binarize', False):  # Older workdirs have none.
+    system = _seeing(binarize, system)
   system = _with_augmentation(config, system)
   return _with_optimizers(config, system, _steps_per_epoch(config, schema))
 
@@ -678,7 +682,14 @@ def _with_augmentation(
       f'encoder.augmentation.target is True, but system {config.system!r} has '
       'no target; expected False.'
     )
-  phases = tuple(augmented(phase, augmentation) for phase in system.phases)
+  return _seeing(augmentation, system)
+
+
+def _seeing(
+  make: Callable[[Array, Keys], Array], system: systems.System
+) -> systems.System:
+  """The system whose phases see made images."""
+  phases = tuple(seeing(make, phase) for phase in system.phases)
   return dataclasses.replace(system, phases=phases)
 
 

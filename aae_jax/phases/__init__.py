@@ -18,14 +18,13 @@ from aae_jax.phases.labels import (
   marginal_entropy,
   plain_classification,
 )
-from aae_jax.phases.phase import Panel, Phase, augmented, join, together
+from aae_jax.phases.phase import Panel, Phase, join, seeing, together
 
 __all__ = [
   'Condition',
   'Panel',
   'Phase',
   'Sees',
-  'augmented',
   'classification',
   'consistency',
   'elbo',
@@ -34,6 +33,7 @@ __all__ = [
   'plain_classification',
   'reconstruction',
   'regularization',
+  'seeing',
   'sees_sample',
   'separation',
   'together',

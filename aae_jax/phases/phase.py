@@ -1,13 +1,12 @@
 """What a phase is, and what can be made of phases."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 
 import jax.numpy as jnp
 import optax
 
-from aae_jax.augmentation import Augmentation
-from aae_jax.types import Array, Code, LossFn
+from aae_jax.types import Array, Code, Keys, LossFn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,15 +90,19 @@ def together(*phases: Phase) -> Phase:
   )
 
 
-def augmented(phase: Phase, augmentation: Augmentation) -> Phase:
-  """The phase that sees augmented images in place of those of the data set.
+def seeing(make: Callable[[Array, Keys], Array], phase: Phase) -> Phase:
+  """The phase that sees made images in place of those of the data set.
 
   Whatever its loss does with an image, it does with the same one: what the
   encoder sees, what the decoder should make.
+
+  Args:
+    make: of images [B, H, W, C] and keys [B] those that are seen.
+    phase: as it is without.
   """
 
   def loss_fn(apply, batch, rng, hyper):
-    images = {name: augmentation(batch[name], rng[name]) for name in rng}
+    images = {name: make(batch[name], rng[name]) for name in rng}
     return phase.loss_fn(apply, {**batch, **images}, rng, hyper)
 
   return dataclasses.replace(phase, loss_fn=loss_fn)
