@@ -276,12 +276,15 @@ def _additions() -> dict[str, Any]:
   return {
     # Phases added to the system: keys of aae_jax.systems.ADDITIONS.
     'additions': (),
-    # Of the addition: its weight in the loss, the length of the move in
-    # pixel values, and the epoch from whose end on it counts.
+    # Of the addition, and of `vat`: its weight in the loss, the length of the
+    # move in pixel values, and the epoch from whose end on it counts. The
+    # direction is that of a gradient at a small move of the length
+    # `difference`, as Miyato et al. have it, in place of the exact one.
     'consistency': {
       'consistency_weight': 1.0,
       'radius': 2.0,
       'begin': 0.0,
+      'difference': placeholder(float),
     },
     # Of the addition: the weights of the divergence of the batch's mean y
     # from its prior, and of the entropy of each y.

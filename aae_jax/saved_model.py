@@ -75,7 +75,8 @@ def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
     index = int(trained.sound_seeds(state).argmax())
   else:
     index = spec.seeds.index(seed)
-  model = Trained(spec.system, trained.averaged(state)).seed(index)
+  system = spec.system_at(int(state.step), schema.num_train)
+  model = Trained(system, trained.averaged(state)).seed(index)
   return LoadedModel(model, schema)
 
 

@@ -56,8 +56,9 @@ SEED_AXES = TrainState(
 def create(system: System, rng: Key, batch: Batch, average: bool) -> TrainState:
   """Initializes a system.
 
-  The losses themselves run once, on `batch`, as on one device, and each network
-  is initialized at its first call: so nobody has to state what its inputs are.
+  The losses themselves run once, on `batch`, as on one device, and so do the
+  finishes; each network is initialized when it is called: so nobody has to
+  state what its inputs are.
 
   Args:
     system: whose phases run.
@@ -130,6 +131,8 @@ def _run_losses(
     metrics |= {
       f'{phase.name}/{key}': x for key, x in {'loss': loss, **found}.items()
     }
+  for finish in system.finish:
+    finish.run(apply, batch, rngs['image'])
   return variables, metrics
 
 

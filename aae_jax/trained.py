@@ -8,6 +8,8 @@ import weakref
 
 from flax import linen as nn
 import jax
+from jax import lax
+import jax.numpy as jnp
 import numpy as np
 
 from aae_jax import randomness, train_step
@@ -15,9 +17,15 @@ from aae_jax.datasets import feeding
 from aae_jax.datasets.dataset import Split
 from aae_jax.systems import Model, System
 from aae_jax.train_state import TrainState
-from aae_jax.types import Array, Batch, Function, Key
+from aae_jax.types import AXIS, Array, Batch, Function, Key
 
 BATCH_SIZE = 1000
+
+STATISTICS_BATCH_SIZE = 250
+"""As Miyato et al. (2016) take them."""
+
+NUM_UPDATES = 1000
+"""After which a momentum of 0.99 has left 1 / 23,000 of what was there."""
 
 Weights = Mapping[str, Any]
 """`params` and `batch_stats`, by network."""
@@ -123,6 +131,26 @@ class Trained:
       )
     return compiled[function](self.weights, batch, key, positions)
 
+  def statistics(self, function: Function, image: Array, key: Key) -> Any:
+    """Statistics of batch normalization with the weights at rest.
+
+    Averages over so many batches in training mode that those of before count
+    for nothing.
+
+    Args:
+      function: of one run; it asks for updates of statistics.
+      image: uint8, or floats in [0, 1], [N, H, W, C].
+      key: typed key [], of the batches and the noise.
+
+    Returns:
+      Those of the networks that `function` updates, without the axis of runs.
+    """
+    update = jax.jit(
+      functools.partial(_statistics, self.system.networks, function)
+    )
+    weights = jax.tree.map(lambda x: x[0], self.weights)
+    return jax.device_get(update(weights, image, key))
+
 
 def rows(split: Split) -> dict[str, np.ndarray]:
   """The images [N, H, W, C] and labels [N] of a split; 0 without labels."""
@@ -154,6 +182,38 @@ def _call(
     found = of_one(jax.tree.map(lambda x: x[0], weights))
     return jax.tree.map(lambda x: x[None], found)
   return jax.vmap(of_one)(weights)
+
+
+def _statistics(
+  networks: Mapping[str, nn.Module],
+  function: Function,
+  weights: Weights,
+  image: Array,
+  key: Key,
+) -> Any:
+  """See `Trained.statistics`; the weights are without an axis of runs."""
+  size = min(len(image), STATISTICS_BATCH_SIZE)
+
+  def update(step, batch_stats):
+    step_key = randomness.fold_in(key, step)
+    index = jax.random.randint(
+      randomness.named(step_key, 'examples'), (size,), 0, len(image)
+    )
+    batch = {'image': feeding.scale(image[index])}
+    rng = randomness.position_keys(
+      randomness.named(step_key, 'noise'), jnp.arange(size)
+    )
+    apply, updated = train_step.bind(
+      networks, weights['params'], batch_stats, train=True
+    )
+    function(apply, batch, rng)
+    return {**batch_stats, **updated}
+
+  run = lambda stats: lax.fori_loop(0, NUM_UPDATES, update, stats)
+  # As on one device.
+  on_one_device = jax.vmap(run, axis_name=AXIS, axis_size=1, in_axes=None)
+  found = on_one_device(weights['batch_stats'])
+  return jax.tree.map(lambda x: x[0], found)
 
 
 def _batches(size: int, batch_size: int) -> Iterator[np.ndarray]:

@@ -107,7 +107,8 @@ def evaluate(
   experiment = _build(config)
   check_data(experiment.schema, run)
   state = run.restore(experiment.abstract_state())
-  history = History(run.workdir, int(state.step))
+  step = int(state.step)
+  experiment, history = experiment.at_step(step), History(run.workdir, step)
   # The others wait for it when they stop.
   if processes.is_first():
     _finish(config, experiment, run, state, history)
@@ -316,6 +317,9 @@ def _train(
       _check_finite(last, experiment.spec.runs, config.on_divergence)
       if rows and agreed.num_steps:
         rows.follow(last)
+      # Before it is saved: the last step is never without what is made then.
+      if int(last.step) == experiment.total_steps:
+        last = experiment.finish(last)
       if agreed.save:
         save(last)
       if agreed.leave:
@@ -388,7 +392,7 @@ class _Rows(contextlib.AbstractContextManager):
     self._experiment, self._history = experiment, history
     self._evaluate_every = config.evaluate_every_epochs
     self._evaluator = measures.Evaluator(
-      experiment.system, experiment.dataset.num_classes is not None
+      experiment.system.unfinished, experiment.dataset.num_classes is not None
     )
     step, spec = int(state.step), experiment.spec
     self._writer = metrics_lib.MetricsWriter(run.workdir, step, spec.seeds)

@@ -24,6 +24,7 @@ TABLE = (
   'augmentation',
   'networks',
   'phases',
+  'finishes',
   'systems',
   'optimizers',
   'train_state',

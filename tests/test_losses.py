@@ -212,6 +212,18 @@ def test_most_sensitive_direction_is_a_power_iteration_of_the_hessian(seed):
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
+def test_direction_of_a_difference_is_the_exact_one_where_it_has_digits():
+  logits, generator = perceptron(0), np.random.default_rng(0)
+  x, start = generator.normal(size=(2, 4, 5)).astype(np.float32)
+  logit, exact = losses.most_sensitive_direction(logits, x, start)
+  found_logit, found = losses.most_sensitive_direction(logits, x, start, 1e-2)
+  np.testing.assert_allclose(found_logit, logit, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose((found * exact).sum(axis=1), 1, atol=0.01)
+  # That of Miyato et al. is rounding in float32.
+  _, lost = losses.most_sensitive_direction(logits, x, start, 1e-6)
+  assert np.min((lost * exact).sum(axis=1)) < 0.9
+
+
 def test_iterated_it_is_the_leading_eigenvector():
   logits, generator = perceptron(0), np.random.default_rng(0)
   x, direction = generator.normal(size=(2, 3, 5)).astype(np.float32)

@@ -295,7 +295,7 @@ def with_section(section, **values):
     (
       with_section('consistency', radios=(1.0, 3.0)),
       "search, consistency.radios=1.0: unknown key in consistency 'radios'; "
-      'known: begin, consistency_weight, radius. Did you mean',
+      'known: begin, consistency_weight, difference, radius. Did you mean',
     ),
   ],
 )

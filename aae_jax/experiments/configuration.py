@@ -29,6 +29,7 @@ from aae_jax import (
   metrics,
   networks,
   optimizers,
+  phases,
   posteriors,
   priors,
   processes,
@@ -411,19 +412,21 @@ def _posterior(
 
 def _consistency(
   config: ml_collections.ConfigDict, schema: Schema
-) -> dict[str, float]:
-  """The hyperparameters of the phase, which counts steps."""
-  found = _hyperparams(config, 'consistency')
-  return {**found, 'begin': found['begin'] * _steps_per_epoch(config, schema)}
+) -> systems.MakePhase:
+  """Makes the phase, which counts steps."""
+  options = _hyperparams(config, 'consistency')
+  options['begin'] *= _steps_per_epoch(config, schema)
+  return functools.partial(phases.consistency, **options)
 
 
 def _hyperparams(
   config: ml_collections.ConfigDict, section: str
 ) -> dict[str, float]:
   """The numbers of a section."""
-  for key in config[section]:
+  options = _given(config[section])
+  for key in options:
     _require_amount(config, f'{section}.{key}')
-  return dict(config[section])
+  return options
 
 
 def _steps_per_epoch(config: ml_collections.ConfigDict, schema: Schema) -> int:

@@ -19,7 +19,9 @@ from aae_jax import (
   train_state,
   train_step,
 )
-from aae_jax.datasets import Dataset, Schema, feeding
+from aae_jax.datasets import Dataset, Schema, Split, feeding
+from aae_jax.finishes import Made
+from aae_jax.trained import Trained, Weights, averaged, newest, sound_seeds
 
 
 class Setting(NamedTuple):
@@ -70,6 +72,16 @@ class Spec:
     """Those of the search; a single one where nothing is searched."""
     own = {phase.name: phase.hyperparams for phase in self.system.phases}
     return self.searched or (Setting({}, own),)
+
+  def system_at(self, step: int, num_train: int) -> systems.System:
+    """The system after a step; before the last, without what a finish gives.
+
+    Args:
+      step: completed steps.
+      num_train: images to train on.
+    """
+    is_over = step == self.epochs * (num_train // self.batch_size)
+    return self.system if is_over else self.system.unfinished
 
   @property
   def runs(self) -> list[str]:
@@ -193,6 +205,13 @@ class Experiment:
     spec, state = self.spec.at_setting(index, state)
     return dataclasses.replace(self, spec=spec), state
 
+  def at_step(self, step: int) -> 'Experiment':
+    """The same with the system as it is after a step, `Spec.system_at`."""
+    system = self.spec.system_at(step, self.schema.num_train)
+    return dataclasses.replace(
+      self, spec=dataclasses.replace(self.spec, system=system)
+    )
+
   def data(self) -> feeding.Data:
     """The training split, and each run's draw of labels, on the devices."""
     image, label = self.dataset.train
@@ -215,6 +234,33 @@ class Experiment:
   def abstract_state(self) -> train_state.TrainState:
     """The shapes, types and sharding of the state."""
     return self.spec.abstract_state(self.schema.image_shape, self.devices)
+
+  def finish(self, state: train_state.TrainState) -> train_state.TrainState:
+    """The state after the last step, with what the system's finishes make.
+
+    They see the weights that are evaluated; these and the newest get what is
+    made. A run that is not sound stays as it is.
+    """
+    keys = self.spec.keys()
+    for finish in self.system.finish:
+      trained = Trained(self.system, averaged(state))
+      for run in np.flatnonzero(sound_seeds(state)):
+        key = randomness.named(keys[run], f'finish/{finish.name}')
+        made = finish.compute(trained.seed(run), self._known(run), key)
+        state = state.replace(
+          **_replaced(newest(state), run, made),
+          ema=_replaced(state.ema, run, made),
+        )
+    return jax.device_put(state, processes.own(self.devices))
+
+  def _known(self, run: int) -> Split:
+    """The training images, with no labels but those drawn for a run."""
+    image, label = self.dataset.train
+    known = np.full(len(image), -1, np.int32)
+    drawn = self.labelled[run % len(self.spec.seeds)]
+    if drawn.size:
+      known[drawn] = label[drawn]
+    return Split(image, known)
 
   def run(self) -> Callable[..., Any]:
     """The compiled call of many steps, see `train_step.parallelize`."""
@@ -325,3 +371,18 @@ def check_batches(
       f'batch_size is {batch_size}; expected at most the {schema.num_train} '
       f'training images of {schema.name}.'
     )
+
+
+def _replaced(weights: Weights, run: int, made: Made) -> Weights:
+  """Weights [R, ...] with what was made of a run in place of its own."""
+  return {
+    section: {
+      **networks,
+      **jax.tree.map(
+        lambda old, new: old.at[run].set(new),
+        {name: networks[name] for name in made.get(section, {})},
+        dict(made.get(section, {})),
+      ),
+    }
+    for section, networks in weights.items()
+  }

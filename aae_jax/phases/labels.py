@@ -18,6 +18,7 @@ def classification(
   logits: Function,
   trains: tuple[str, ...] = ('encoder',),
   name: str = 'classification',
+  update_stats: bool = False,
 ) -> Phase:
   """The encoder minimizes the cross-entropy of the labelled examples.
 
@@ -28,9 +29,12 @@ def classification(
     logits: of images, [B, num_classes].
     trains: the networks that it uses.
     name: of the phase.
+    update_stats: whether it updates statistics, for want of another phase that
+      does.
   """
 
   def labelled_logits(apply, batch, rng):
+    apply = functools.partial(apply, update_stats=update_stats)
     size = batch['labelled_image'].shape[0]
     image = jnp.concatenate([batch['labelled_image'], batch['image']])
     keys = jnp.concatenate([rng['labelled_image'], rng['image']])
@@ -85,6 +89,8 @@ def consistency(
   logits: Function,
   trains: tuple[str, ...] = ('encoder',),
   name: str = 'consistency',
+  difference: float | None = None,
+  **hyperparams: float,
 ) -> Phase:
   """y stays as it is when the image moves where it would change most.
 
@@ -100,6 +106,8 @@ def consistency(
     logits: of images, [B, num_classes].
     trains: the networks that it uses.
     name: of the phase.
+    difference: see `losses.most_sensitive_direction`.
+    **hyperparams: in place of those of the phase.
   """
 
   def loss_fn(apply, batch, rng, hyper):
@@ -110,6 +118,7 @@ def consistency(
         lambda image: logits(as_it_stands, {'image': image}, keys),
         image,
         randomness.normal(randomness.named(keys, 'direction'), image.shape[1:]),
+        difference,
       )
     )
     moved = {'image': image + hyper['radius'] * direction}
@@ -121,13 +130,13 @@ def consistency(
     weight = jnp.where(has_begun, hyper['consistency_weight'], 0.0)
     return weight * divergence, {'consistency_divergence': divergence}
 
-  hyperparams = {
+  own = {
     'learning_rate': 1e-3,
     'consistency_weight': 1.0,
     'radius': 2.0,
     'begin': 0.0,
   }
-  return Phase(name, trains, loss_fn, hyperparams)
+  return Phase(name, trains, loss_fn, {**own, **hyperparams})
 
 
 def marginal_entropy(

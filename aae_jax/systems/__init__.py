@@ -18,8 +18,9 @@ from aae_jax.systems.one_code import (
   label_regularized_aae,
   supervised_aae,
   vae,
+  vat,
 )
-from aae_jax.systems.system import Model, System
+from aae_jax.systems.system import MakePhase, Model, System
 from aae_jax.systems.two_codes import (
   clustering_aae,
   dimensionality_reduction_aae,
@@ -32,6 +33,7 @@ _BUILDERS = (
   vae,
   gan,
   classifier,
+  vat,
   aae,
   label_regularized_aae,
   supervised_aae,
@@ -49,6 +51,7 @@ ADDITIONS = {
 __all__ = [
   'ADDITIONS',
   'SYSTEMS',
+  'MakePhase',
   'Model',
   'System',
   *SYSTEMS,

@@ -7,7 +7,7 @@ import numpy as np
 
 from aae_jax import errors, phases
 from aae_jax.phases import Phase
-from aae_jax.systems.system import MakePrior, System
+from aae_jax.systems.system import MakePhase, MakePrior, System
 from aae_jax.types import Function
 
 
@@ -34,18 +34,18 @@ def classification(system: System, num_classes: int) -> System:
   )
 
 
-def consistency(system: System, consistency: Mapping[str, float]) -> System:
+def consistency(system: System, consistency: MakePhase) -> System:
   """y stays as it is when the image moves a little: `phases.consistency`.
 
   Args:
     system: whose encoder gives y.
-    consistency: the hyperparameters of the phase.
+    consistency: makes the phase, of the logits of y.
 
   Raises:
     InputError: the encoder of the system gives no y.
   """
   _require_y('consistency', system)
-  return _with(system, phases.consistency(_logits(system)), consistency)
+  return _with(system, consistency(_logits(system)))
 
 
 def marginal_entropy(

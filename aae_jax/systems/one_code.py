@@ -7,12 +7,13 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from aae_jax import phases, posteriors, randomness
+from aae_jax import finishes, phases, posteriors, randomness
 from aae_jax.phases import Condition, Sees
 from aae_jax.priors import Prior
 from aae_jax.systems.system import (
   MakeEncoder,
   MakeNetwork,
+  MakePhase,
   MakePosterior,
   Model,
   System,
@@ -129,6 +130,22 @@ def classifier(encoder: MakeEncoder, num_classes: int) -> System:
       classify=lambda apply, batch, rng: infer(apply, batch, rng)['y'].mean,
     ),
     labels='batched',
+  )
+
+
+def vat(
+  encoder: MakeEncoder, consistency: MakePhase, num_classes: int
+) -> System:
+  """Virtual adversarial training (Miyato et al., 2016) of a classifier."""
+  base = classifier(encoder, num_classes)
+  logits = lambda apply, batch, rng: (
+    base.model.infer(apply, batch, rng)['y'].logits
+  )
+  phase = phases.together(
+    phases.classification(logits, update_stats=True), consistency(logits)
+  )
+  return dataclasses.replace(
+    base, phases=(phase,), finish=(finishes.statistics(logits),)
   )
 
 

@@ -7,6 +7,7 @@ import functools
 from flax import linen as nn
 import jax
 
+from aae_jax.finishes import Finish
 from aae_jax.phases import Phase
 from aae_jax.posteriors import Posterior
 from aae_jax.priors import Prior
@@ -21,6 +22,9 @@ MakePosterior = Callable[[int], Posterior]
 
 MakePrior = Callable[[int], Prior]
 """A prior of codes of this size."""
+
+MakePhase = Callable[[Function], Phase]
+"""A phase of the logits of y."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,9 +125,20 @@ class System:
     labels: which labels it learns from: `none`; `all` of them; `drawn`, those
       of a draw, as the batch's `is_labelled` says; or `batched`, the same, as
       a batch of labelled examples beside the other.
+    finish: what is made after the last step, in this order.
   """
 
   networks: Mapping[str, nn.Module]
   phases: tuple[Phase, ...]
   model: Model
   labels: str = 'none'
+  finish: tuple[Finish, ...] = ()
+
+  @functools.cached_property
+  def unfinished(self) -> 'System':
+    """The system before its last step: without what a finish gives."""
+    if not self.finish:
+      return self
+    absent = {name: None for finish in self.finish for name in finish.gives}
+    model = dataclasses.replace(self.model, **absent)
+    return dataclasses.replace(self, model=model, finish=())
