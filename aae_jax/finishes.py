@@ -5,6 +5,10 @@ import dataclasses
 import functools
 from typing import Any
 
+import jax
+import numpy as np
+
+from aae_jax.svm import TransductiveSVC
 from aae_jax.types import Function
 
 Made = Mapping[str, Mapping[str, Any]]
@@ -56,3 +60,46 @@ def statistics(run: Function, name: str = 'statistics') -> Finish:
     return {'batch_stats': trained.statistics(updating, split.image, key)}
 
   return Finish(name, run, compute)
+
+
+def support_vector_machine(
+  features: Function,
+  make: Callable[..., TransductiveSVC],
+  network: str = 'svm',
+  name: str = 'svm',
+) -> Finish:
+  """A transductive support vector machine of the labels.
+
+  Args:
+    features: of images, [B, n].
+    make: the machine, of a `random_state`.
+    network: a `networks.SupportVectorMachine` that gets its weights.
+    name: of the finish.
+  """
+
+  def run(apply, batch, rng):
+    return apply(network, features(apply, batch, rng))
+
+  def compute(trained, split, key):
+    (rows,) = trained.run(features, {'image': split.image})
+    seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
+    machine = make(random_state=seed).fit(rows, split.label)
+    return {'params': {network: _weights(machine)}}
+
+  return Finish(name, run, compute, gives=('classify',))
+
+
+def _weights(machine: TransductiveSVC) -> Mapping[str, Any]:
+  """As those of `networks.SupportVectorMachine`."""
+  kernel, bias = machine.coef_.T, machine.intercept_
+  if len(machine.classes_) == 2:
+    # One decision, which is of the second class.
+    kernel, bias = np.hstack([-kernel, kernel]), np.append(-bias, bias)
+  found = {'decision': {'kernel': kernel, 'bias': bias}}
+  if machine.kernel == 'rbf':
+    features = machine.features_
+    found |= {
+      'projection': features.random_weights_,
+      'phase': features.random_offset_,
+    }
+  return jax.tree.map(np.float32, found)

@@ -1,4 +1,4 @@
-"""Encoder, decoder and discriminator as flax modules, and their trunks.
+"""Encoder, decoder, discriminator and others as flax modules.
 
 Every trunk is made of one `Layer`. Every module takes `rng`, keys [B], for its
 noise, and `train`: whether to add noise and to normalize with the batch's own
@@ -11,6 +11,7 @@ import math
 
 from flax import linen as nn
 import jax.numpy as jnp
+import numpy as np
 
 from aae_jax import errors, losses, randomness
 from aae_jax.augmentation import Augmentation
@@ -318,6 +319,34 @@ class ClusterHeads(nn.Module):
       'heads', nn.initializers.normal(1.0), (self.num_clusters, self.size)
     )
     return y @ heads
+
+
+class SupportVectorMachine(nn.Module):
+  """The decisions of `svm.TransductiveSVC`, which makes the weights.
+
+  Attributes:
+    num_classes: K.
+    num_features: F, random Fourier features of the kernel exp(-gamma |x - y|^2)
+      (Rahimi and Recht, 2007); 0 for the linear kernel.
+  """
+
+  num_classes: int
+  num_features: int = 0
+
+  @nn.compact
+  def __call__(
+    self, x: Array, *, rng: Keys | None = None, train: bool = False
+  ) -> Array:
+    """Maps [B, n] to [B, K], the largest of which is that of the class."""
+    del rng, train
+    # Nothing is decided before the machine is made.
+    zeros = nn.initializers.zeros
+    if self.num_features:
+      size = self.num_features
+      projection = self.param('projection', zeros, (x.shape[-1], size))
+      phase = self.param('phase', zeros, (size,))
+      x = np.sqrt(2 / size) * jnp.cos(x @ projection + phase)
+    return nn.Dense(self.num_classes, kernel_init=zeros, name='decision')(x)
 
 
 def _dense_layers(

@@ -335,6 +335,15 @@ def _networks_of_all() -> dict[str, Any]:
     # Whether z's adversary sees the label (or y) beside z, so that z follows
     # its prior given the label.
     'discriminator_z': {'sees_label': False},
+    # Of a system with a support vector machine: keys of
+    # aae_jax.svm.TransductiveSVC.
+    'svm': {
+      'kernel': 'rbf',
+      'gamma': placeholder(float),
+      'n_components': 1000,
+      'regularization': 1e-4,
+      'unlabelled_weight': 1.0,
+    },
   }
 
 

@@ -36,6 +36,7 @@ _KERNELS = 'linear', 'rbf'
 _RANGES = {
   'regularization': (lambda w: 0 < w < np.inf, 'a finite number above 0'),
   'unlabelled_weight': (lambda w: 0 <= w < np.inf, 'a finite number from 0 on'),
+  'n_components': (lambda n: n >= 1, 'a number of at least 1'),
   'max_iter': (lambda n: n >= 1, 'a number of at least 1'),
 }
 """Which values of a parameter are allowed, and that in words."""
@@ -154,7 +155,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         fewer than two classes.
       ValueError: scikit-learn refuses X, y or what is the random features'.
     """
-    self._check_parameters()
+    self.check_parameters()
     X, y = validate_data(self, X, y, dtype=np.float64)
     known = y != UNLABELLED
     self.classes_ = np.unique(y[known])
@@ -206,7 +207,12 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
       return self.classes_[(decision > 0).astype(int)]
     return self.classes_[decision.argmax(axis=1)]
 
-  def _check_parameters(self) -> None:
+  def check_parameters(self) -> None:
+    """Refuses what a fit would refuse whatever the rows are.
+
+    Raises:
+      InputError: a parameter is out of its range.
+    """
     if self.kernel not in _KERNELS:
       raise errors.unknown('kernel', str(self.kernel), _KERNELS)
     for name, (allows, expected) in _RANGES.items():

@@ -15,8 +15,8 @@ def get_config(variant='fast'):
   config.encoder.batch_norm = True
   recipes.adam(config, 'classification')
   config.num_labels = 100
-  config.batch_size = 250
+  config.batch_size = 240
   config.ema_decay = 0.999
   config.schedule.name = 'linear'
-  config.epochs = 63
+  config.epochs = 60
   return recipes.variant(config, variant)

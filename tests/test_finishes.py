@@ -1,6 +1,7 @@
 """Tests of aae_jax.finishes, and of what is done with what they make."""
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -11,17 +12,19 @@ import tiny
 
 from aae_jax import (
   datasets,
+  errors,
   experiments,
   finishes,
   networks,
-  randomness,
   runs,
   saved_model,
   systems,
   trained,
   training,
 )
+from aae_jax.datasets import Split
 from aae_jax.finishes import Finish
+from aae_jax.svm import TransductiveSVC
 from aae_jax.train_step import Request
 
 DATASET = dataclasses.replace(tiny.DATASET, validation=tiny.make_split(9, 3))
@@ -36,9 +39,9 @@ def counting(encoder, num_classes):
     del batch, rng
     return apply('counts', jnp.ones((1, num_classes)))
 
-  def compute(trained, split, key):
+  def compute(run, split, key):
     assert split.num_images == 44 and key.shape == ()
-    assert jax.tree.leaves(trained.weights)[0].shape[0] == 1
+    assert jax.tree.leaves(run.weights)[0].shape[0] == 1
     counts = np.bincount(split.label + 1, minlength=num_classes + 1)
     return {'params': {'counts': {'heads': counts[1:, None]}}}
 
@@ -161,3 +164,86 @@ def test_statistics_are_those_of_all_training_images():
     stats['mean'], dense.mean(axis=0), atol=0.1 * spread.max()
   )
   np.testing.assert_allclose(stats['var'], dense.var(axis=0), rtol=0.15)
+
+
+@pytest.mark.parametrize('kernel', ['linear', 'rbf'])
+@pytest.mark.parametrize('num_classes', [2, 3])
+def test_network_decides_as_the_machine_does(kernel, num_classes):
+  generator = np.random.default_rng(0)
+  rows = generator.normal(size=(60, 4)).astype(np.float32)
+  label = np.full(60, -1)
+  label[:30] = np.arange(30) % num_classes
+  split = Split(rows, label)
+  make = functools.partial(TransductiveSVC, kernel=kernel, n_components=20)
+  finish = finishes.support_vector_machine(lambda *_: None, make)
+
+  class Rows:
+    def run(self, function, batch):
+      return batch['image'][None]
+
+  made = finish.compute(Rows(), split, jax.random.key(3))['params']['svm']
+  machine = networks.SupportVectorMachine(
+    num_classes, 20 if kernel == 'rbf' else 0
+  )
+  shapes = jax.eval_shape(machine.init, jax.random.key(0), rows)['params']
+  assert jax.tree.map(np.shape, made) == jax.tree.map(lambda x: x.shape, shapes)
+  decision = machine.apply({'params': made}, rows)
+  seed = int(jax.random.randint(jax.random.key(3), (), 0, 2**31 - 1))
+  expected = make(random_state=seed).fit(rows, label)
+  np.testing.assert_array_equal(
+    np.argmax(decision, axis=1), expected.predict(rows)
+  )
+  if num_classes > 2:
+    np.testing.assert_allclose(
+      decision, expected.decision_function(rows), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_machine_learns_the_labels_of_the_draw_alone(monkeypatch):
+  """With the weights that are evaluated; each seed those of its own draw."""
+  seen = []
+  fit = TransductiveSVC.fit
+
+  def recording(self, rows, label):
+    seen.append((rows, label))
+    return fit(self, rows, label)
+
+  monkeypatch.setattr(TransductiveSVC, 'fit', recording)
+  config = tiny.make_config('m1_tsvm', num_seeds=2, ema_decay=0.5)
+  built = training.experiments.build(config)
+  state = built.init()
+  state = built.finish(
+    state.replace(ema=jax.tree.map(lambda x: 2 * x, state.ema))
+  )
+  model = trained.Trained(built.system, trained.averaged(state))
+  codes = model.run(built.system.model.encode, {'image': DATASET.train.image})
+  for (rows, label), code, drawn in zip(
+    seen, codes['z'], built.labelled, strict=True
+  ):
+    np.testing.assert_allclose(rows, code, rtol=1e-4, atol=1e-5)
+    known = np.flatnonzero(label >= 0)
+    np.testing.assert_array_equal(known, np.sort(drawn))
+    np.testing.assert_array_equal(label[known], DATASET.train.label[known])
+  for params in (state.params, state.ema['params']):
+    assert np.abs(params['svm']['decision']['kernel']).max() > 0
+  # It is that which `classify` asks.
+  probability = model.run(
+    built.system.model.classify, {'image': DATASET.train.image}
+  )
+  assert probability.shape == (2, 44, 3) and set(np.unique(probability)) == {
+    0,
+    1,
+  }
+
+
+@pytest.mark.parametrize(
+  ('key', 'value', 'message'),
+  [
+    ('svm.kernel', 'cubic', "unknown kernel 'cubic'"),
+    ('svm.regularization', 0.0, 'regularization is 0.0; expected'),
+    ('svm.n_components', 0, 'n_components is 0; expected'),
+  ],
+)
+def test_a_machine_that_cannot_be(key, value, message):
+  with pytest.raises(errors.InputError, match=message):
+    experiments.build(tiny.make_config('m1_tsvm', **{key: value}))

@@ -70,7 +70,8 @@ def test_phases_train_networks_that_there_are(name):
   names = [phase.name for phase in system.phases]
   assert len(set(names)) == len(names)
   trained = {network for phase in system.phases for network in phase.trains}
-  assert trained == system.networks.keys()
+  # What a finish makes is not trained.
+  assert system.networks.keys() - trained == {'svm'} & system.networks.keys()
 
 
 @NAMES

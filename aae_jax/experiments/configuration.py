@@ -47,6 +47,7 @@ from aae_jax.experiments.experiment import (
   draw_labelled,
 )
 from aae_jax.phases import Phase, seeing
+from aae_jax.svm import TransductiveSVC
 from aae_jax.types import Array, Keys
 
 NEUTRAL_KEYS = (
@@ -214,6 +215,7 @@ PARAMETERS = {
   'num_clusters': Parameter(
     'num_clusters', lambda config, schema: config.num_clusters
   ),
+  'svm': Parameter('svm', lambda config, schema: _machine(config)),
   'num_classes': Parameter(None, lambda config, schema: _classes(schema)),
   'consistency': Parameter(
     'consistency', lambda config, schema: _consistency(config, schema)
@@ -408,6 +410,12 @@ def _posterior(
   return build_part(
     'posterior', posteriors.POSTERIORS, config.posterior, size=size
   )
+
+
+def _machine(config: ml_collections.ConfigDict) -> systems.MakeMachine:
+  options = _given(config.svm)
+  TransductiveSVC(**options).check_parameters()
+  return functools.partial(TransductiveSVC, **options)
 
 
 def _consistency(

@@ -16,11 +16,12 @@ from aae_jax.systems.one_code import (
   classifier,
   gan,
   label_regularized_aae,
+  m1_tsvm,
   supervised_aae,
   vae,
   vat,
 )
-from aae_jax.systems.system import MakePhase, Model, System
+from aae_jax.systems.system import MakeMachine, MakePhase, Model, System
 from aae_jax.systems.two_codes import (
   clustering_aae,
   dimensionality_reduction_aae,
@@ -31,6 +32,7 @@ from aae_jax.systems.two_codes import (
 _BUILDERS = (
   autoencoder,
   vae,
+  m1_tsvm,
   gan,
   classifier,
   vat,
@@ -51,6 +53,7 @@ ADDITIONS = {
 __all__ = [
   'ADDITIONS',
   'SYSTEMS',
+  'MakeMachine',
   'MakePhase',
   'Model',
   'System',

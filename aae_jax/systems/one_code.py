@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from aae_jax import finishes, phases, posteriors, randomness
+from aae_jax import networks as networks_lib
 from aae_jax.phases import Condition, Sees
 from aae_jax.priors import Prior
 from aae_jax.systems.system import (
   MakeEncoder,
+  MakeMachine,
   MakeNetwork,
   MakePhase,
   MakePosterior,
@@ -81,6 +83,38 @@ def vae(
       bound=bound,
       log_weight=log_weight,
     ),
+  )
+
+
+def m1_tsvm(
+  encoder: MakeEncoder,
+  decoder: MakeNetwork,
+  dense_prior: Prior,
+  svm: MakeMachine,
+  latent_size: int,
+  num_classes: int,
+) -> System:
+  """M1 of Kingma et al. (2014): a VAE whose codes an SVM classifies."""
+  base = vae(encoder, decoder, dense_prior, latent_size)
+  machine = svm()
+  num_features = machine.n_components if machine.kernel == 'rbf' else 0
+  features = lambda apply, batch, rng: base.model.encode(apply, batch, rng)['z']
+  finish = finishes.support_vector_machine(features, svm)
+
+  def classify(apply, batch, rng):
+    del rng  # It is fitted to the means.
+    decision = jnp.argmax(finish.run(apply, batch, None), axis=-1)
+    return jax.nn.one_hot(decision, num_classes)
+
+  return dataclasses.replace(
+    base,
+    networks={
+      **base.networks,
+      'svm': networks_lib.SupportVectorMachine(num_classes, num_features),
+    },
+    model=dataclasses.replace(base.model, classify=classify),
+    labels='drawn',
+    finish=(finish,),
   )
 
 

@@ -11,6 +11,7 @@ from aae_jax.finishes import Finish
 from aae_jax.phases import Phase
 from aae_jax.posteriors import Posterior
 from aae_jax.priors import Prior
+from aae_jax.svm import TransductiveSVC
 from aae_jax.types import Function
 
 MakeEncoder = Callable[[Mapping[str, int]], nn.Module]
@@ -22,6 +23,9 @@ MakePosterior = Callable[[int], Posterior]
 
 MakePrior = Callable[[int], Prior]
 """A prior of codes of this size."""
+
+MakeMachine = Callable[..., TransductiveSVC]
+"""A support vector machine, of a `random_state`."""
 
 MakePhase = Callable[[Function], Phase]
 """A phase of the logits of y."""
