@@ -15,7 +15,7 @@ from aae_jax import errors, systems
 
 
 def start(
-  system: str, dataset: str, hidden: tuple[int, ...]
+  system: str, dataset: str, hidden: tuple[int, ...] = ()
 ) -> ml_collections.ConfigDict:
   """The defaults for a system on a data set.
 
@@ -325,6 +325,7 @@ def _networks_of_all() -> dict[str, Any]:
       augmentation={'shift': 0.0, 'turn': 0.0, 'scale': 0.0, 'target': False},
       input_noise=0.0,
       input_dropout=0.0,
+      batch_norm_heads=False,
     ),
     # Its output: sigmoid, of Bernoulli pixels; or linear, of Gaussian ones.
     'decoder': _network(
@@ -361,6 +362,11 @@ def _optimization() -> dict[str, Any]:
         'z_weight': placeholder(float),
       },
       'separation': {'threshold': placeholder(float)},
+      'denoising': {
+        'image_weight': placeholder(float),
+        'first_weight': placeholder(float),
+        'higher_weight': placeholder(float),
+      },
     },
     'schedule': {
       'name': 'constant',

@@ -181,6 +181,10 @@ ROWS = {
     ),
   ),
   'svhn_part_supervised': Row('svhn_supervised', _PART_OF_SVHN),
+  'mnist_100_nn': Row('mnist_classifier', draws=5),
+  'mnist_100_m1_tsvm': Row('mnist_m1_tsvm', draws=3),
+  'mnist_100_vat': Row('mnist_vat', draws=3),
+  'mnist_100_ladder': Row('mnist_ladder', draws=3),
   'digits_100': Row('digits_semi_supervised', draws=10),
   'mnist_aae_gaussian': Row('mnist_aae'),
   'mnist_aae_gaussian_mixture': Row(

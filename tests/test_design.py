@@ -23,6 +23,7 @@ TABLE = (
   'posteriors',
   'augmentation',
   'networks',
+  'ladder',
   'phases',
   'finishes',
   'systems',

@@ -81,6 +81,8 @@ def make_config(name: str, **changes) -> ml_collections.ConfigDict:
   for section in ('encoder', 'decoder', 'discriminator'):
     if section in parameters:
       config[section].hidden = (8, 8)
+  if 'ladder_encoder' in parameters:
+    config.encoder.hidden = (8, 8)
   if {'prior', 'dense_prior', 'label_prior'} & parameters.keys():
     config.prior.name = 'gaussian_mixture'
   if 'num_clusters' in parameters:

@@ -46,6 +46,7 @@ from aae_jax.experiments.experiment import (
   check_batches,
   draw_labelled,
 )
+from aae_jax.ladder import LadderEncoder
 from aae_jax.phases import Phase, seeing
 from aae_jax.svm import TransductiveSVC
 from aae_jax.types import Array, Keys
@@ -178,6 +179,9 @@ class Parameter(NamedTuple):
 PARAMETERS = {
   'encoder': Parameter(
     'encoder', lambda config, schema: functools.partial(_encoder, config)
+  ),
+  'ladder_encoder': Parameter(
+    'encoder', lambda config, schema: functools.partial(_ladder_encoder, config)
   ),
   'decoder': Parameter(
     'decoder',
@@ -462,6 +466,25 @@ def _encoder(
     # With the target's, the phases hand it images that are augmented already.
     augmentation=Augmentation() if of_target else augmentation,
   )
+
+
+def _ladder_encoder(
+  config: ml_collections.ConfigDict, heads: Mapping[str, int]
+) -> LadderEncoder:
+  options = _given(config.encoder)
+  _check_network('encoder', {**options, 'batch_norm': True})
+  own = _taken(LadderEncoder, options)
+  given, default = (
+    flatten_dict(tree.encoder.to_dict(), sep='.')
+    for tree in (config, recipes.defaults())
+  )
+  for key, value in given.items():
+    if key not in own and value != default[key]:
+      raise errors.InputError(
+        f'encoder.{key} is {value}, but system {config.system!r} has no use '
+        f'for it; expected {default[key]}.'
+      )
+  return LadderEncoder(num_classes=heads['y'], **own)
 
 
 def _augmentation(

@@ -12,6 +12,7 @@ from aae_jax.phases.adversarial import (
   sees_sample,
 )
 from aae_jax.phases.autoencoding import elbo, reconstruction, separation
+from aae_jax.phases.denoising import ladder
 from aae_jax.phases.labels import (
   classification,
   consistency,
@@ -29,6 +30,7 @@ __all__ = [
   'consistency',
   'elbo',
   'join',
+  'ladder',
   'marginal_entropy',
   'plain_classification',
   'reconstruction',

@@ -90,6 +90,7 @@ def consistency(
   trains: tuple[str, ...] = ('encoder',),
   name: str = 'consistency',
   difference: float | None = None,
+  in_training: bool = False,
   **hyperparams: float,
 ) -> Phase:
   """y stays as it is when the image moves where it would change most.
@@ -107,12 +108,14 @@ def consistency(
     trains: the networks that it uses.
     name: of the phase.
     difference: see `losses.most_sensitive_direction`.
+    in_training: whether y is to stay equal to what it is in training, with the
+      same noise and the batch's own statistics.
     **hyperparams: in place of those of the phase.
   """
 
   def loss_fn(apply, batch, rng, hyper):
     image, keys = batch['image'], rng['image']
-    as_it_stands = functools.partial(apply, train=False)
+    as_it_stands = functools.partial(apply, train=in_training)
     logit, direction = lax.stop_gradient(
       losses.most_sensitive_direction(
         lambda image: logits(as_it_stands, {'image': image}, keys),

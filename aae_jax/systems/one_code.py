@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from aae_jax import finishes, phases, posteriors, randomness
 from aae_jax import networks as networks_lib
+from aae_jax.ladder import LadderDecoder
 from aae_jax.phases import Condition, Sees
 from aae_jax.priors import Prior
 from aae_jax.systems.system import (
@@ -176,10 +177,27 @@ def vat(
     base.model.infer(apply, batch, rng)['y'].logits
   )
   phase = phases.together(
-    phases.classification(logits, update_stats=True), consistency(logits)
+    phases.classification(logits, update_stats=True),
+    consistency(logits, in_training=True),
   )
   return dataclasses.replace(
     base, phases=(phase,), finish=(finishes.statistics(logits),)
+  )
+
+
+def ladder(ladder_encoder: MakeEncoder, num_classes: int) -> System:
+  """A classifier whose layers denoise each other (Rasmus et al., 2015)."""
+  logits = lambda apply, batch: apply('encoder', batch['image']).logits
+  return System(
+    {
+      'encoder': ladder_encoder({'y': num_classes}),
+      'decoder': LadderDecoder(),
+    },
+    phases=(phases.ladder(),),
+    model=Model(
+      classify=lambda apply, batch, rng: jax.nn.softmax(logits(apply, batch))
+    ),
+    labels='batched',
   )
 
 
