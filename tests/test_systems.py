@@ -130,6 +130,9 @@ def test_no_discriminator_normalizes(name):
   """With batch normalization an adversary sticks at 50 %."""
   state = tiny.updates(name)[0].before
   normalized = state.params.keys() & {'encoder', 'decoder'}
+  if name == 'ladder':
+    # Its decoder has no use for running statistics.
+    normalized = {'encoder'}
   assert state.batch_stats.keys() == normalized
 
 

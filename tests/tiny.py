@@ -82,7 +82,8 @@ def make_config(name: str, **changes) -> ml_collections.ConfigDict:
     if section in parameters:
       config[section].hidden = (8, 8)
   if 'ladder_encoder' in parameters:
-    config.encoder.hidden = (8, 8)
+    # Without noise there is nothing to be denoised.
+    config.encoder.update(hidden=(8, 8), input_noise=0.3, noise=0.3)
   if {'prior', 'dense_prior', 'label_prior'} & parameters.keys():
     config.prior.name = 'gaussian_mixture'
   if 'num_clusters' in parameters:
