@@ -25,12 +25,21 @@ def relu() -> Activation:
   return nn.relu
 
 
+def softplus() -> Activation:
+  """log(1 + exp(x))."""
+  return nn.softplus
+
+
 def leaky_relu(slope: float = 0.01) -> Activation:
   """x above 0, and `slope` x below."""
   return functools.partial(nn.leaky_relu, negative_slope=slope)
 
 
-ACTIVATIONS = {'relu': relu, 'leaky_relu': leaky_relu}
+ACTIVATIONS = {
+  'relu': relu,
+  'leaky_relu': leaky_relu,
+  'softplus': softplus,
+}
 INITIALIZERS = {
   'he': nn.initializers.he_normal(),
   'normal': nn.initializers.normal(0.01),
@@ -63,23 +72,50 @@ class Layer(nn.Module):
     rng: Keys | None,
     train: bool,
     arrange: Callable[[Array], Array] = lambda x: x,
+    beside: Array | None = None,
   ) -> Array:
     """Maps [B, ..., n] to [B, ..., size], or to what `arrange` makes of it.
 
-    That is done before the normalization, over whose last axis it goes.
+    That is done before the normalization, over whose last axis it goes. What is
+    `beside` x, [B, m], is seen with it.
     """
-    dense = nn.Dense(
+    inputs = (x,) if beside is None else (x, beside)
+    make = nn.Dense if beside is None else _DenseOfTwo
+    dense = make(
       self.size,
       # The normalization would subtract a bias at once.
       use_bias=not self.batch_norm,
       kernel_init=INITIALIZERS[self.initializer],
+      name='Dense_0',
     )
-    x = arrange(dense(x))
+    x = arrange(dense(*inputs))
     if self.batch_norm:
       x = nn.BatchNorm(not train, momentum=self.momentum, axis_name=AXIS)(x)
     if train:
       x = add_noise(x, rng, self.noise, self.path)
     return self.activation(x)
+
+
+class _DenseOfTwo(nn.Module):
+  """`nn.Dense` of two vectors side by side, each of which is multiplied alone.
+
+  What is mapped over one of them multiplies the other only once.
+  """
+
+  size: int
+  use_bias: bool
+  kernel_init: nn.initializers.Initializer
+
+  @nn.compact
+  def __call__(self, x: Array, beside: Array) -> Array:
+    """Maps [B, n] and [B, m] to [B, size]."""
+    n = x.shape[-1]
+    shape = (n + beside.shape[-1], self.size)
+    kernel = self.param('kernel', self.kernel_init, shape)
+    y = x @ kernel[:n] + beside @ kernel[n:]
+    if self.use_bias:
+      y += self.param('bias', nn.initializers.zeros, (self.size,))
+    return y
 
 
 MakeLayer = Callable[[int], Layer]
@@ -364,10 +400,9 @@ def _dense_layers(
 ) -> Array:
   """The layers `hidden` of a trunk."""
   x = x.reshape(x.shape[0], -1)
-  if beside is not None:
-    x = jnp.concatenate([x, beside], axis=-1)
   for size in trunk.hidden:
-    x = trunk.layer(size)(x, rng, train)
+    x = trunk.layer(size)(x, rng, train, beside=beside)
+    beside = None
   return x
 
 

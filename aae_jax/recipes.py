@@ -192,7 +192,7 @@ def _network(**options: Any) -> dict[str, Any]:
     'network': 'perceptron',
     'channels': placeholder(tuple),
     'hidden': (1000, 1000),
-    # relu, or leaky_relu, whose `slope` is 0.01 unless given.
+    # relu, softplus, or leaky_relu, whose `slope` is 0.01 unless given.
     'activation': 'relu',
     'slope': placeholder(float),
     'initializer': 'he',
@@ -224,6 +224,8 @@ def defaults() -> ml_collections.ConfigDict:
       'binarize': False,
       **_additions(),
       'latent_size': 2,
+      # Of the code a, in a system that has one.
+      'auxiliary_size': 100,
       # Entries of y in a system without labels.
       'num_clusters': 16,
       # Labelled images of each draw, as many of each class; -1 for all that
@@ -362,6 +364,10 @@ def _optimization() -> dict[str, Any]:
         'z_weight': placeholder(float),
       },
       'separation': {'threshold': placeholder(float)},
+      'bound': {
+        'labelled_weight': placeholder(float),
+        'classification_weight': placeholder(float),
+      },
       'denoising': {
         'image_weight': placeholder(float),
         'first_weight': placeholder(float),

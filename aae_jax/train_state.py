@@ -114,13 +114,19 @@ def _run_losses(
 
   def apply(name, *inputs, rng=None, train=None, update_stats=False, **options):
     del train, update_stats
-    output, variables[name] = system.networks[name].init_with_output(
-      randomness.named(init_rng, name),
-      *inputs,
-      rng=None if rng is None else randomness.named(rng, name),
-      train=True,
-      **options,
-    )
+    network = system.networks[name]
+    noise = None if rng is None else randomness.named(rng, name)
+    options |= {'rng': noise, 'train': True}
+    if name not in variables:
+      key = randomness.named(init_rng, name)
+      output, variables[name] = network.init_with_output(
+        key, *inputs, **options
+      )
+    else:
+      # A loss may call it again from within a map, whose tracers are its own.
+      output, _ = network.apply(
+        variables[name], *inputs, mutable=['batch_stats'], **options
+      )
     return output
 
   init_rng = randomness.named(rng, 'init')

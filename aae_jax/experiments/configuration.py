@@ -216,6 +216,9 @@ PARAMETERS = {
   'latent_size': Parameter(
     'latent_size', lambda config, schema: config.latent_size
   ),
+  'auxiliary_size': Parameter(
+    'auxiliary_size', lambda config, schema: config.auxiliary_size
+  ),
   'num_clusters': Parameter(
     'num_clusters', lambda config, schema: config.num_clusters
   ),
@@ -299,7 +302,7 @@ def _check_numbers(config: ml_collections.ConfigDict) -> None:
     _require(config, key, lambda value: value >= 1, 'at least 1')
   for key in ('epochs', 'evaluate_every_epochs'):
     _require(config, key, lambda value: value >= 1, 'at least 1')
-  for key in ('labelled_batch_size', 'num_clusters'):
+  for key in ('labelled_batch_size', 'num_clusters', 'auxiliary_size'):
     _require(config, key, lambda value: value >= 1, 'at least 1')
   _require(
     config,

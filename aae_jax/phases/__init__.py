@@ -13,6 +13,12 @@ from aae_jax.phases.adversarial import (
 )
 from aae_jax.phases.autoencoding import elbo, reconstruction, separation
 from aae_jax.phases.denoising import ladder
+from aae_jax.phases.generative import (
+  InferLabel,
+  Terms,
+  enumerated,
+  semi_supervised_bound,
+)
 from aae_jax.phases.labels import (
   classification,
   consistency,
@@ -23,12 +29,15 @@ from aae_jax.phases.phase import Panel, Phase, join, seeing, together
 
 __all__ = [
   'Condition',
+  'InferLabel',
   'Panel',
   'Phase',
+  'Terms',
   'Sees',
   'classification',
   'consistency',
   'elbo',
+  'enumerated',
   'join',
   'ladder',
   'marginal_entropy',
@@ -36,6 +45,7 @@ __all__ = [
   'reconstruction',
   'regularization',
   'seeing',
+  'semi_supervised_bound',
   'sees_sample',
   'separation',
   'together',

@@ -10,6 +10,7 @@ from aae_jax.systems.additions import (
   consistency,
   marginal_entropy,
 )
+from aae_jax.systems.generative import adgm, m2, sdgm
 from aae_jax.systems.one_code import (
   aae,
   autoencoder,
@@ -34,6 +35,9 @@ _BUILDERS = (
   autoencoder,
   vae,
   m1_tsvm,
+  m2,
+  adgm,
+  sdgm,
   gan,
   classifier,
   vat,

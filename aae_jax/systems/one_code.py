@@ -177,7 +177,7 @@ def vat(
     base.model.infer(apply, batch, rng)['y'].logits
   )
   phase = phases.together(
-    phases.classification(logits, update_stats=True),
+    phases.plain_classification(logits, update_stats=False),
     consistency(logits, in_training=True),
   )
   return dataclasses.replace(

@@ -1,0 +1,288 @@
+"""Generative models with a label, which is a code like any other."""
+
+import dataclasses
+
+from flax import linen as nn
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from aae_jax import phases, posteriors, randomness
+from aae_jax.priors import Prior
+from aae_jax.systems.one_code import decode_by, style
+from aae_jax.systems.system import (
+  MakeEncoder,
+  MakeNetwork,
+  MakePrior,
+  Model,
+  System,
+)
+from aae_jax.types import Apply, Array, Batch, Code, Function, Keys
+
+NUM_DRAWS = 100
+"""Of the auxiliary code, over which a trained system averages its label."""
+
+
+def m2(
+  encoder: MakeEncoder,
+  decoder: MakeNetwork,
+  dense_prior: Prior,
+  prior_y: MakePrior,
+  latent_size: int,
+  num_classes: int,
+) -> System:
+  """VAE with a label y and a style z (M2 of Kingma et al., 2014)."""
+  q_y, q_z = (
+    posteriors.categorical(num_classes),
+    posteriors.gaussian(latent_size),
+  )
+  networks = {
+    'classifier': encoder(posteriors.head_sizes(y=q_y)),
+    'encoder': encoder(posteriors.head_sizes(z=q_z)),
+    'decoder': decoder(),
+  }
+  likelihood = networks['decoder'].likelihood
+
+  def infer(apply, batch, rng):
+    heads = apply('classifier', batch['image'], rng=rng)
+    return q_y.distribution(heads['y']), None
+
+  def infer_style(apply, batch, y, rng):
+    return q_z.distribution(apply('encoder', batch['image'], y, rng=rng)['z'])
+
+  def terms(apply, batch, y, found, rng):
+    del found
+    q = infer_style(apply, batch, y, rng)
+    z = q.draw(randomness.named(rng, 'z'))
+    output = apply('decoder', phases.join({'y': y, 'z': z}), rng=rng)
+    return (
+      likelihood.log_prob(output, batch['image']),
+      q.divergence(dense_prior, z),
+    )
+
+  def encode(apply, batch, rng):
+    y = infer(apply, batch, rng)[0].mean
+    q = infer_style(apply, batch, y, rng)
+    return {'y': y, 'z': _draw(q, rng, 'z')}
+
+  sizes = {'y': num_classes, 'z': latent_size}
+  return _semi_supervised(
+    networks, sizes, infer, terms, encode, dense_prior, prior_y(num_classes)
+  )
+
+
+def adgm(
+  encoder: MakeEncoder,
+  decoder: MakeNetwork,
+  dense_prior: Prior,
+  prior_y: MakePrior,
+  latent_size: int,
+  auxiliary_size: int,
+  num_classes: int,
+) -> System:
+  """M2 with an auxiliary code a (Maaloe et al., 2016).
+
+  It is p(a|x, y, z), of which p(x|y, z) knows nothing.
+  """
+  system = _Auxiliary(latent_size, auxiliary_size, num_classes, skips=False)
+  return system.build(encoder, decoder, dense_prior, prior_y)
+
+
+def sdgm(
+  encoder: MakeEncoder,
+  decoder: MakeNetwork,
+  dense_prior: Prior,
+  prior_y: MakePrior,
+  latent_size: int,
+  auxiliary_size: int,
+  num_classes: int,
+) -> System:
+  """The same with p(a|y, z), which p(x|a, y, z) sees beside y and z."""
+  system = _Auxiliary(latent_size, auxiliary_size, num_classes, skips=True)
+  return system.build(encoder, decoder, dense_prior, prior_y)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Auxiliary:
+  """What both models with an auxiliary code are made of.
+
+  Attributes:
+    latent_size: of z.
+    auxiliary_size: of a.
+    num_classes: entries of y.
+    skips: whether the image depends on a, and a not on the image.
+  """
+
+  latent_size: int
+  auxiliary_size: int
+  num_classes: int
+  skips: bool
+
+  def build(
+    self,
+    encoder: MakeEncoder,
+    decoder: MakeNetwork,
+    dense_prior: Prior,
+    prior_y: MakePrior,
+  ) -> System:
+    """The system."""
+    sizes = {
+      'auxiliary_encoder': posteriors.head_sizes(a=self.q_a),
+      'classifier': posteriors.head_sizes(y=self.q_y),
+      'encoder': posteriors.head_sizes(z=self.q_z),
+      'auxiliary_decoder': posteriors.head_sizes(a=self.q_a),
+    }
+    networks = {name: encoder(heads) for name, heads in sizes.items()}
+    networks['decoder'] = decoder()
+    likelihood = networks['decoder'].likelihood
+
+    def terms(apply, batch, y, found, rng):
+      q_a, a = found
+      q = self.infer_style(apply, batch, y, a, rng)
+      code = {'y': y, 'z': q.draw(randomness.named(rng, 'z'))}
+      p_a = self.auxiliary_prior(apply, batch, code, rng)
+      output = self.decode(apply, code, a, rng)
+      divergence = q.divergence(dense_prior, code['z'])
+      return (
+        likelihood.log_prob(output, batch['image']),
+        divergence + q_a.log_prob(a) - p_a.log_prob(a),
+      )
+
+    def decode(apply, batch, rng):
+      # Of an image, where a follows it: what is decoded does not see it then.
+      a = None
+      if self.skips:
+        a = self.auxiliary_prior(apply, {}, batch['code'], rng).mean
+      return likelihood.mean(self.decode(apply, batch['code'], a, rng))
+
+    base = _semi_supervised(
+      networks,
+      {'y': self.num_classes, 'z': self.latent_size},
+      self.infer,
+      terms,
+      self.encode,
+      dense_prior,
+      prior_y(self.num_classes),
+    )
+    model = dataclasses.replace(
+      base.model, decode=decode, classify=self.classify
+    )
+    return dataclasses.replace(base, model=model)
+
+  @property
+  def q_a(self) -> posteriors.Posterior:
+    """Of the auxiliary code."""
+    return posteriors.gaussian(self.auxiliary_size)
+
+  @property
+  def q_y(self) -> posteriors.Posterior:
+    """Of the label."""
+    return posteriors.categorical(self.num_classes)
+
+  @property
+  def q_z(self) -> posteriors.Posterior:
+    """Of the style."""
+    return posteriors.gaussian(self.latent_size)
+
+  def infer_auxiliary(
+    self, apply: Apply, batch: Batch, rng: Keys | None
+  ) -> posteriors.Gaussian:
+    """q(a|x)."""
+    heads = apply('auxiliary_encoder', batch['image'], rng=rng)
+    return self.q_a.distribution(heads['a'])
+
+  def infer_label(
+    self, apply: Apply, batch: Batch, a: Array, rng: Keys | None
+  ) -> posteriors.Categorical:
+    """q(y|a, x)."""
+    heads = apply('classifier', batch['image'], a, rng=rng)
+    return self.q_y.distribution(heads['y'])
+
+  def infer_style(
+    self, apply: Apply, batch: Batch, y: Array, a: Array, rng: Keys | None
+  ) -> posteriors.Gaussian:
+    """q(z|a, x, y)."""
+    beside = phases.join({'a': a, 'y': y})
+    heads = apply('encoder', batch['image'], beside, rng=rng)
+    return self.q_z.distribution(heads['z'])
+
+  def infer(self, apply, batch, rng):
+    """A `phases.InferLabel`."""
+    q = self.infer_auxiliary(apply, batch, rng)
+    a = _draw(q, rng, 'a')
+    return self.infer_label(apply, batch, a, rng), (q, a)
+
+  def auxiliary_prior(
+    self, apply: Apply, batch: Batch, code: Code, rng: Keys | None
+  ) -> posteriors.Gaussian:
+    """p(a|y, z), or p(a|x, y, z)."""
+    inputs = (phases.join(code),)
+    if not self.skips:
+      inputs = (batch['image'], *inputs)
+    return self.q_a.distribution(
+      apply('auxiliary_decoder', *inputs, rng=rng)['a']
+    )
+
+  def decode(self, apply: Apply, code: Code, a: Array | None, rng: Keys | None):
+    """What the decoder puts out."""
+    code = {'a': a, **code} if self.skips else code
+    return apply('decoder', phases.join(code), rng=rng)
+
+  def encode(self, apply, batch, rng):
+    """y and z of images."""
+    q, (_, a) = self.infer(apply, batch, rng)
+    style = self.infer_style(apply, batch, q.mean, a, rng)
+    return {'y': q.mean, 'z': _draw(style, rng, 'z')}
+
+  def classify(self, apply, batch, rng):
+    """The mean of q(y|a, x) over draws of a, the same noise for all images."""
+    del rng
+    q = self.infer_auxiliary(apply, batch, None)
+
+    def once(noise):
+      a = q.mean + jnp.exp(0.5 * q.log_variance) * noise
+      return self.infer_label(apply, batch, a, None).mean
+
+    shape = (NUM_DRAWS, self.auxiliary_size)
+    noise = jax.random.normal(jax.random.key(0), shape)
+    return jnp.mean(lax.map(once, noise), axis=0)
+
+
+def _draw(
+  distribution: posteriors.Gaussian, rng: Keys | None, name: str
+) -> Array:
+  """A draw, or the mean without keys."""
+  if rng is None:
+    return distribution.mean
+  return distribution.draw(randomness.named(rng, name))
+
+
+def _semi_supervised(
+  networks: dict[str, nn.Module],
+  code_sizes: dict[str, int],
+  infer: phases.InferLabel,
+  terms: phases.Terms,
+  encode: Function,
+  prior: Prior,
+  prior_y: Prior,
+) -> System:
+  """A system of y and z that maximizes the bound of images of both kinds."""
+  return System(
+    networks,
+    phases=(
+      phases.semi_supervised_bound(infer, terms, prior_y, tuple(networks)),
+    ),
+    model=Model(
+      code_sizes,
+      encode=encode,
+      decode=decode_by(networks['decoder']),
+      classify=lambda apply, batch, rng: infer(apply, batch, rng)[0].mean,
+      prior=lambda apply, batch, rng: {
+        'y': prior_y.draw(randomness.named(rng, 'y'), batch),
+        'z': prior.draw(randomness.named(rng, 'z'), batch),
+      },
+      represent=style,
+      bound=phases.enumerated(infer, terms, prior_y),
+    ),
+    labels='batched',
+  )
