@@ -227,7 +227,15 @@ def test_settings_of_the_paper(name):
   assert (config.batch_size, config.ema_decay) == (100, 0.0)
 
 
-COMPARED = ('ladder', 'm1_tsvm', 'vat', 'mnist_classifier')
+COMPARED = (
+  'adgm',
+  'ladder',
+  'm1_tsvm',
+  'm2',
+  'mnist_classifier',
+  'sdgm',
+  'vat',
+)
 """Methods with recipes of their own."""
 
 NOISY = {

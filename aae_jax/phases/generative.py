@@ -1,6 +1,7 @@
 """The bound of generative models with a label that is not always known."""
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -61,7 +62,8 @@ def semi_supervised_bound(
 
   And of the former log q(y|x), without which y comes to mean something else
   (Kingma et al., 2014, equation 9). All three are means over their batches, so
-  the weights are what they seem.
+  the weights are what they seem. Batch normalization goes by label where labels
+  are summed over, so its statistics are those of the images with a label.
 
   Args:
     infer: q(y|x).
@@ -75,9 +77,10 @@ def semi_supervised_bound(
   def loss_fn(apply, batch, rng, hyper):
     labelled = {'image': batch['labelled_image']}
     label, keys = batch['labelled_label'], rng['labelled_image']
-    q, found = infer(apply, labelled, keys)
+    updating = functools.partial(apply, update_stats=True)
+    q, found = infer(updating, labelled, keys)
     y = jax.nn.one_hot(label, q.logits.shape[-1])
-    of_labelled = _bound(*terms(apply, labelled, y, found, keys))
+    of_labelled = _bound(*terms(updating, labelled, y, found, keys))
     of_labelled += jnp.mean(prior.log_prob(y))
     unlabelled = _bound(*unlabelled_terms(apply, batch, rng['image']))
     cross_entropy = jnp.mean(
