@@ -46,6 +46,16 @@ def gaussian(size: int, std: float = 1.0) -> Prior:
   )
 
 
+def uniform(size: int) -> Prior:
+  """Uniform on [0, 1) in `size` dimensions."""
+
+  def log_prob(z):
+    inside = jnp.all((z >= 0) & (z < 1), axis=-1)
+    return jnp.where(inside, 0.0, -jnp.inf)
+
+  return Prior(lambda rng, batch: randomness.uniform(rng, (size,)), log_prob)
+
+
 def gaussian_mixture(
   size: int,
   num_modes: int = 10,
@@ -278,6 +288,7 @@ def _check_frequencies(frequencies: Sequence[float], size: int) -> None:
 
 PRIORS = {
   'gaussian': gaussian,
+  'uniform': uniform,
   'gaussian_mixture': gaussian_mixture,
   'swiss_roll': swiss_roll,
   'categorical': categorical,

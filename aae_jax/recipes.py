@@ -358,6 +358,7 @@ def _optimization() -> dict[str, Any]:
     'optimizer': {'reconstruction': phase()},
     'weights': {
       'elbo': {'divergence_weight': placeholder(float)},
+      'discriminator': {'classification_weight': placeholder(float)},
       'generator': {
         'image_weight': placeholder(float),
         'y_weight': placeholder(float),

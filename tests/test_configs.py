@@ -229,6 +229,7 @@ def test_settings_of_the_paper(name):
 
 COMPARED = (
   'adgm',
+  'catgan',
   'ladder',
   'm1_tsvm',
   'm2',

@@ -12,6 +12,7 @@ from aae_jax.phases.adversarial import (
   sees_sample,
 )
 from aae_jax.phases.autoencoding import elbo, reconstruction, separation
+from aae_jax.phases.categorical import categorical_adversaries
 from aae_jax.phases.denoising import ladder
 from aae_jax.phases.generative import (
   InferLabel,
@@ -34,6 +35,7 @@ __all__ = [
   'Phase',
   'Terms',
   'Sees',
+  'categorical_adversaries',
   'classification',
   'consistency',
   'elbo',

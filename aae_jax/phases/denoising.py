@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 
 from aae_jax import randomness
+from aae_jax.ladder import Pass
 from aae_jax.phases.phase import Phase
 from aae_jax.types import Array
 
@@ -61,7 +62,7 @@ def ladder(
   return Phase(name, (encoder, decoder), loss_fn, hyperparams)
 
 
-def _costs(denoised: tuple[Array, ...], clean) -> list[Array]:
+def _costs(denoised: tuple[Array, ...], clean: Pass) -> list[Array]:
   """The mean squared error of each layer, by units, [] each."""
   image, *layers = denoised
   layers = [

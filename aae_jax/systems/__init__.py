@@ -10,18 +10,21 @@ from aae_jax.systems.additions import (
   consistency,
   marginal_entropy,
 )
+from aae_jax.systems.classifiers import (
+  catgan,
+  classifier,
+  ladder,
+  m1_tsvm,
+  vat,
+)
 from aae_jax.systems.generative import adgm, m2, sdgm
 from aae_jax.systems.one_code import (
   aae,
   autoencoder,
-  classifier,
   gan,
   label_regularized_aae,
-  ladder,
-  m1_tsvm,
   supervised_aae,
   vae,
-  vat,
 )
 from aae_jax.systems.system import MakeMachine, MakePhase, Model, System
 from aae_jax.systems.two_codes import (
@@ -42,6 +45,7 @@ _BUILDERS = (
   classifier,
   vat,
   ladder,
+  catgan,
   aae,
   label_regularized_aae,
   supervised_aae,

@@ -206,7 +206,9 @@ class _Auxiliary:
     heads = apply('encoder', batch['image'], beside, rng=rng)
     return self.q_z.distribution(heads['z'])
 
-  def infer(self, apply, batch, rng):
+  def infer(
+    self, apply: Apply, batch: Batch, rng: Keys | None
+  ) -> tuple[posteriors.Categorical, tuple[posteriors.Gaussian, Array]]:
     """A `phases.InferLabel`."""
     q = self.infer_auxiliary(apply, batch, rng)
     a = _draw(q, rng, 'a')
@@ -223,18 +225,20 @@ class _Auxiliary:
       apply('auxiliary_decoder', *inputs, rng=rng)['a']
     )
 
-  def decode(self, apply: Apply, code: Code, a: Array | None, rng: Keys | None):
+  def decode(
+    self, apply: Apply, code: Code, a: Array | None, rng: Keys | None
+  ) -> Array:
     """What the decoder puts out."""
     code = {'a': a, **code} if self.skips else code
     return apply('decoder', phases.join(code), rng=rng)
 
-  def encode(self, apply, batch, rng):
+  def encode(self, apply: Apply, batch: Batch, rng: Keys | None) -> Code:
     """y and z of images."""
     q, (_, a) = self.infer(apply, batch, rng)
     style = self.infer_style(apply, batch, q.mean, a, rng)
     return {'y': q.mean, 'z': _draw(style, rng, 'z')}
 
-  def classify(self, apply, batch, rng):
+  def classify(self, apply: Apply, batch: Batch, rng: Keys | None) -> Array:
     """The mean of q(y|a, x) over draws of a, the same noise for all images."""
     del rng
     q = self.infer_auxiliary(apply, batch, None)

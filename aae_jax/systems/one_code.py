@@ -7,16 +7,12 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from aae_jax import finishes, phases, posteriors, randomness
-from aae_jax import networks as networks_lib
-from aae_jax.ladder import LadderDecoder
+from aae_jax import phases, posteriors, randomness
 from aae_jax.phases import Condition, Sees
 from aae_jax.priors import Prior
 from aae_jax.systems.system import (
   MakeEncoder,
-  MakeMachine,
   MakeNetwork,
-  MakePhase,
   MakePosterior,
   Model,
   System,
@@ -87,38 +83,6 @@ def vae(
   )
 
 
-def m1_tsvm(
-  encoder: MakeEncoder,
-  decoder: MakeNetwork,
-  dense_prior: Prior,
-  svm: MakeMachine,
-  latent_size: int,
-  num_classes: int,
-) -> System:
-  """M1 of Kingma et al. (2014): a VAE whose codes an SVM classifies."""
-  base = vae(encoder, decoder, dense_prior, latent_size)
-  machine = svm()
-  num_features = machine.n_components if machine.kernel == 'rbf' else 0
-  features = lambda apply, batch, rng: base.model.encode(apply, batch, rng)['z']
-  finish = finishes.support_vector_machine(features, svm)
-
-  def classify(apply, batch, rng):
-    del rng  # It is fitted to the means.
-    decision = jnp.argmax(finish.run(apply, batch, None), axis=-1)
-    return jax.nn.one_hot(decision, num_classes)
-
-  return dataclasses.replace(
-    base,
-    networks={
-      **base.networks,
-      'svm': networks_lib.SupportVectorMachine(num_classes, num_features),
-    },
-    model=dataclasses.replace(base.model, classify=classify),
-    labels='drawn',
-    finish=(finish,),
-  )
-
-
 def gan(
   decoder: MakeNetwork,
   discriminator: MakeNetwork,
@@ -143,61 +107,6 @@ def gan(
       update_stats=True,
     ),
     model=Model({'z': latent_size}, decode=decode, prior=draw),
-  )
-
-
-def classifier(encoder: MakeEncoder, num_classes: int) -> System:
-  """The encoder alone, trained on the labelled images and no others.
-
-  The plain network that semi-supervised systems are compared with.
-  """
-  posterior = posteriors.categorical(num_classes)
-  infer = posteriors.infer('encoder', y=posterior)
-  return System(
-    {'encoder': encoder(posteriors.head_sizes(y=posterior))},
-    phases=(
-      phases.plain_classification(
-        lambda apply, batch, rng: infer(apply, batch, rng)['y'].logits
-      ),
-    ),
-    model=Model(
-      infer=infer,
-      classify=lambda apply, batch, rng: infer(apply, batch, rng)['y'].mean,
-    ),
-    labels='batched',
-  )
-
-
-def vat(
-  encoder: MakeEncoder, consistency: MakePhase, num_classes: int
-) -> System:
-  """Virtual adversarial training (Miyato et al., 2016) of a classifier."""
-  base = classifier(encoder, num_classes)
-  logits = lambda apply, batch, rng: (
-    base.model.infer(apply, batch, rng)['y'].logits
-  )
-  phase = phases.together(
-    phases.plain_classification(logits, update_stats=False),
-    consistency(logits, in_training=True),
-  )
-  return dataclasses.replace(
-    base, phases=(phase,), finish=(finishes.statistics(logits),)
-  )
-
-
-def ladder(ladder_encoder: MakeEncoder, num_classes: int) -> System:
-  """A classifier whose layers denoise each other (Rasmus et al., 2015)."""
-  logits = lambda apply, batch: apply('encoder', batch['image']).logits
-  return System(
-    {
-      'encoder': ladder_encoder({'y': num_classes}),
-      'decoder': LadderDecoder(),
-    },
-    phases=(phases.ladder(),),
-    model=Model(
-      classify=lambda apply, batch, rng: jax.nn.softmax(logits(apply, batch))
-    ),
-    labels='batched',
   )
 
 
