@@ -185,6 +185,10 @@ ROWS = {
   'mnist_100_m1_tsvm': Row('mnist_m1_tsvm', draws=3),
   'mnist_100_vat': Row('mnist_vat', draws=3),
   'mnist_100_ladder': Row('mnist_ladder', draws=3),
+  'mnist_100_m2': Row('mnist_m2'),
+  'mnist_100_catgan': Row('mnist_catgan'),
+  'mnist_100_sdgm': Row('mnist_sdgm'),
+  'mnist_100_adgm': Row('mnist_adgm'),
   'digits_100': Row('digits_semi_supervised', draws=10),
   'mnist_aae_gaussian': Row('mnist_aae'),
   'mnist_aae_gaussian_mixture': Row(
