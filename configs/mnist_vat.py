@@ -12,7 +12,7 @@ from aae_jax import recipes
 def get_config(variant='fast'):
   """15,000 updates; an epoch is a pass over the unlabelled images."""
   config = recipes.start('vat', 'mnist', hidden=(400, 400))
-  config.encoder.update(batch_norm=True, batch_norm_heads=True)
+  config.encoder.update(batch_norm=True, input_noise=0.3, noise=0.3)
   recipes.adam(config, 'classification')
   config.num_labels = 100
   config.batch_size = 240

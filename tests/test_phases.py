@@ -31,6 +31,10 @@ def run(phase, apply, **hyper):
   return phase.loss_fn(apply, BATCH, RNGS, hyper)
 
 
+def no_network(name):
+  raise AssertionError(f'{name} is run')
+
+
 def data_of(*keys):
   """How many different keys there are among several batches of them."""
   data = np.concatenate([jax.random.key_data(part) for part in keys])
@@ -229,7 +233,7 @@ def test_discriminators_may_see_a_condition_beside_both_samples():
 def test_classification_is_the_cross_entropy_of_logits():
   """Public code takes the softmax of a softmax."""
   phase = phases.classification(lambda apply, batch, rng: LOGITS)
-  loss, metrics = run(phase, None)
+  loss, metrics = run(phase, no_network)
   logit = LOGITS[:8].astype(np.float64)
   log_probability = logit - np.log(np.exp(logit).sum(1, keepdims=True))
   label = np.asarray(BATCH['labelled_label'])
@@ -248,11 +252,24 @@ def test_classification_runs_both_batches_with_their_keys():
     seen.update(image=batch['image'], rng=rng)
     return LOGITS
 
-  run(phases.classification(logits), None)
+  run(phases.classification(logits), no_network)
   for key, array in seen.items():
     parts = RNGS if key == 'rng' else BATCH
     assert (array[:8] == parts['labelled_image']).all()
     assert (array[8:] == parts['image']).all()
+
+
+@pytest.mark.parametrize('update_stats', [False, True])
+def test_classification_updates_statistics_if_it_is_to(update_stats):
+  asked = []
+
+  def logits(apply, batch, rng):
+    asked.append(apply())
+    return LOGITS
+
+  phase = phases.classification(logits, update_stats=update_stats)
+  run(phase, lambda update_stats: update_stats)
+  assert asked == [update_stats]
 
 
 def test_elbo_weights_the_divergence():

@@ -18,6 +18,7 @@ def classification(
   logits: Function,
   trains: tuple[str, ...] = ('encoder',),
   name: str = 'classification',
+  update_stats: bool = False,
 ) -> Phase:
   """The encoder minimizes the cross-entropy of the labelled examples.
 
@@ -28,9 +29,12 @@ def classification(
     logits: of images, [B, num_classes].
     trains: the networks that it uses.
     name: of the phase.
+    update_stats: whether it updates the statistics of batch normalization, for
+      want of another phase that does.
   """
 
   def labelled_logits(apply, batch, rng):
+    apply = functools.partial(apply, update_stats=update_stats)
     size = batch['labelled_image'].shape[0]
     image = jnp.concatenate([batch['labelled_image'], batch['image']])
     keys = jnp.concatenate([rng['labelled_image'], rng['image']])
@@ -43,20 +47,20 @@ def plain_classification(
   logits: Function,
   trains: tuple[str, ...] = ('encoder',),
   name: str = 'classification',
-  update_stats: bool = True,
 ) -> Phase:
-  """The same of labelled images alone.
+  """The same of an encoder that never sees an unlabelled image.
+
+  The one phase of its system, so it updates the statistics of batch
+  normalization.
 
   Args:
     logits: of images, [B, num_classes].
     trains: the networks that it uses.
     name: of the phase.
-    update_stats: whether it updates the statistics of batch normalization, for
-      want of another phase that does.
   """
 
   def labelled_logits(apply, batch, rng):
-    apply = functools.partial(apply, update_stats=update_stats)
+    apply = functools.partial(apply, update_stats=True)
     labelled = {'image': batch['labelled_image']}
     return logits(apply, labelled, rng['labelled_image'])
 
@@ -86,7 +90,6 @@ def consistency(
   trains: tuple[str, ...] = ('encoder',),
   name: str = 'consistency',
   difference: float | None = None,
-  in_training: bool = False,
   **hyperparams: float,
 ) -> Phase:
   """y stays as it is when the image moves where it would change most.
@@ -104,15 +107,12 @@ def consistency(
     trains: the networks that it uses.
     name: of the phase.
     difference: see `losses.most_sensitive_direction`.
-    in_training: whether y is to stay equal to what it is in training, with the
-      same noise and the batch's own statistics, which are then updated, for
-      want of another phase that does, with those of the moved images.
     **hyperparams: in place of those of the phase.
   """
 
   def loss_fn(apply, batch, rng, hyper):
     image, keys = batch['image'], rng['image']
-    as_it_stands = functools.partial(apply, train=in_training)
+    as_it_stands = functools.partial(apply, train=False)
     logit, direction = lax.stop_gradient(
       losses.most_sensitive_direction(
         lambda image: logits(as_it_stands, {'image': image}, keys),
@@ -122,7 +122,6 @@ def consistency(
       )
     )
     moved = {'image': image + hyper['radius'] * direction}
-    apply = functools.partial(apply, update_stats=in_training)
     moved = logits(apply, moved, keys)
     divergence = jnp.mean(
       optax.kl_divergence(jax.nn.log_softmax(moved), jax.nn.softmax(logit))

@@ -47,15 +47,17 @@ def vat(
 ) -> System:
   """Virtual adversarial training (Miyato et al., 2016) of a classifier."""
   base = classifier(encoder, num_classes)
-  logits = lambda apply, batch, rng: (
-    base.model.infer(apply, batch, rng)['y'].logits
-  )
+  infer = base.model.infer
+  logits = lambda apply, batch, rng: infer(apply, batch, rng)['y'].logits
   phase = phases.together(
-    phases.plain_classification(logits, update_stats=False),
-    consistency(logits, in_training=True),
+    phases.classification(logits, update_stats=True), consistency(logits)
   )
   return dataclasses.replace(
-    base, phases=(phase,), finish=(finishes.statistics(logits),)
+    base,
+    phases=(phase,),
+    # To which phases of y can be added.
+    model=dataclasses.replace(base.model, code_sizes={'y': num_classes}),
+    finish=(finishes.statistics(logits),),
   )
 
 

@@ -27,8 +27,8 @@ MakePrior = Callable[[int], Prior]
 MakeMachine = Callable[..., TransductiveSVC]
 """A support vector machine, of a `random_state`."""
 
-MakePhase = Callable[..., Phase]
-"""A phase of the logits of y, with options of `phases.consistency`."""
+MakePhase = Callable[[Function], Phase]
+"""A phase of the logits of y."""
 
 
 @dataclasses.dataclass(frozen=True)
