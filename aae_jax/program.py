@@ -1,7 +1,10 @@
 """Trains, evaluates and exports a system.
 
-python train.py --config=configs/NAME.py [--workdir=DIR] [--mode=MODE]
+python train.py --config=NAME [--workdir=DIR] [--mode=MODE]
     [--config.KEY=VALUE ...]
+
+NAME is one of those below, from any folder, or the path of a file of your own;
+NAME:VARIANT for a variant that it has.
 
 Several processes that train together are started by the same command each, on
 Cloud TPU, GKE, Slurm, Open MPI or SkyPilot; elsewhere with
@@ -71,7 +74,7 @@ def run(argv: list[str]) -> None:
   if len(argv) > 1:
     raise errors.InputError(f'unknown argument {argv[1]!r}; expected flags.')
   if _CONFIG.value is None:
-    raise errors.InputError('expected --config=configs/NAME.py; see --help.')
+    raise errors.InputError('expected --config=NAME; see --help.')
   if _MODE.value not in _MODES:
     raise errors.unknown('mode', _MODE.value, _MODES)
   workdir = addresses.folder(_WORKDIR.value or default_workdir())
@@ -114,7 +117,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     print(usage())
     sys.exit(0)
   try:
-    _check_config_file(argv)
+    argv = _with_config_path(argv)
     _start(argv)
     return flags.FLAGS(argv)
   except (flags.Error, KeyError, AttributeError, TypeError) as error:
@@ -131,10 +134,10 @@ def usage() -> str:
   rows = [__doc__, 'Modes:']
   rows += [f'  {name:10}{text}' for name, text in _MODES.items()]
   rows += ['', 'Configurations:']
-  width = max(len(str(path)) for path in _config_files())
-  for path in _config_files():
+  width = max(map(len, _config_files()))
+  for name, path in _config_files().items():
     docstring = ast.get_docstring(ast.parse(path.read_text()))
-    rows.append(f'  {str(path):{width}}  {docstring.splitlines()[0]}')
+    rows.append(f'  {name:{width}}  {docstring.splitlines()[0]}')
   rows += ['', 'Keys and their defaults (a configuration may set others;']
   rows += ['what is None is left to the part that takes it):']
   rows += [
@@ -144,8 +147,12 @@ def usage() -> str:
   return '\n'.join(rows)
 
 
-def _config_files() -> list[pathlib.Path]:
-  return sorted(pathlib.Path('configs').glob('*.py'))
+def _config_files() -> dict[str, pathlib.Path]:
+  """By name; they are in the package once it is installed, else beside it."""
+  package = pathlib.Path(__file__).parent
+  folders = package / 'configs', package.parent / 'configs'
+  files = (path for folder in folders for path in sorted(folder.glob('*.py')))
+  return {path.stem: path for path in files}
 
 
 def _flat(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -175,14 +182,28 @@ def _argument(argv: list[str], name: str) -> str | None:
   return None
 
 
-def _check_config_file(argv: list[str]) -> None:
+def _with_config_path(argv: list[str]) -> list[str]:
+  """The command line with the path of a configuration that it names.
+
+  Raises:
+    InputError: there is no such configuration.
+  """
   argument = _argument(argv, 'config')
   if argument is None:
-    return
-  path = pathlib.Path(argument.partition(':')[0])
-  if not path.is_file():
-    known = [str(path) for path in _config_files()]
-    raise errors.unknown('configuration file', str(path), known)
+    return argv
+  name, *variant = argument.split(':', 1)
+  files = _config_files()
+  if name in files:
+    path = ':'.join([str(files[name]), *variant])
+    return [
+      part.removesuffix(argument) + path
+      if part in (argument, f'-config={argument}', f'--config={argument}')
+      else part
+      for part in argv
+    ]
+  if not pathlib.Path(name).is_file():
+    raise errors.unknown('configuration', name, files)
+  return argv
 
 
 def _unknown_key(argv: list[str]) -> str:

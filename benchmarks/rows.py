@@ -44,6 +44,35 @@ class Row:
   lines: Sequence[Line] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """A line of the README's table of methods: MNIST with 100 labels.
+
+  Attributes:
+    title: what it is called there.
+    row: of `ROWS`, what is trained.
+    paper: the error that the results table has, in %.
+  """
+
+  title: str
+  row: str
+  paper: str
+
+
+METHODS = (
+  Method('NN, the labels alone', 'mnist_100_nn', '25.80'),
+  Method('VAE (M1) + TSVM', 'mnist_100_m1_tsvm', '11.82 ± 0.25'),
+  Method('VAE (M2)', 'mnist_100_m2', '11.97 ± 1.71'),
+  Method('VAT', 'mnist_100_vat', '2.33'),
+  Method('CatGAN', 'mnist_100_catgan', '1.91 ± 0.10'),
+  Method('Ladder', 'mnist_100_ladder', '1.06 ± 0.37'),
+  Method('ADGM', 'mnist_100_adgm', '0.96 ± 0.02'),
+  Method('SDGM', 'mnist_100_sdgm', '1.32 ± 0.07 (its own paper)'),
+  Method('AAE', 'mnist_100', '1.90 ± 0.10'),
+  Method('AAE, with additions', 'mnist_100_any', '-'),
+)
+"""In the order of the paper's table."""
+
 _VALIDATION = {'dataset.num_validation': 5000}
 """Of rows whose number is chosen on validation images by its definition."""
 

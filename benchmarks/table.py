@@ -23,13 +23,17 @@ from aae_jax import drawing, errors, recipes
 from benchmarks import command_line, measured
 from benchmarks.command_line import ROOT
 from benchmarks.measured import Results
-from benchmarks.rows import ROWS, Line
+from benchmarks.rows import METHODS, ROWS
 
 RESULTS = 'benchmarks/results'
 PICTURE = 'docs/reproduction_curves.png'
 
 BEGIN = '<!-- From here on by: python -m benchmarks.table -->'
 END = '<!-- Up to here by: python -m benchmarks.table -->'
+
+_METHODS = """\
+Every method of the paper's table of results, under one protocol: MNIST with
+100 labels, test error in %; [what they are, and for whom](docs/methods.md)."""
 
 PARTS = (
   'encoder.network',
@@ -44,6 +48,7 @@ PARTS = (
 def read() -> dict[str, Results]:
   """The results of the rows of the table, as far as there are any."""
   names = [f'{name}{end}' for name in _names() for end in ('', '_any')]
+  names += [method.row for method in METHODS]
   paths = {name: ROOT / RESULTS / f'{name}.json' for name in names}
   return {
     name: json.loads(path.read_text())
@@ -64,10 +69,12 @@ def block(found: Mapping[str, Results]) -> str:
   for name in _names():
     for line in ROWS[name].lines:
       what = measured.with_unit(line.title, line.metric)
-      ours = (_cell(f'{name}{end}', line, found, usual) for end in ('', '_any'))
+      ours = (
+        _cell(f'{name}{end}', line.metric, found, usual) for end in ('', '_any')
+      )
       rows.append((what, line.paper, line.public, *ours))
   table = '\n'.join(f'| {" | ".join(row)} |' for row in rows)
-  parts = [BEGIN, table]
+  parts = [BEGIN, table, *_methods(found, usual)]
   if usual:
     parts.append(f'Minutes are those of a draw, on {usual} unless said.')
   if _curves(found):
@@ -75,14 +82,25 @@ def block(found: Mapping[str, Results]) -> str:
   return '\n\n'.join([*parts, END])
 
 
+def _methods(found: Mapping[str, Results], usual: str | None) -> list[str]:
+  """The table of the methods that the AAE is compared with."""
+  if not METHODS:
+    return []
+  rows = [('method', 'paper', 'here'), ('---',) * 3]
+  for method in METHODS:
+    ours = _cell(method.row, 'classification_error', found, usual)
+    rows.append((method.title, method.paper, ours))
+  return [_METHODS, '\n'.join(f'| {" | ".join(row)} |' for row in rows)]
+
+
 def _cell(
-  name: str, line: Line, found: Mapping[str, Results], usual: str | None
+  name: str, metric: str, found: Mapping[str, Results], usual: str | None
 ) -> str:
   """What a row has to tell of a line: number, draws, epochs, time, parts."""
   if name not in found:
     return 'not measured yet' if name in ROWS else '-'
   results = found[name]
-  number = measured.show(results, line.metric)
+  number = measured.show(results, metric)
   num_draws = len(results['seeds'])
   told = [f'[{number}]({RESULTS}/{name}.json) ({num_draws})']
   if diverged := num_draws - len(measured.sound_seeds(results)):

@@ -8,7 +8,7 @@ import pytest
 
 from aae_jax import errors
 from benchmarks import reproduce, table
-from benchmarks.rows import ROWS, Line, Row
+from benchmarks.rows import ROWS, Line, Method, Row
 
 CPU = {'devices': 1, 'kind': 'cpu', 'platform': 'cpu', 'cpus': 2}
 GPU = {'devices': 1, 'kind': 'NVIDIA X', 'platform': 'gpu', 'cpus': 16}
@@ -41,6 +41,7 @@ def rows(monkeypatch):
     'c': Row('digits_aae'),
   }
   monkeypatch.setattr(table, 'ROWS', found)
+  monkeypatch.setattr(table, 'METHODS', ())
   return found
 
 
@@ -107,6 +108,22 @@ def test_hardware_is_said_once(rows):
   del older['trained']
   block = table.block({'b': older | {'hardware': GPU}})
   assert 'on 1 × NVIDIA X, 16 CPU cores unless said.' in block
+
+
+def test_methods_have_the_numbers_of_their_rows(rows, monkeypatch):
+  methods = (Method('One', 'c', '2.33'), Method('Other', 'd', '-'))
+  monkeypatch.setattr(table, 'METHODS', methods)
+  rows['d'] = Row('digits_aae')
+  metrics = {'test/classification_error': {'mean': 1.25, 'std': 0.5}}
+  found = {'c': results(4.0, draws=3, metrics=metrics)}
+  assert lines_of(found)[-2:] == [
+    [
+      'One',
+      '2.33',
+      '[1.25 ± 0.50](benchmarks/results/c.json) (3); 50 epochs, 1.0 min',
+    ],
+    ['Other', '-', 'not measured yet'],
+  ]
 
 
 def test_draws_that_diverged_are_told(rows):

@@ -1,9 +1,11 @@
 """Tests of train.py as a person uses it."""
 
+import configparser
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,7 +71,7 @@ def test_help_lists_the_configurations_with_their_first_line(usage):
   paths = sorted(pathlib.Path(programs.ROOT, 'configs').glob('*.py'))
   for path in paths:
     first_line = path.read_text().split('"""')[1].splitlines()[0]
-    row = rf'^  configs/{path.name}  +{re.escape(first_line)}$'
+    row = rf'^  {path.stem}  +{re.escape(first_line)}$'
     assert re.search(row, usage, re.MULTILINE), path
 
 
@@ -87,7 +89,7 @@ def test_help_lists_the_keys_with_their_defaults(usage):
 @pytest.mark.parametrize(
   'arguments, message',
   [
-    ([], 'expected --config=configs/NAME.py; see --help.'),
+    ([], 'expected --config=NAME; see --help.'),
     ([CONFIG, 'evaluate'], "unknown argument 'evaluate'; expected flags."),
     (
       [CONFIG, '--mode=trian'],
@@ -101,13 +103,12 @@ def test_help_lists_the_keys_with_their_defaults(usage):
     ([CONFIG, '--workdir'], 'Missing value for flag --workdir'),
     (
       ['--config=configs/digits_autoencodr.py'],
-      "unknown configuration file 'configs/digits_autoencodr.py'; "
-      'known: configs/digits_aae.py, .*configs/mnist_vae.py, .*Did you '
-      "mean 'configs/digits_autoencoder.py'?",
+      "unknown configuration 'configs/digits_autoencodr.py'; "
+      "known: digits_aae, .*mnist_vae, .*Did you mean 'digits_autoencoder'?",
     ),
     (
       ['--config', 'configs'],
-      "unknown configuration file 'configs'; known: configs/digits_aae",
+      "unknown configuration 'configs'; known: digits_aae",
     ),
     (
       ['--config=configs/mnist_semi_supervised.py:papre'],
@@ -200,6 +201,8 @@ def test_what_a_user_can_mend_is_told_in_a_line(start, arguments, message):
       ['--config', 'configs/mnist_semi_supervised.py:paper'],
       'runs/mnist_semi_supervised-paper',
     ),
+    (['--config=mnist_aae'], 'runs/mnist_aae'),
+    (['--config', 'mnist_aae:paper'], 'runs/mnist_aae-paper'),
   ],
 )
 def test_workdir_is_named_after_what_was_asked(
@@ -208,6 +211,45 @@ def test_workdir_is_named_after_what_was_asked(
   program = programs.call(tmp_path, home, 'default_workdir', *arguments)
   assert program.wait() == 0
   assert program.out == f'{workdir}\n'
+
+
+def test_a_configuration_is_found_by_its_name_from_any_folder(tmp_path):
+  """Also in an installed package, where there is no repository beside it."""
+  package = tmp_path / 'site' / 'aae_jax'
+  shutil.copytree(programs.ROOT / 'aae_jax', package)
+  shutil.copytree(programs.ROOT / 'configs', package / 'configs')
+  say = (
+    'from aae_jax import program; import sys; program.parse_flags(sys.argv); '
+    'print(program.default_workdir(), program._CONFIG.value.latent_size)'
+  )
+  for path in (programs.ROOT, package.parent):
+    told = subprocess.run(
+      [
+        sys.executable,
+        '-c',
+        say,
+        '--config=digits_aae',
+        '--config.latent_size=3',
+      ],
+      cwd=tmp_path,
+      env={**os.environ, 'PYTHONPATH': str(path)},
+      check=True,
+      capture_output=True,
+      text=True,
+    )
+    assert told.stdout == 'runs/digits_aae,latent_size=3 3\n'
+
+
+def test_the_wheel_has_every_package_and_the_configurations():
+  settings = configparser.ConfigParser()
+  settings.read(programs.ROOT / 'setup.cfg')
+  options = settings['options']
+  found = {
+    '.'.join(path.relative_to(programs.ROOT).parent.parts)
+    for path in programs.ROOT.glob('aae_jax/**/__init__.py')
+  }
+  assert {*options['packages'].split()} == {*found, 'aae_jax.configs'}
+  assert options['package_dir'].split() == ['aae_jax.configs', '=', 'configs']
 
 
 def test_sigint_before_the_training_is_no_error_of_the_program(start, tmp_path):
