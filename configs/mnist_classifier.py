@@ -5,7 +5,8 @@
 The table has 25.80 % with 100 labels, 8.73 % with 1000
 (--config.num_labels=1000) and 1.25 % with all of them (-1), and does not say
 what the network is: here it is the paper's encoder, with its noise on the
-image.
+image. It errs in 22.2 % with 100 labels (mean of five draws, standard deviation
+2.3; benchmarks/results/mnist_100_nn.json), in a minute and a half.
 """
 
 from aae_jax import recipes

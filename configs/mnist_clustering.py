@@ -9,9 +9,9 @@ benchmarks/results/clustering_30.json and clustering_16.json). 26 minutes on one
 core.
 
 `configs/mnist_clustering.py:any` adds what is no part of the paper's system:
-augmentation, consistency and marginal entropy. 2.4 % with 30 clusters after 50
-epochs, which take a quarter of an hour (one run;
-benchmarks/results/clustering_30_any.json).
+augmentation, consistency and marginal entropy. 2.2 % with 30 clusters after 50
+epochs, which take a quarter of an hour (mean of two runs, standard deviation
+0.3; benchmarks/results/clustering_30_any.json).
 """
 
 import functools
