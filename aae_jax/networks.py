@@ -242,6 +242,7 @@ class Encoder(nn.Module):
     augmentation: of the image, before the noise.
     input_noise: standard deviation of Gaussian noise on the image.
     input_dropout: the share of the image's values that are set to zero.
+    batch_norm_heads: whether to normalize the heads.
   """
 
   trunk: nn.Module
@@ -250,6 +251,7 @@ class Encoder(nn.Module):
   augmentation: Augmentation = Augmentation()
   input_noise: float = 0.0
   input_dropout: float = 0.0
+  batch_norm_heads: bool = False
 
   @nn.compact
   def __call__(
@@ -272,10 +274,14 @@ class Encoder(nn.Module):
       x = add_noise(x, rng, self.input_noise, ('input',))
     x = self.trunk(x, rng, train, beside)
     kernel_init = INITIALIZERS[self.initializer]
-    return {
+    heads = {
       name: nn.Dense(size, kernel_init=kernel_init, name=name)(x)
       for name, size in self.heads.items()
     }
+    if self.batch_norm_heads:
+      normalize = functools.partial(nn.BatchNorm, not train, axis_name=AXIS)
+      heads = {name: normalize()(head) for name, head in heads.items()}
+    return heads
 
 
 class Decoder(nn.Module):

@@ -327,6 +327,7 @@ def _networks_of_all() -> dict[str, Any]:
       augmentation={'shift': 0.0, 'turn': 0.0, 'scale': 0.0, 'target': False},
       input_noise=0.0,
       input_dropout=0.0,
+      batch_norm_heads=False,
     ),
     # Its output: sigmoid, of Bernoulli pixels; or linear, of Gaussian ones.
     'decoder': _network(

@@ -9,9 +9,9 @@ Rasmus et al. (2015) err in 1.06 ± 0.37 % of the test images with 100 labels. I
 --config.weights.denoising.first_weight=1
 --config.weights.denoising.higher_weight=0.01.
 
-Here it errs in 1.2 % with 100 labels after 50 epochs, 26 minutes of one core (one
-draw; benchmarks/results/mnist_100_ladder.json); `configs/mnist_ladder.py:paper`
-trains for 150, as they do.
+Here it errs in 1.2 % with 100 labels after 50 epochs, half an hour of one core
+(one draw; benchmarks/results/mnist_100_ladder.json).
+`configs/mnist_ladder.py:paper` trains for 150, as they do.
 """
 
 from aae_jax import recipes

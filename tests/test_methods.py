@@ -47,8 +47,7 @@ def test_it_learns(name, most, control):
     phase: {**found, 'learning_rate': stopped[phase]['learning_rate']}
     for phase, found in state.hyperparams.items()
   }
-  for state, _ in training.steps(built, state.replace(hyperparams=rates)):
-    pass
+  *_, (state, _) = training.steps(built, state.replace(hyperparams=rates))
   measure = measures.Evaluator(built.system, labels=True)
   found = measure(built.finish(state), built.dataset.validation)
   learned, untrained = np.asarray(found['classification_error'])

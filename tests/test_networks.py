@@ -301,3 +301,14 @@ def test_cluster_heads_are_a_matrix():
   np.testing.assert_allclose(np.std(heads), 1, rtol=0.1)
   output, _ = run(module, variables, y)
   np.testing.assert_allclose(output, y @ heads, rtol=1e-4, atol=1e-5)
+
+
+def test_heads_may_be_normalized():
+  options = {'heads': {'y': 3}, 'batch_norm_heads': True}
+  module = networks.Encoder(networks.Perceptron((4,), layer()), **options)
+  variables = initialize(module)
+  output, _ = run(module, variables)
+  np.testing.assert_allclose(output['y'].mean(axis=0), 0, atol=1e-5)
+  np.testing.assert_allclose(output['y'].std(axis=0), 1, atol=0.05)
+  (statistics,) = variables['batch_stats'].keys()
+  assert statistics == 'BatchNorm_0'
