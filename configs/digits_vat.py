@@ -9,7 +9,7 @@ from aae_jax import recipes
 def get_config(variant='fast'):
   """The network of digits_classifier without noise, and consistency."""
   config = recipes.start('vat', 'digits', hidden=(256, 256))
-  config.encoder.update(batch_norm=True, input_noise=0.3, noise=0.3)
+  config.encoder.batch_norm = True
   recipes.adam(config, 'classification')
   config.consistency.radius = 1.0
   config.num_labels = 100

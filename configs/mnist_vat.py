@@ -5,7 +5,9 @@
 The results table has 2.33 % with 100 labels, 1.36 % with 1000
 (--config.num_labels=1000) and 0.64 ± 0.04 % with all of them (-1).
 
-`configs/mnist_vat.py:paper` has the settings of its own code.
+`configs/mnist_vat.py:paper` has the settings of its own code;
+`configs/mnist_vat.py:any` adds augmentation, noise and marginal entropy: what is
+left of `configs/mnist_semi_supervised.py:any` without the autoencoder.
 """
 
 from aae_jax import recipes
@@ -14,14 +16,23 @@ from aae_jax import recipes
 def get_config(variant='fast'):
   """15,000 updates; an epoch is a pass over the unlabelled images."""
   config = recipes.start('vat', 'mnist', hidden=(400, 400))
-  config.encoder.update(batch_norm=True, input_noise=0.3, noise=0.3)
+  config.encoder.batch_norm = True
   recipes.adam(config, 'classification')
   config.num_labels = 100
   config.batch_size = 240
   config.ema_decay = 0.999
   config.schedule.name = 'linear'
   config.epochs = 60
-  return recipes.variant(config, variant, paper=_paper)
+  return recipes.variant(config, variant, paper=_paper, any=_any)
+
+
+def _any(config):
+  """All that `mnist_semi_supervised:any` has but for the autoencoder."""
+  recipes.noisy(config)
+  recipes.consistent(config, begin=6.0)
+  config.additions = ('marginal_entropy',)
+  config.batch_size = 200
+  config.epochs = 30
 
 
 def _paper(config):
