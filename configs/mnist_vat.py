@@ -6,8 +6,8 @@ The results table has 2.33 % with 100 labels, 1.36 % with 1000
 (--config.num_labels=1000) and 0.64 ± 0.04 % with all of them (-1).
 
 `configs/mnist_vat.py:paper` has the settings of its own code;
-`configs/mnist_vat.py:any` adds augmentation, noise and marginal entropy, all that
-`configs/mnist_semi_supervised.py:any` has but for the autoencoder.
+`configs/mnist_vat.py:any` adds augmentation, noise and marginal entropy: all
+that `configs/mnist_semi_supervised.py:any` has but for the autoencoder.
 """
 
 from aae_jax import recipes

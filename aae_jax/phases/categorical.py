@@ -25,9 +25,9 @@ from aae_jax.types import (
 
 def categorical_adversaries(
   classifier: str,
-  decoder: str,
-  prior: Function,
+  generate: Function,
   num_classes: int,
+  generator: tuple[str, ...] = ('decoder',),
   names: tuple[str, str] = ('discriminator', 'generator'),
 ) -> tuple[Phase, Phase]:
   """A classifier that is sure of images, and unsure of generated ones.
@@ -43,14 +43,13 @@ def categorical_adversaries(
 
   Args:
     classifier: the network whose output `y` is the logits of an image.
-    decoder: the network that makes an image of a code; its likelihood's mean is
-      taken as Bernoulli.
-    prior: draws codes {'z': [B, size]}.
+    generate: draws images [B, H, W, C], whatever those of the batch are.
     num_classes: of y.
+    generator: the networks that it uses.
     names: of the two phases.
   """
 
-  adversaries = _Adversaries(classifier, decoder, prior)
+  adversaries = _Adversaries(classifier, generate)
   return (
     Phase(
       names[0],
@@ -61,7 +60,7 @@ def categorical_adversaries(
     ),
     Phase(
       names[1],
-      (decoder,),
+      generator,
       adversaries.generator_loss,
       panels=(_panel(names[1], num_classes),),
     ),
@@ -73,8 +72,7 @@ class _Adversaries:
   """The losses of `categorical_adversaries`, of whose arguments it is made."""
 
   classifier: str
-  decoder: str
-  prior: Function
+  generate: Function
 
   def discriminator_loss(
     self, apply: Apply, batch: Batch, rng: Rngs, hyper: Hyper
@@ -114,8 +112,7 @@ class _Adversaries:
 
   def _generate(self, apply: Apply, batch: Batch, rng: Rngs) -> Array:
     keys = randomness.named(rng['image'], 'generated')
-    z = self.prior(apply, batch, randomness.named(keys, 'z'))['z']
-    return jax.nn.sigmoid(apply(self.decoder, z, rng=keys))
+    return self.generate(apply, batch, keys)
 
   def _judge(self, apply: Apply, made: Array, rng: Rngs) -> Array:
     return self._classify(apply, made, randomness.named(rng['image'], 'judge'))

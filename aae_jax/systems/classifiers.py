@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from aae_jax import finishes, phases, posteriors
+from aae_jax import finishes, phases, posteriors, randomness
 from aae_jax import networks as networks_lib
 from aae_jax.ladder import LadderDecoder
 from aae_jax.priors import Prior
@@ -87,17 +87,20 @@ def catgan(
   """A GAN whose discriminator is a classifier (Springenberg, 2016)."""
   base = classifier(encoder, num_classes)
   networks = {**base.networks, 'decoder': decoder()}
-  draw = of_style(prior)
+  decode, draw = decode_by(networks['decoder']), of_style(prior)
+
+  def generate(apply, batch, rng):
+    code = draw(apply, batch, randomness.named(rng, 'z'))
+    return decode(apply, {'code': code}, rng)
+
   return dataclasses.replace(
     base,
     networks=networks,
-    phases=phases.categorical_adversaries(
-      'encoder', 'decoder', draw, num_classes
-    ),
+    phases=phases.categorical_adversaries('encoder', generate, num_classes),
     model=dataclasses.replace(
       base.model,
       code_sizes={'z': latent_size},
-      decode=decode_by(networks['decoder']),
+      decode=decode,
       prior=draw,
     ),
   )

@@ -32,10 +32,8 @@ def m2(
   num_classes: int,
 ) -> System:
   """VAE with a label y and a style z (M2 of Kingma et al., 2014)."""
-  q_y, q_z = (
-    posteriors.categorical(num_classes),
-    posteriors.gaussian(latent_size),
-  )
+  q_y = posteriors.categorical(num_classes)
+  q_z = posteriors.gaussian(latent_size)
   networks = {
     'classifier': encoder(posteriors.head_sizes(y=q_y)),
     'encoder': encoder(posteriors.head_sizes(z=q_z)),
@@ -149,11 +147,10 @@ class _Auxiliary:
       )
 
     def decode(apply, batch, rng):
-      # Of an image, where a follows it: what is decoded does not see it then.
-      a = None
+      code, a = batch['code'], None
       if self.skips:
-        a = self.auxiliary_prior(apply, {}, batch['code'], rng).mean
-      return likelihood.mean(self.decode(apply, batch['code'], a, rng))
+        a = self.auxiliary_prior(apply, {}, code, rng).mean
+      return likelihood.mean(self.decode(apply, code, a, rng))
 
     base = _semi_supervised(
       networks,
