@@ -20,5 +20,5 @@ def get_config(variant='fast'):
   config.num_labels = 100
   config.batch_size = 200
   config.schedule.name = 'linear'
-  config.epochs = 100
+  config.epochs = 30
   return recipes.variant(config, variant)

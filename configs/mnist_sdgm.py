@@ -20,5 +20,5 @@ def get_config(variant='fast'):
   config.num_labels = 100
   config.batch_size = 200
   config.schedule.name = 'linear'
-  config.epochs = 50
+  config.epochs = 20
   return recipes.variant(config, variant)

@@ -231,6 +231,7 @@ COMPARED = (
   'adgm',
   'catgan',
   'ladder',
+  'm1_m2',
   'm1_tsvm',
   'm2',
   'mnist_classifier',

@@ -84,8 +84,8 @@ def test_statistics_change_only_where_a_loss_asks(name):
   """That is one phase: the reconstruction, in an adversarial autoencoder."""
   asking = [each.phase.name for each in tiny.updates(name) if each.asked]
   first = 'generator' if name == 'gan' else tiny.updates(name)[0].phase.name
-  # Each network of a CatGAN is normalized in the phase that trains it.
-  others = ['generator'] if name == 'catgan' else []
+  # Each network of these is normalized in the phase that trains it.
+  others = {'catgan': ['generator'], 'm1_m2': ['bound']}.get(name, [])
   assert asking == [first, *others]
   for _, before, after, _, asked in tiny.updates(name):
     for network, old in before.batch_stats.items():

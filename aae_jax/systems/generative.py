@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from aae_jax import phases, posteriors, randomness
 from aae_jax.priors import Prior
-from aae_jax.systems.one_code import decode_by, style
+from aae_jax.systems.one_code import decode_by, style, vae
 from aae_jax.systems.system import (
   MakeEncoder,
   MakeNetwork,
@@ -63,10 +63,90 @@ def m2(
     q = infer_style(apply, batch, y, rng)
     return {'y': y, 'z': _draw(q, rng, 'z')}
 
-  sizes = {'y': num_classes, 'z': latent_size}
   return _semi_supervised(
-    networks, sizes, infer, terms, encode, dense_prior, prior_y(num_classes)
+    networks,
+    {'y': num_classes, 'z': latent_size},
+    infer,
+    terms,
+    encode,
+    decode_by(networks['decoder']),
+    dense_prior,
+    prior_y(num_classes),
   )
+
+
+def m1_m2(
+  encoder: MakeEncoder,
+  decoder: MakeNetwork,
+  dense_prior: Prior,
+  prior_y: MakePrior,
+  latent_size: int,
+  num_classes: int,
+) -> System:
+  """M2 of the codes of a VAE (M1 + M2 of Kingma et al., 2014).
+
+  Both are trained side by side, and no gradient of M2 reaches the VAE.
+  """
+  first = vae(encoder, decoder, dense_prior, latent_size)
+  q_y = posteriors.categorical(num_classes)
+  q_z = posteriors.gaussian(latent_size)
+  networks = {
+    'classifier': encoder(posteriors.head_sizes(y=q_y)),
+    'style_encoder': encoder(posteriors.head_sizes(z=q_z)),
+    'code_decoder': encoder(posteriors.head_sizes(z=q_z)),
+  }
+
+  def infer(apply, batch, rng):
+    code = _informed(first.model.infer(apply, batch, rng)['z'], rng)
+    heads = apply('classifier', code, rng=rng)
+    return q_y.distribution(heads['y']), code
+
+  def infer_style(apply, code, y, rng):
+    return q_z.distribution(apply('style_encoder', code, y, rng=rng)['z'])
+
+  def decode_code(apply, code, rng):
+    heads = apply('code_decoder', phases.join(code), rng=rng)['z']
+    mean, log_variance = q_z.distribution(heads)
+    # A code that says nothing is known exactly: its density has no bound.
+    return posteriors.Gaussian(mean, jnp.maximum(log_variance, -4.0))
+
+  def terms(apply, batch, y, code, rng):
+    q = infer_style(apply, code, y, rng)
+    z = q.draw(randomness.named(rng, 'style'))
+    p = decode_code(apply, {'y': y, 'z': z}, rng)
+    return p.log_prob(code), q.divergence(dense_prior, z)
+
+  def encode(apply, batch, rng):
+    q, code = infer(apply, batch, rng)
+    style = infer_style(apply, code, q.mean, rng)
+    return {'y': q.mean, 'z': _draw(style, rng, 'style')}
+
+  def decode(apply, batch, rng):
+    code = {'z': decode_code(apply, batch['code'], rng).mean}
+    return first.model.decode(apply, {'code': code}, rng)
+
+  second = _semi_supervised(
+    networks,
+    {'y': num_classes, 'z': latent_size},
+    infer,
+    terms,
+    encode,
+    decode,
+    dense_prior,
+    prior_y(num_classes),
+  )
+  return dataclasses.replace(
+    second,
+    networks={**first.networks, **networks},
+    phases=(*first.phases, *second.phases),
+    # Its bound is that of codes.
+    model=dataclasses.replace(second.model, bound=None),
+  )
+
+
+def _informed(q: posteriors.Gaussian, rng: Keys | None) -> Array:
+  """A code [B, n] in which what is as the prior, and says nothing, is 0."""
+  return _draw(q, rng, 'z') * (1 - jnp.exp(q.log_variance))
 
 
 def adgm(
@@ -158,12 +238,11 @@ class _Auxiliary:
       self.infer,
       terms,
       self.encode,
+      decode,
       dense_prior,
       prior_y(self.num_classes),
     )
-    model = dataclasses.replace(
-      base.model, decode=decode, classify=self.classify
-    )
+    model = dataclasses.replace(base.model, classify=self.classify)
     return dataclasses.replace(base, model=model)
 
   @property
@@ -264,6 +343,7 @@ def _semi_supervised(
   infer: phases.InferLabel,
   terms: phases.Terms,
   encode: Function,
+  decode: Function,
   prior: Prior,
   prior_y: Prior,
 ) -> System:
@@ -276,7 +356,7 @@ def _semi_supervised(
     model=Model(
       code_sizes,
       encode=encode,
-      decode=decode_by(networks['decoder']),
+      decode=decode,
       classify=lambda apply, batch, rng: infer(apply, batch, rng)[0].mean,
       prior=lambda apply, batch, rng: {
         'y': prior_y.draw(randomness.named(rng, 'y'), batch),
