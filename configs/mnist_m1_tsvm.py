@@ -15,6 +15,7 @@ def get_config(variant='fast'):
   recipes.adam(config, 'elbo')
   config.binarize = True
   config.latent_size = 50
+  config.svm.update(gamma=0.01, unlabelled_weight=3.0)
   config.num_labels = 100
   config.batch_size = 200
   config.schedule.name = 'linear'
