@@ -403,7 +403,8 @@ def _dense_layers(
   for size in trunk.hidden:
     x = trunk.layer(size)(x, rng, train, beside=beside)
     beside = None
-  return x
+  # Without a layer, whoever comes next sees both.
+  return x if beside is None else jnp.concatenate([x, beside], axis=-1)
 
 
 def _neighbourhoods(x: Array, stride: int) -> Array:

@@ -37,7 +37,7 @@ def build_config(config):
       'aae',
       {'prior.name': 'gausian'},
       "unknown prior 'gausian'; known: categorical, gaussian, "
-      "gaussian_mixture, swiss_roll. Did you mean 'gaussian'?",
+      "gaussian_mixture, swiss_roll, uniform. Did you mean 'gaussian'?",
     ),
     (
       'aae',
@@ -652,7 +652,10 @@ def test_noise_of_the_posterior_reaches_the_encoder():
 @pytest.mark.parametrize('name', tiny.NAMES)
 def test_every_weight_is_a_key(name):
   for phase in build(name).system.phases:
-    keys = tiny.make_config(name).weights.get(phase.name, {})
+    config = tiny.make_config(name)
+    keys = config.weights.get(phase.name, {})
+    if name == 'vat':
+      keys = config.consistency
     assert set(phase.hyperparams) <= {'learning_rate', *keys}
 
 

@@ -317,7 +317,7 @@ def test_plain_classification_sees_labelled_images_alone():
   phase = phases.plain_classification(logits)
   loss, _ = run(phase, lambda update_stats=False: update_stats)
   both = phases.classification(lambda apply, batch, rng: LOGITS)
-  np.testing.assert_array_equal(loss, run(both, None)[0])
+  np.testing.assert_array_equal(loss, run(both, no_network)[0])
   assert seen['stats'] and seen['image'] is BATCH['labelled_image']
   assert seen['rng'] is RNGS['labelled_image']
 

@@ -318,16 +318,24 @@ def test_a_search_needs_validation_images():
 
 MEASURES = {
   'aae': 'parzen_log_likelihood',
+  'adgm': 'classification_error',
   'autoencoder': 'reconstruction_error',
+  'catgan': 'classification_error',
   'classifier': 'classification_error',
   'clustering_aae': 'clustering_error',
   'dimensionality_reduction_aae': 'classification_error',
   'dimensionality_reduction_clustering_aae': 'clustering_error',
   'gan': 'parzen_log_likelihood',
   'label_regularized_aae': 'parzen_log_likelihood',
+  'ladder': 'classification_error',
+  'm1_m2': 'classification_error',
+  'm1_tsvm': 'classification_error',
+  'm2': 'classification_error',
+  'sdgm': 'classification_error',
   'semi_supervised_aae': 'classification_error',
   'supervised_aae': 'parzen_log_likelihood',
   'vae': 'elbo',
+  'vat': 'classification_error',
 }
 
 

@@ -56,13 +56,13 @@ def categorical_adversaries(
       (classifier,),
       adversaries.discriminator_loss,
       {'learning_rate': 1e-3, 'classification_weight': 1.0},
-      panels=(_panel(names[0], num_classes, generated='generated_entropy'),),
+      panels=_panels(names[0], num_classes, generated='generated_entropy'),
     ),
     Phase(
       names[1],
       generator,
       adversaries.generator_loss,
-      panels=(_panel(names[1], num_classes),),
+      panels=_panels(names[1], num_classes),
     ),
   )
 
@@ -128,11 +128,11 @@ def _entropies(logits: Array) -> tuple[Array, Array]:
   return losses.entropy(losses.batch_mean(y)), -jnp.mean(jnp.sum(y * log_y, -1))
 
 
-def _panel(name: str, num_classes: int, **others: str) -> Panel:
-  """Entropies of y, of which the mean's is largest where classes are equal."""
-  return Panel(
-    f'{name} entropies',
-    'nats',
-    {'each': 'entropy', 'their mean': 'marginal_entropy', **others},
-    equilibrium=(np.log(num_classes), f'classes alike, log {num_classes}'),
+def _panels(name: str, num_classes: int, **others: str) -> tuple[Panel, Panel]:
+  """The loss; and entropies of y, of which the mean's is largest at best."""
+  entropies = {'each': 'entropy', 'their mean': 'marginal_entropy', **others}
+  equal = np.log(num_classes), f'equal classes, log {num_classes}'
+  return (
+    Panel(f'{name} loss', 'nats', {'': 'loss'}),
+    Panel(f'{name} entropies', 'nats', entropies, equilibrium=equal),
   )

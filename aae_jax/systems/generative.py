@@ -83,10 +83,7 @@ def m1_m2(
   latent_size: int,
   num_classes: int,
 ) -> System:
-  """M2 of the codes of a VAE (M1 + M2 of Kingma et al., 2014).
-
-  Both are trained side by side, and no gradient of M2 reaches the VAE.
-  """
+  """M2 of a VAE's codes, whose gradient ends there (Kingma et al., 2014)."""
   first = vae(encoder, decoder, dense_prior, latent_size)
   q_y = posteriors.categorical(num_classes)
   q_z = posteriors.gaussian(latent_size)
@@ -104,25 +101,19 @@ def m1_m2(
   def infer_style(apply, code, y, rng):
     return q_z.distribution(apply('style_encoder', code, y, rng=rng)['z'])
 
-  def decode_code(apply, code, rng):
-    heads = apply('code_decoder', phases.join(code), rng=rng)['z']
-    mean, log_variance = q_z.distribution(heads)
-    # A code that says nothing is known exactly: its density has no bound.
-    return posteriors.Gaussian(mean, jnp.maximum(log_variance, -4.0))
-
   def terms(apply, batch, y, code, rng):
     q = infer_style(apply, code, y, rng)
-    z = q.draw(randomness.named(rng, 'style'))
-    p = decode_code(apply, {'y': y, 'z': z}, rng)
+    z = _draw(q, rng, 'style')
+    p = _decode_code(apply, {'y': y, 'z': z}, rng)
     return p.log_prob(code), q.divergence(dense_prior, z)
 
   def encode(apply, batch, rng):
     q, code = infer(apply, batch, rng)
-    style = infer_style(apply, code, q.mean, rng)
-    return {'y': q.mean, 'z': _draw(style, rng, 'style')}
+    q_style = infer_style(apply, code, q.mean, rng)
+    return {'y': q.mean, 'z': _draw(q_style, rng, 'style')}
 
   def decode(apply, batch, rng):
-    code = {'z': decode_code(apply, batch['code'], rng).mean}
+    code = {'z': _decode_code(apply, batch['code'], rng).mean}
     return first.model.decode(apply, {'code': code}, rng)
 
   second = _semi_supervised(
@@ -142,6 +133,16 @@ def m1_m2(
     # Its bound is that of codes.
     model=dataclasses.replace(second.model, bound=None),
   )
+
+
+def _decode_code(
+  apply: Apply, code: Code, rng: Keys | None
+) -> posteriors.Gaussian:
+  """p of the code of M1 given that of M2."""
+  heads = apply('code_decoder', phases.join(code), rng=rng)['z']
+  mean, log_variance = jnp.split(heads, 2, axis=-1)
+  # A code that says nothing is known exactly: its density has no bound.
+  return posteriors.Gaussian(mean, jnp.maximum(log_variance, -4.0))
 
 
 def _informed(q: posteriors.Gaussian, rng: Keys | None) -> Array:
