@@ -12,12 +12,12 @@ from aae_jax import recipes
 
 def get_config(variant='fast'):
   """Both models have codes of one size."""
-  config = recipes.start('m1_m2', 'mnist', hidden=(500, 500))
+  config = recipes.start('m1_m2', 'mnist', hidden=(500,))
   recipes.adam(config, 'elbo', 'bound')
   config.binarize = True
   config.latent_size = 50
   config.num_labels = 100
   config.schedule.name = 'linear'
-  config.epochs = 100
+  config.epochs = 40
   config.batch_size = 200
   return recipes.variant(config, variant)
