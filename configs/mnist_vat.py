@@ -3,8 +3,9 @@
   python train.py --config=configs/mnist_vat.py
 
 The results table has 2.33 % with 100 labels, 1.36 % with 1000
-(--config.num_labels=1000) and 0.64 ± 0.04 % with all of them (-1). Here it errs in 30.6 % with 100 labels (one
-draw; benchmarks/results/mnist_100_vat.json): see docs/methods.md.
+(--config.num_labels=1000) and 0.64 ± 0.04 % with all of them (-1). Here it errs
+in 30.6 % with 100 labels (one draw; benchmarks/results/mnist_100_vat.json): see
+docs/methods.md.
 
 `configs/mnist_vat.py:paper` has the settings of its own code;
 `configs/mnist_vat.py:any` adds augmentation, noise and marginal entropy: all
