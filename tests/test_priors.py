@@ -51,6 +51,18 @@ def test_gaussian_has_its_std(std, size):
   )
 
 
+def test_uniform_fills_the_unit_cube_evenly():
+  prior = priors.uniform(3)
+  sample = np.asarray(prior.draw(KEYS, {}))
+  for values in sample.T:
+    assert stats.kstest(values, 'uniform').pvalue > 1e-3
+  correlation = np.corrcoef(sample.T)
+  np.testing.assert_allclose(correlation, np.eye(3), atol=0.06)
+  assert not prior.log_prob(sample).any()
+  outside = np.array([[0.5, 0.5, 1.1], [-0.1, 0.5, 0.5]], np.float32)
+  assert np.isneginf(prior.log_prob(outside)).all()
+
+
 def test_gaussian_is_standard_by_default():
   np.testing.assert_array_equal(
     priors.gaussian(3).draw(KEYS, {}),
