@@ -14,6 +14,7 @@ Cloud TPU, GKE, Slurm, Open MPI or SkyPilot; elsewhere with
 import ast
 from collections.abc import Callable
 import difflib
+import itertools
 import pathlib
 import runpy
 import signal
@@ -150,9 +151,11 @@ def usage() -> str:
 def _config_files() -> dict[str, pathlib.Path]:
   """By name; they are in the package once it is installed, else beside it."""
   package = pathlib.Path(__file__).parent
-  folders = package / 'configs', package.parent / 'configs'
-  files = (path for folder in folders for path in sorted(folder.glob('*.py')))
-  return {path.stem: path for path in files}
+  folder = package / 'configs'
+  # What is beside an installed package is another's.
+  if not folder.is_dir():
+    folder = package.parent / 'configs'
+  return {path.stem: path for path in sorted(folder.glob('*.py'))}
 
 
 def _flat(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -176,8 +179,8 @@ def _start(argv: list[str]) -> None:
 def _argument(argv: list[str], name: str) -> str | None:
   """What --NAME is, or None without it; before flags are parsed."""
   for argument, following in zip(argv, [*argv[1:], ''], strict=True):
-    flag, _, value = argument.lstrip('-').partition('=')
-    if flag == name:
+    flag, _, value = argument.partition('=')
+    if flag in (f'-{name}', f'--{name}'):
       return value or following
   return None
 
@@ -196,10 +199,12 @@ def _with_config_path(argv: list[str]) -> list[str]:
   if name in files:
     path = ':'.join([str(files[name]), *variant])
     return [
-      part.removesuffix(argument) + path
-      if part in (argument, f'-config={argument}', f'--config={argument}')
+      path
+      if flag in ('-config', '--config')
+      else f'--config={path}'
+      if part in (f'-config={argument}', f'--config={argument}')
       else part
-      for part in argv
+      for flag, part in itertools.pairwise(['', *argv])
     ]
   if not pathlib.Path(name).is_file():
     raise errors.unknown('configuration', name, files)

@@ -1,6 +1,5 @@
 """Tests of train.py as a person uses it."""
 
-import configparser
 import json
 import os
 import pathlib
@@ -166,6 +165,15 @@ def test_help_lists_the_keys_with_their_defaults(usage):
       [CONFIG, '--mode=export', '--workdir=absent'],
       'there is no folder absent; expected the workdir of a run.',
     ),
+    # The name of the configuration, but not in its place.
+    (
+      ['--workdir', 'digits_aae', '--config', 'digits_aae', '--mode=evaluate'],
+      'there is no folder digits_aae; expected the workdir of a run.',
+    ),
+    (
+      ['--workdir', 'config', '--config=mnist_ae'],
+      "unknown configuration 'mnist_ae'; known: digits_aae",
+    ),
     (
       [CONFIG, '--workdir=az://bucket/run'],
       'az://bucket/run is no address of a run; expected a local folder, '
@@ -213,24 +221,57 @@ def test_workdir_is_named_after_what_was_asked(
   assert program.out == f'{workdir}\n'
 
 
-def test_a_configuration_is_found_by_its_name_from_any_folder(tmp_path):
-  """Also in an installed package, where there is no repository beside it."""
-  package = tmp_path / 'site' / 'aae_jax'
-  shutil.copytree(programs.ROOT / 'aae_jax', package)
-  shutil.copytree(programs.ROOT / 'configs', package / 'configs')
-  say = (
-    'from aae_jax import program; import sys; program.parse_flags(sys.argv); '
-    'print(program.default_workdir(), program._CONFIG.value.latent_size)'
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory):
+  """A folder of packages with what the wheel holds."""
+  pytest.importorskip('setuptools', minversion='77')
+  source, site = map(tmp_path_factory.mktemp, ('source', 'site'))
+  for name in ('aae_jax', 'configs'):
+    shutil.copytree(programs.ROOT / name, source / name)
+  for name in ('setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE'):
+    shutil.copy(programs.ROOT / name, source)
+  subprocess.run(
+    [sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps']
+    + ['--no-build-isolation', '--disable-pip-version-check']
+    + [f'--wheel-dir={site}', str(source)],
+    check=True,
   )
-  for path in (programs.ROOT, package.parent):
+  [wheel] = site.glob('*.whl')
+  shutil.unpack_archive(wheel, site, 'zip')
+  return site
+
+
+def test_the_wheel_has_every_module_and_configuration(installed):
+  expected = {
+    path.relative_to(programs.ROOT)
+    for path in programs.ROOT.glob('aae_jax/**/*.py')
+  }
+  expected |= {
+    pathlib.Path('aae_jax/configs', path.name)
+    for path in programs.ROOT.glob('configs/*.py')
+  }
+  found = {path.relative_to(installed) for path in installed.rglob('*.py')}
+  assert found == expected
+
+
+def test_a_configuration_is_found_by_its_name_from_any_folder(
+  installed, tmp_path
+):
+  """In the repository and in an installed package, whatever is beside it."""
+  other = installed / 'configs'
+  other.mkdir()
+  (other / 'of_another_package.py').touch()
+  say = (
+    'import sys\n'
+    'from aae_jax import program\n'
+    'program.parse_flags(sys.argv)\n'
+    'print(program.default_workdir(), program._CONFIG.value.latent_size)\n'
+    'program.usage()'
+  )
+  for path in (programs.ROOT, installed):
     told = subprocess.run(
-      [
-        sys.executable,
-        '-c',
-        say,
-        '--config=digits_aae',
-        '--config.latent_size=3',
-      ],
+      [sys.executable, '-c', say]
+      + ['--config=digits_aae', '--config.latent_size=3'],
       cwd=tmp_path,
       env={**os.environ, 'PYTHONPATH': str(path)},
       check=True,
@@ -238,18 +279,6 @@ def test_a_configuration_is_found_by_its_name_from_any_folder(tmp_path):
       text=True,
     )
     assert told.stdout == 'runs/digits_aae,latent_size=3 3\n'
-
-
-def test_the_wheel_has_every_package_and_the_configurations():
-  settings = configparser.ConfigParser()
-  settings.read(programs.ROOT / 'setup.cfg')
-  options = settings['options']
-  found = {
-    '.'.join(path.relative_to(programs.ROOT).parent.parts)
-    for path in programs.ROOT.glob('aae_jax/**/__init__.py')
-  }
-  assert {*options['packages'].split()} == {*found, 'aae_jax.configs'}
-  assert options['package_dir'].split() == ['aae_jax.configs', '=', 'configs']
 
 
 def test_sigint_before_the_training_is_no_error_of_the_program(start, tmp_path):
