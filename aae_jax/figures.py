@@ -163,7 +163,7 @@ def _shown(
   first = f' (first sound one of {len(seeds)})' if len(seeds) > 1 else ''
   averaged = ', averaged weights' if state.ema else ''
   return _Shown(
-    Trained(experiment.system, trained_lib.averaged(state)).seed(index),
+    experiment.trained(trained_lib.averaged(state)).seed(index),
     *held_out(experiment.dataset),
     experiment.dataset.num_classes,
     f'{name}, seed {seeds[index]}{first}, step {int(state.step):,}{averaged}',

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from aae_jax import losses, randomness, statistics
 from aae_jax import trained as trained_lib
-from aae_jax.datasets import Dataset, Split, feeding
+from aae_jax.datasets import Dataset, Schema, Split
 from aae_jax.experiments import Experiment
 from aae_jax.systems import Model, System
 from aae_jax.train_state import TrainState
@@ -102,12 +102,12 @@ def allowed(model: Model, labels: bool) -> list[str]:
 class Evaluator:
   """Measures the states of a system; compiled once."""
 
-  def __init__(self, system: System, labels: bool):
-    """Args: the system, and whether the data has labels."""
-    self._system = system
+  def __init__(self, system: System, schema: Schema):
+    """Args: the system, and the schema of the data."""
+    self._system, self._scaling = system, schema.scaling
     measures = {
       name: NUMBERS[name].how
-      for name in allowed(system.model, labels)
+      for name in allowed(system.model, schema.num_classes is not None)
       if NUMBERS[name].is_of_images
     }
     self._measure = _all_of(measures, system.model)
@@ -131,7 +131,7 @@ class Evaluator:
     self, weights: trained_lib.Weights, split: Split
   ) -> dict[str, np.ndarray]:
     # The noise of an image is the same at every evaluation.
-    found = Trained(self._system, weights).run(
+    found = Trained(self._system, weights, self._scaling).run(
       self._measure, trained_lib.rows(split), jax.random.key(0)
     )
     return {
@@ -196,7 +196,7 @@ def _measure(
 ) -> dict[str, np.ndarray]:
   """The numbers by name, [R] each."""
   sound = trained_lib.sound_seeds(state)
-  trained = Trained(experiment.system, trained_lib.averaged(state))
+  trained = experiment.trained(trained_lib.averaged(state))
   found = {}
   keys = experiment.spec.keys()
   for seed in np.flatnonzero(sound):
@@ -331,7 +331,7 @@ class _Run:
     """The numbers of a Parzen window of sampled images."""
     _, validation = choosing_split(self.dataset)
     images = (
-      np.asarray(feeding.scale(split.image))
+      self.dataset.scaling(split.image)
       for split in (
         _some(validation, MAX_BANDWIDTH_IMAGES),
         self.dataset.test,

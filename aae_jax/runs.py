@@ -10,7 +10,7 @@ from etils import epath
 
 from aae_jax import errors, metrics
 from aae_jax.checkpoints import Checkpoints
-from aae_jax.datasets import Schema
+from aae_jax.datasets import Scaling, Schema
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,10 +53,12 @@ class Run:
     Raises:
       InputError: there is none, or an older version of aae_jax wrote it.
     """
-    content = self._read('model.json')
+    # The first ones said nothing of it.
+    content = {'scaling': Scaling(), **self._read('model.json')}
     if content.keys() != set(Schema._fields):
       raise self._older('model.json has other keys')
     content['image_shape'] = tuple(content['image_shape'])
+    content['scaling'] = Scaling(*content['scaling'])
     if content['shares']:
       content['shares'] = tuple(content['shares'])
     return Schema(**content)

@@ -14,7 +14,7 @@ import ml_collections
 import numpy as np
 
 from aae_jax import addresses, errors, experiments, randomness, trained
-from aae_jax.datasets import Schema, feeding
+from aae_jax.datasets import Schema
 from aae_jax.runs import Run
 from aae_jax.trained import Trained
 from aae_jax.types import Array, Batch, Code, Key
@@ -76,7 +76,8 @@ def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
   else:
     index = spec.seeds.index(seed)
   system = spec.system_at(int(state.step), schema.num_train)
-  model = Trained(system, trained.averaged(state)).seed(index)
+  weights = trained.averaged(state)
+  model = Trained(system, weights, schema.scaling).seed(index)
   return LoadedModel(model, schema)
 
 
@@ -90,15 +91,16 @@ class LoadedModel:
   where shapes are checked and values are not.
 
   An image is [B, H, W, C] or [H, W, C], C left out where it is 1: uint8, or
-  floats in [0, 1]. A label is an integer for all the batch, or [B] of them.
-  Whatever else is given raises `errors.InputError`.
+  floats as networks see it, in [0, 1] unless `scaling` says otherwise. A label
+  is an integer for all the batch, or [B] of them. Whatever else is given raises
+  `errors.InputError`.
 
   Attributes:
     functions: their names.
     image_shape: (H, W, C).
     num_classes: of the data, or None without labels.
     code_sizes: the size of each part of the decoder's code, by name.
-    scale: what uint8 images are divided by.
+    scaling: what networks see of uint8 images.
   """
 
   def __init__(self, run: Trained, schema: Schema):
@@ -110,7 +112,7 @@ class LoadedModel:
     self.image_shape = schema.image_shape
     self.num_classes = schema.num_classes
     self.code_sizes = dict(model.code_sizes)
-    self.scale = feeding.SCALE
+    self.scaling = run.scaling
     self._trained = run
 
   def encode(self, image: Any) -> Code:
@@ -237,7 +239,7 @@ class LoadedModel:
         f'image has the shape {shape}; expected ({sizes}), or (B, {sizes}) '
         'for a batch.'
       )
-    _check_range(image)
+    _check_range(image, *self.scaling.range)
     is_single = image.ndim == 3
     return (image[None] if is_single else image), is_single
 
@@ -344,7 +346,8 @@ def _export_function(model: LoadedModel, name: str) -> jax_export.Exported:
 
 _EXPLANATION = """\
 Functions of a trained model as StableHLO; b is any number of examples.
-Images are floats in [0, 1]: divide uint8 images by {scale:g}.
+Images are floats in [{low:g}, {high:g}]: of uint8 images,
+(image - {offset:g}) / {divisor:g}.
 
 {table}
 
@@ -367,8 +370,11 @@ def _explain(
     rows.append(f'  {name}: {_describe(inputs)} -> {_describe(outputs)}')
     if len(rows) == 1:
       example = _example(inputs)
+  low, high = model.scaling.range
   return _EXPLANATION.format(
-    scale=model.scale,
+    low=low,
+    high=high,
+    **model.scaling._asdict(),
     table='\n'.join(rows),
     platforms=', '.join(_PLATFORMS),
     file=next(iter(exported)),
@@ -414,18 +420,16 @@ def _has_values(x: np.ndarray | Array) -> bool:
   return not isinstance(x, jax.core.Tracer)
 
 
-def _check_range(image: np.ndarray | Array) -> None:
+def _check_range(image: np.ndarray | Array, low: float, high: float) -> None:
   if image.dtype == jnp.uint8:
     return
+  expected = f'uint8, or floats in [{low:g}, {high:g}]'
   if not jnp.issubdtype(image.dtype, jnp.floating):
-    raise errors.InputError(
-      f'image is {image.dtype}; expected uint8, or floats in [0, 1].'
-    )
+    raise errors.InputError(f'image is {image.dtype}; expected {expected}.')
   if _has_values(image):
-    low, high = float(image.min()), float(image.max())
+    least, most = float(image.min()), float(image.max())
     # Written so that NaN is refused as well.
-    if not (low >= 0 and high <= 1):
+    if not (least >= low and most <= high):
       raise errors.InputError(
-        f'image has values from {low:g} to {high:g}; expected uint8, or '
-        'floats in [0, 1].'
+        f'image has values from {least:g} to {most:g}; expected {expected}.'
       )

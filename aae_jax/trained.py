@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aae_jax import randomness, train_step
-from aae_jax.datasets import feeding
-from aae_jax.datasets.dataset import Split
+from aae_jax.datasets import Scaling, Split
 from aae_jax.systems import Model, System
 from aae_jax.train_state import TrainState
 from aae_jax.types import AXIS, Array, Batch, Function, Key
@@ -31,7 +30,7 @@ Weights = Mapping[str, Any]
 """`params` and `batch_stats`, by network."""
 
 _COMPILED = weakref.WeakKeyDictionary()
-"""{system: {function: compiled}}, for as long as there is the system."""
+"""{system: {(function, scaling): compiled}}, as long as there is the system."""
 
 
 def newest(state: TrainState) -> Weights:
@@ -59,10 +58,12 @@ class Trained:
   Attributes:
     system: whose functions can be run.
     weights: of S runs, [S, ...].
+    scaling: of images.
   """
 
   system: System
   weights: Weights
+  scaling: Scaling
 
   @property
   def model(self) -> Model:
@@ -89,7 +90,8 @@ class Trained:
 
     Args:
       function: of the system's model, or made of its functions.
-      rows: what it reads, [N, ...] each; images are uint8, or floats in [0, 1].
+      rows: what it reads, [N, ...] each; images as they are stored, or as
+        networks see them.
       key: typed key [], of what is drawn; without it, the mean.
       batch_size: rows at a time; `BATCH_SIZE` if None.
 
@@ -124,12 +126,13 @@ class Trained:
       Arrays [S, B, ...].
     """
     compiled = _COMPILED.setdefault(self.system, {})
-    if function not in compiled:
+    name = function, self.scaling
+    if name not in compiled:
       # Without the system, which is to be forgotten some day.
-      compiled[function] = jax.jit(
-        functools.partial(_call, self.system.networks, function)
+      compiled[name] = jax.jit(
+        functools.partial(_call, self.system.networks, *name)
       )
-    return compiled[function](self.weights, batch, key, positions)
+    return compiled[name](self.weights, batch, key, positions)
 
   def statistics(self, function: Function, image: Array, key: Key) -> Any:
     """Statistics of batch normalization with the weights at rest.
@@ -139,14 +142,16 @@ class Trained:
 
     Args:
       function: of one run; it asks for updates of statistics.
-      image: uint8, or floats in [0, 1], [N, H, W, C].
+      image: as it is stored, or as networks see it, [N, H, W, C].
       key: typed key [], of the batches and the noise.
 
     Returns:
       Those of the networks that `function` updates, without the axis of runs.
     """
     update = jax.jit(
-      functools.partial(_statistics, self.system.networks, function)
+      functools.partial(
+        _statistics, self.system.networks, function, self.scaling
+      )
     )
     weights = jax.tree.map(lambda x: x[0], self.weights)
     return jax.device_get(update(weights, image, key))
@@ -163,6 +168,7 @@ def rows(split: Split) -> dict[str, np.ndarray]:
 def _call(
   networks: Mapping[str, nn.Module],
   function: Function,
+  scaling: Scaling,
   weights: Weights,
   batch: Batch,
   key: Key | None,
@@ -170,7 +176,7 @@ def _call(
 ) -> Any:
   """Of all runs [S, B, ...]."""
   if 'image' in batch:
-    batch = {**batch, 'image': feeding.scale(batch['image'])}
+    batch = {**batch, 'image': scaling(batch['image'])}
   rng = None if key is None else randomness.position_keys(key, positions)
 
   def of_one(weights):
@@ -187,6 +193,7 @@ def _call(
 def _statistics(
   networks: Mapping[str, nn.Module],
   function: Function,
+  scaling: Scaling,
   weights: Weights,
   image: Array,
   key: Key,
@@ -199,7 +206,7 @@ def _statistics(
     index = jax.random.randint(
       randomness.named(step_key, 'examples'), (size,), 0, len(image)
     )
-    batch = {'image': feeding.scale(image[index])}
+    batch = {'image': scaling(image[index])}
     rng = randomness.position_keys(
       randomness.named(step_key, 'noise'), jnp.arange(size)
     )

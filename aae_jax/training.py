@@ -392,7 +392,7 @@ class _Rows(contextlib.AbstractContextManager):
     self._experiment, self._history = experiment, history
     self._evaluate_every = config.evaluate_every_epochs
     self._evaluator = measures.Evaluator(
-      experiment.system.unfinished, experiment.dataset.num_classes is not None
+      experiment.system.unfinished, experiment.schema
     )
     step, spec = int(state.step), experiment.spec
     self._writer = metrics_lib.MetricsWriter(run.workdir, step, spec.seeds)
@@ -506,9 +506,7 @@ def _finish(
   Of a search the best setting, told by validation images, is what is left.
   """
   dataset = experiment.dataset
-  evaluator = measures.Evaluator(
-    experiment.system, dataset.num_classes is not None
-  )
+  evaluator = measures.Evaluator(experiment.system, experiment.schema)
   found = search.validate(
     experiment,
     state,

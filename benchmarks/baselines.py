@@ -26,8 +26,7 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 
 from aae_jax import experiments, metrics, provenance
-from aae_jax.datasets import feeding
-from aae_jax.datasets.dataset import Split
+from aae_jax.datasets import Scaling, Split
 from benchmarks import command_line
 from benchmarks.provenance import refuse_changed_files
 from configs import digits_semi_supervised
@@ -171,7 +170,7 @@ def measure(
 
 
 def _flat(image: np.ndarray) -> np.ndarray:
-  return np.asarray(feeding.scale(image)).reshape(len(image), -1)
+  return Scaling()(image).reshape(len(image), -1)
 
 
 def run() -> dict[str, Any]:

@@ -15,6 +15,7 @@ from absl import logging
 import chex
 from etils import epath
 import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 import pytest
@@ -966,3 +967,25 @@ def test_real_svhn(load):
     dataset.test.image, source['X'].transpose(3, 0, 1, 2)
   )
   np.testing.assert_array_equal(dataset.test.label, source['y'][:, 0] % 10)
+
+
+def test_scaling_is_a_division_to_the_last_bit():
+  """On the host and in compiled code, whatever each makes of a division."""
+  image = np.arange(256, dtype=np.uint8)
+  scaling = datasets.Scaling()
+  assert scaling(image).dtype == scaling(jnp.asarray(image)).dtype == np.float32
+  np.testing.assert_array_equal(scaling(image), np.float32(image) / 255)
+  np.testing.assert_array_equal(
+    jax.jit(lambda x: scaling(x))(image),
+    jax.jit(lambda x: x.astype(jnp.float32) / 255)(image),
+  )
+  assert (scaling(image) != np.float32(image) * np.float32(1 / 255)).any()
+
+
+def test_scaling_is_of_what_is_stored_as_bytes():
+  scaling = datasets.Scaling(offset=51.0, divisor=102.0)
+  np.testing.assert_array_equal(scaling(np.uint8([0, 51, 255])), [-0.5, 0, 2])
+  assert scaling.range == (-0.5, 2)
+  image = np.float64([-3, 0.25, 51])
+  np.testing.assert_array_equal(scaling(image), image)
+  assert scaling(image).dtype == np.float32

@@ -1,17 +1,30 @@
 """Tests of aae_jax.experiment: what a configuration may say and makes."""
 
 import dataclasses
+import functools
 import json
 import re
 from unittest import mock
 
 import chex
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 import pytest
 
-from aae_jax import datasets, experiments
+from aae_jax import (
+  datasets,
+  experiments,
+  losses,
+  measures,
+  networks,
+  phases,
+  systems,
+  trained,
+  training,
+)
 from aae_jax.augmentation import Augmentation
 from aae_jax.errors import InputError
 from tests import tiny
@@ -773,3 +786,76 @@ def test_abstract_state_is_that_of_the_initial_one(together):
     jax.tree.leaves(state), jax.tree.leaves(abstract), strict=True
   ):
     assert one.sharding.is_equivalent_to(other.sharding, one.ndim)
+
+
+def autoencoder(output='sigmoid'):
+  """A system of networks, without a configuration."""
+  trunk = networks.Perceptron((8,))
+  return systems.autoencoder(
+    functools.partial(networks.Encoder, trunk),
+    lambda: networks.Decoder(trunk, tiny.IMAGE_SHAPE, output=output),
+    latent_size=2,
+  )
+
+
+def train(system, dataset, num_devices=1, epochs=4):
+  """The experiment, and the states after each call."""
+  spec = experiments.Spec(system, batch_size=8, epochs=epochs, seeds=(3, 7))
+  devices = jax.local_devices()[:num_devices]
+  experiment = experiments.assemble(spec, dataset, devices=devices)
+  states = []
+  for state, agreed in training.steps(experiment, experiment.init()):
+    assert agreed.num_steps == experiment.feed.steps_per_epoch
+    states.append(tiny.plain(state))
+  return experiment, states
+
+
+def test_arrays_are_all_that_a_training_needs(tmp_path, monkeypatch):
+  """No configuration, no file and no workdir."""
+  monkeypatch.chdir(tmp_path)
+  _, states = train(autoencoder(), tiny.DATASET)
+  assert [state.step for state in states] == [5, 10, 15, 20]
+  first, *_, last = (
+    state.report['sums']['reconstruction/loss'] for state in states
+  )
+  assert first.shape == (2,) and (last < first).all()
+  assert not [*tmp_path.iterdir()]
+
+
+def test_a_loss_may_be_of_the_global_batch():
+  """A phase of a user with a `pmean`, on one device and on four."""
+  system = autoencoder()
+
+  def distance(apply, batch, rng, hyper):
+    code = system.model.encode(apply, batch, rng['image'])['z']
+    # The square of a mean is not the mean of the devices' squares.
+    return jnp.sum(jnp.square(losses.batch_mean(code) - 1)), {}
+
+  rate = {'learning_rate': 0.1}
+  phase = phases.Phase('centre', ('encoder',), distance, rate, optax.sgd(1.0))
+  system = dataclasses.replace(system, phases=(*system.phases, phase))
+  one, four = (
+    train(system, tiny.DATASET, num_devices, epochs=2)[1][-1]
+    for num_devices in (1, 4)
+  )
+  chex.assert_trees_all_close(one.params, four.params, atol=1e-4)
+  chex.assert_trees_all_close(one.report, four.report, rtol=1e-3)
+
+
+def test_what_is_stored_as_bytes_may_be_standardized():
+  """Steps, numbers and codes are those of the same values stored as floats."""
+  scaling = datasets.Scaling(offset=120.0, divisor=75.0)
+  stored = dataclasses.replace(tiny.DATASET, scaling=scaling)
+  split = lambda split: split._replace(image=scaling(split.image))
+  floats = dataclasses.replace(
+    tiny.DATASET, train=split(stored.train), test=split(stored.test)
+  )
+  found = []
+  for dataset in (stored, floats):
+    experiment, [*_, state] = train(autoencoder('linear'), dataset)
+    evaluator = measures.Evaluator(experiment.system, experiment.schema)
+    codes = experiment.trained(trained.newest(state)).run(
+      experiment.system.model.encode, trained.rows(dataset.test)
+    )
+    found.append((state.params, codes, evaluator(state, dataset.test)))
+  chex.assert_trees_all_close(*found, rtol=1e-3, atol=1e-4)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from aae_jax.datasets import feeding
+from aae_jax.datasets import Scaling, feeding
 
 LABELLED = np.array([3, 7, 8, 12, 15, 19], np.int32)
 
@@ -133,13 +133,18 @@ def test_unlabelled_order_does_not_depend_on_the_labelled():
 
 
 def test_images_are_scaled_to_the_unit_interval():
-  scaled = feeding.scale(jnp.array([0, 51, 255], jnp.uint8))
-  assert scaled.dtype == np.float32
-  np.testing.assert_allclose(scaled, [0, 0.2, 1], rtol=1e-6)
   image = epoch_batches(feeding.Feed(20, 20, 4, 1), make_data())['image']
   np.testing.assert_allclose(
     np.sort(image[0, :, 0, 0, 0]), np.arange(20) / 255, rtol=1e-6
   )
+
+
+def test_images_are_scaled_as_the_data_says():
+  feed = feeding.Feed(20, 20, 4, 1, Scaling(offset=10.0, divisor=2.0))
+  batch = epoch_batches(feed, make_data())
+  for name, index in (('image', np.arange(20)), ('labelled_image', LABELLED)):
+    seen = np.unique(batch[name])
+    assert set(seen) <= set((index - 10) / 2)
 
 
 @pytest.mark.parametrize('labelled_batch_size', [0, 8])

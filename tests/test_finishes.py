@@ -215,7 +215,7 @@ def test_machine_learns_the_labels_of_the_draw_alone(monkeypatch):
   state = built.finish(
     state.replace(ema=jax.tree.map(lambda x: 2 * x, state.ema))
   )
-  model = trained.Trained(built.system, trained.averaged(state))
+  model = built.trained(trained.averaged(state))
   codes = model.run(built.system.model.encode, {'image': DATASET.train.image})
   for (rows, label), code, drawn in zip(
     seen, codes['z'], built.labelled, strict=True

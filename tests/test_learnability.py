@@ -47,8 +47,9 @@ class Trained:
 
   def measure(self) -> dict[str, np.ndarray]:
     """The means over the test images, [S]."""
-    labels = self.experiment.dataset.num_classes is not None
-    evaluator = measures.Evaluator(self.experiment.system, labels)
+    evaluator = measures.Evaluator(
+      self.experiment.system, self.experiment.schema
+    )
     return evaluator(self.after, self.experiment.dataset.test)
 
   @property
@@ -66,7 +67,7 @@ class Trained:
     """Of the test images, or of `rows`, once trained, [S, N, ...]."""
     weights = trained_lib.newest(state or self.after)
     rows = rows or trained_lib.rows(self.experiment.dataset.test)
-    trained = trained_lib.Trained(self.experiment.system, weights)
+    trained = self.experiment.trained(weights)
     return trained.run(function, rows, key)
 
   @functools.cached_property

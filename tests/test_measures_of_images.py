@@ -13,6 +13,7 @@ from aae_jax import measures, randomness, systems, train_step, trained
 from aae_jax.datasets.dataset import Split
 
 SPLIT = tiny.make_split(13, 5)
+SCHEMA = tiny.DATASET.schema
 
 
 class Linear:
@@ -84,14 +85,14 @@ def assert_close(found, wanted):
 def test_means_are_over_the_whole_split(batch_size, monkeypatch):
   """What fills the last batch does not count, and no image is left out."""
   monkeypatch.setattr(trained, 'BATCH_SIZE', batch_size)
-  found = measures.Evaluator(SYSTEM, labels=True)(make_state(), SPLIT)
+  found = measures.Evaluator(SYSTEM, SCHEMA)(make_state(), SPLIT)
   assert_close(found, expected(make_state().params))
   assert len(set(found['classification_error'])) == 2
 
 
 def test_measures_are_of_the_split_at_hand():
   """Public code reports the accuracy on the training data."""
-  evaluator = measures.Evaluator(SYSTEM, labels=True)
+  evaluator = measures.Evaluator(SYSTEM, SCHEMA)
   for seed, size in ((6, 30), (7, 13)):
     split = tiny.make_split(size, seed)
     found = evaluator(make_state(), split)
@@ -101,7 +102,7 @@ def test_measures_are_of_the_split_at_hand():
 def test_averages_are_what_counts_where_there_are_any():
   ema = {'params': make_params(1), 'batch_stats': {}}
   state = make_state(ema)
-  found = measures.Evaluator(SYSTEM, labels=True)(state, SPLIT)
+  found = measures.Evaluator(SYSTEM, SCHEMA)(state, SPLIT)
   newest = expected(state.params)
   wanted = expected(ema['params']) | {
     f'{name}_raw': value for name, value in newest.items()
@@ -114,11 +115,11 @@ def test_averages_are_what_counts_where_there_are_any():
 def test_a_seed_that_is_not_sound_has_no_number(part, value):
   """Not even an error: argmax of NaN is a class."""
   state = make_state({'params': make_params(1), 'batch_stats': {}})
-  sound = measures.Evaluator(SYSTEM, labels=True)(state, SPLIT)
+  sound = measures.Evaluator(SYSTEM, SCHEMA)(state, SPLIT)
   spoilt = state.params if part == 'params' else state.ema['params']
   spoilt['decoder'][0, 2, 3] = value
   np.testing.assert_array_equal(trained.sound_seeds(state), [False, True])
-  found = measures.Evaluator(SYSTEM, labels=True)(state, SPLIT)
+  found = measures.Evaluator(SYSTEM, SCHEMA)(state, SPLIT)
   assert found.keys() == sound.keys() and len(found) == 4
   for name, per_seed in found.items():
     np.testing.assert_array_equal(per_seed, [np.nan, sound[name][1]])
@@ -129,7 +130,7 @@ def test_averages_go_with_averaged_statistics():
   state = tiny.random_state(built.system)
   seeds = lambda tree: jax.tree.map(lambda x: jnp.stack([x, 2 * x]), tree)
   params, stats = seeds(state.params), seeds(state.batch_stats)
-  evaluator = measures.Evaluator(built.system, labels=True)
+  evaluator = measures.Evaluator(built.system, SCHEMA)
 
   def measure(**arrays):
     return evaluator(types.SimpleNamespace(**arrays), SPLIT)
@@ -160,7 +161,8 @@ def test_averages_go_with_averaged_statistics():
 )
 def test_measures_follow_from_the_model(functions, labels, names):
   split = SPLIT if labels else Split(SPLIT.image, None)
-  evaluator = measures.Evaluator(make_system(**functions), labels)
+  schema = SCHEMA if labels else SCHEMA._replace(num_classes=None)
+  evaluator = measures.Evaluator(make_system(**functions), schema)
   assert evaluator(make_state(), split).keys() == names
 
 
@@ -174,7 +176,7 @@ def test_a_code_without_y_is_completed_by_the_label():
   )
   system = make_system()
   evaluator = measures.Evaluator(
-    systems.System(system.networks, (), model), labels=True
+    systems.System(system.networks, (), model), SCHEMA
   )
   found = evaluator(make_state(), SPLIT)
   image = make_state().params['decoder'][:, SPLIT.label]
@@ -214,7 +216,7 @@ def test_terms_of_the_bound_have_the_noise_of_the_image(
 ):
   """The same at every evaluation, however images are put into batches."""
   monkeypatch.setattr(trained, 'BATCH_SIZE', batch_size)
-  evaluator = measures.Evaluator(make_system(bound=draw_bound), False)
+  evaluator = measures.Evaluator(make_system(bound=draw_bound), SCHEMA)
   found = evaluator(make_state(), SPLIT)
   keys = randomness.position_keys(jax.random.key(0), jnp.arange(13))
   noise = np.mean(randomness.normal(keys, ()))
@@ -235,7 +237,7 @@ def test_region_share_is_of_codes_in_the_region_of_their_label():
     return jnp.where(in_region, label, label + 1) + 0 * z[:, 0].astype(int)
 
   evaluator = measures.Evaluator(
-    make_system(encode=encode, region=region), True
+    make_system(encode=encode, region=region), SCHEMA
   )
   found = evaluator(make_state(), SPLIT)
   assert_close(found, {'region_share': np.full(2, 400 / 13)})

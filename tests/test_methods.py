@@ -50,7 +50,7 @@ def test_it_learns(name, most, control):
     for phase, found in state.hyperparams.items()
   }
   *_, (state, _) = training.steps(built, state.replace(hyperparams=rates))
-  measure = measures.Evaluator(built.system, labels=True)
+  measure = measures.Evaluator(built.system, built.schema)
   found = measure(built.finish(state), built.dataset.validation)
   learned, untrained = np.asarray(found['classification_error'])
   assert learned < most and untrained > control, (learned, untrained)

@@ -71,8 +71,8 @@ def make_model(name, **changes):
     (state.params, state.batch_stats),
   )
   weights = {'params': params, 'batch_stats': batch_stats}
-  run = trained.Trained(experiment.system, weights)
-  return saved_model.LoadedModel(run, tiny.DATASET.schema)
+  run = experiment.trained(weights)
+  return saved_model.LoadedModel(run, experiment.schema)
 
 
 @pytest.fixture(scope='module', params=tiny.NAMES)
@@ -198,7 +198,7 @@ def test_run_without_averages(tmp_path):
   write_run(tmp_path, config, experiment, state)
   model = aae_jax.load(tmp_path, seed=3)
   split = experiment.dataset.test
-  evaluator = measures.Evaluator(experiment.system, labels=True)
+  evaluator = measures.Evaluator(experiment.system, experiment.schema)
   expected = evaluator(state, split)
   classification, reconstruction = errors_of(model, split)
   np.testing.assert_allclose(
@@ -371,6 +371,32 @@ def test_wrong_images(supervised, image, message):
     supervised.encode(image)
 
 
+def test_floats_are_as_networks_see_them():
+  experiment = tiny.build('autoencoder')
+  experiment = dataclasses.replace(
+    experiment,
+    dataset=dataclasses.replace(
+      experiment.dataset, scaling=datasets.Scaling(offset=51.0, divisor=102.0)
+    ),
+  )
+  run = experiment.trained(trained.newest(tiny.random_state(experiment.system)))
+  run = dataclasses.replace(
+    run, weights=jax.tree.map(lambda x: x[None], run.weights)
+  )
+  model = saved_model.LoadedModel(run, experiment.schema)
+  image = tiny.DATASET.test.image
+  np.testing.assert_allclose(
+    model.encode(image)['z'],
+    model.encode((np.float64(image) - 51) / 102)['z'],
+    rtol=1e-5,
+    atol=1e-5,
+  )
+  with pytest.raises(
+    InputError, match=r'from -1 to -1; expected uint8, or floats in \[-0.5, 2\]'
+  ):
+    model.encode(np.full((4, 4), -1.0))
+
+
 @pytest.mark.parametrize(
   ('label', 'message'),
   [
@@ -430,6 +456,17 @@ def test_no_workdir(tmp_path):
     saved_model.load(tmp_path / 'absent')
   with pytest.raises(InputError, match='holds no run, for it has no config'):
     saved_model.load(tmp_path)
+
+
+def test_run_from_before_there_was_a_scaling(run, model, tmp_path):
+  shutil.copytree(run.workdir, tmp_path, dirs_exist_ok=True)
+  content = json.loads((tmp_path / 'model.json').read_text())
+  assert content.pop('scaling') == [0.0, 255.0]
+  (tmp_path / 'model.json').write_text(json.dumps(content))
+  image = run.test.image[:3]
+  np.testing.assert_array_equal(
+    saved_model.load(tmp_path).classify(image), model.classify(image)
+  )
 
 
 def test_no_checkpoint(run, tmp_path):
@@ -569,7 +606,7 @@ def test_exported_functions_run_without_this_package(
 
 def test_readme_of_the_export(exported):
   text = (exported / 'README.txt').read_text()
-  assert 'divide uint8 images by 255.' in text
+  assert 'floats in [0, 1]: of uint8 images,\n(image - 0) / 255.' in text
   assert 'encoder.stablehlo: float32[b, 8, 8, 1] -> {y: float32[b, 10]' in text
   assert 'classifier.stablehlo: float32[b, 8, 8, 1] -> float32[b, 10]' in text
   snippet = textwrap.dedent(re.search(r'\n  import .*', text, re.S)[0])

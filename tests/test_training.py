@@ -69,9 +69,9 @@ class Compiled:
     built = _BUILD(config)
     return dataclasses.replace(built, devices=built.devices[:1])
 
-  def evaluator(self, system, labels):
+  def evaluator(self, system, schema):
     if id(system) not in self._evaluators:
-      made = _EVALUATOR(system, labels)
+      made = _EVALUATOR(system, schema)
       self._evaluators[id(system)] = made
     return self._evaluators[id(system)]
 

@@ -8,13 +8,41 @@ from typing import NamedTuple
 import numpy as np
 
 from aae_jax.errors import InputError
+from aae_jax.types import Array
+
+
+class Scaling(NamedTuple):
+  """What networks see of an image that is stored as uint8.
+
+  Floats are stored as networks see them.
+
+  Attributes:
+    offset: what is taken from each value.
+    divisor: what that is divided by. The product with a factor would differ in
+      the last digit.
+  """
+
+  offset: float = 0.0
+  divisor: float = 255.0
+
+  def __call__(self, image: Array) -> Array:
+    """To float32; NumPy's arrays to NumPy's."""
+    seen = image.astype(np.float32)
+    if image.dtype == np.uint8:
+      seen = (seen - self.offset) / self.divisor
+    return seen
+
+  @property
+  def range(self) -> tuple[float, float]:
+    """What networks see of 0 and of 255."""
+    return tuple((x - self.offset) / self.divisor for x in (0, 255))
 
 
 class Split(NamedTuple):
   """Images in memory and their labels, in one order.
 
   Attributes:
-    image: uint8 [N, H, W, C].
+    image: uint8 [N, H, W, C], or floats as networks see them.
     label: int32 [N], -1 for an image without; None where there are no labels.
   """
 
@@ -55,6 +83,7 @@ class Schema(NamedTuple):
     shares: of each class among those with a label, in sum 1, or None without
       labels.
     digest: of the data, see `Dataset.digest`.
+    scaling: of its images.
   """
 
   name: str
@@ -63,6 +92,7 @@ class Schema(NamedTuple):
   num_train: int
   shares: tuple[float, ...] | None = None
   digest: str = ''
+  scaling: Scaling = Scaling()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +107,7 @@ class Dataset:
       `train`; has length zero where none were asked for.
     test: has length zero where there are no test images.
     num_classes: None where there are no labels.
+    scaling: of the images; to [0, 1] unless it says otherwise.
   """
 
   name: str
@@ -84,6 +115,7 @@ class Dataset:
   validation: Split
   test: Split
   num_classes: int | None
+  scaling: Scaling = Scaling()
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -105,6 +137,7 @@ class Dataset:
       self.train.num_images,
       shares,
       self.digest,
+      self.scaling,
     )
 
   @functools.cached_property

@@ -13,17 +13,15 @@ from jax import lax
 import jax.numpy as jnp
 
 from aae_jax import randomness
+from aae_jax.datasets.dataset import Scaling
 from aae_jax.types import Array, Batch, Key
-
-SCALE = 255.0
-"""What a uint8 image is divided by."""
 
 
 class Data(flax.struct.PyTreeNode):
   """The training split on the devices; S seeds draw their own labels.
 
   Attributes:
-    image: uint8 [N, H, W, C].
+    image: as it is stored, [N, H, W, C].
     label: int32 [N].
     is_labelled: bool [S, N].
     labelled: int32 [S, n], indexes of the labelled examples.
@@ -55,12 +53,14 @@ class Feed:
     batch_size: over all devices.
     labelled_batch_size: over all devices; 0 for none.
     num_devices: that share a batch.
+    scaling: of the images.
   """
 
   num_examples: int
   batch_size: int
   labelled_batch_size: int
   num_devices: int
+  scaling: Scaling = Scaling()
 
   SEED_AXES: ClassVar[Data] = Data(
     image=None, label=None, is_labelled=0, labelled=0
@@ -91,7 +91,7 @@ class Feed:
     start = step * self.batch_size + device * size
     index = lax.dynamic_slice(order.unlabelled, (start,), (size,))
     batch = {
-      'image': scale(data.image[index]),
+      'image': self.scaling(data.image[index]),
       'position': device * size + jnp.arange(size),
       'label': data.label[index],
       'is_labelled': data.is_labelled[index],
@@ -101,15 +101,9 @@ class Feed:
       start = step * self.labelled_batch_size + device * size
       position = (start + jnp.arange(size)) % order.labelled.shape[0]
       index = order.labelled[position]
-      batch['labelled_image'] = scale(data.image[index])
+      batch['labelled_image'] = self.scaling(data.image[index])
       batch['labelled_label'] = data.label[index]
     return batch
-
-
-def scale(image: Array) -> Array:
-  """To float32 in [0, 1], from uint8; floats are there already."""
-  scaled = image.astype(jnp.float32)
-  return scaled / SCALE if image.dtype == jnp.uint8 else scaled
 
 
 def example_batch(

@@ -186,6 +186,7 @@ class Experiment:
       self.spec.batch_size,
       self.spec.labelled_batch_size,
       len(self.devices),
+      self.dataset.scaling,
     )
 
   @property
@@ -235,6 +236,10 @@ class Experiment:
     """The shapes, types and sharding of the state."""
     return self.spec.abstract_state(self.schema.image_shape, self.devices)
 
+  def trained(self, weights: Weights) -> Trained:
+    """The system with weights of its runs, for images of the data."""
+    return Trained(self.system, weights, self.dataset.scaling)
+
   def finish(self, state: train_state.TrainState) -> train_state.TrainState:
     """The state after the last step, with what the system's finishes make.
 
@@ -243,7 +248,7 @@ class Experiment:
     """
     keys = self.spec.keys()
     for finish in self.system.finish:
-      trained = Trained(self.system, averaged(state))
+      trained = self.trained(averaged(state))
       for run in np.flatnonzero(sound_seeds(state)):
         key = randomness.named(keys[run], f'finish/{finish.name}')
         made = finish.compute(trained.seed(run), self._known(run), key)
