@@ -44,10 +44,13 @@ class Gaussian(NamedTuple):
   mean: Array
   log_variance: Array
 
+  def at(self, noise: Array) -> Array:
+    """The code, [B, size], of standard normal noise, [B, size] or [size]."""
+    return self.mean + jnp.exp(0.5 * self.log_variance) * noise
+
   def draw(self, rng: Keys) -> Array:
     """[B, size], with a gradient (reparameterized)."""
-    noise = randomness.normal(rng, self.mean.shape[1:])
-    return self.mean + jnp.exp(0.5 * self.log_variance) * noise
+    return self.at(randomness.normal(rng, self.mean.shape[1:]))
 
   def log_prob(self, z: Array) -> Array:
     """log q(z), [B] in nats."""

@@ -234,6 +234,7 @@ COMPARED = (
   'm1_m2',
   'm1_tsvm',
   'm2',
+  'm2_supervised',
   'mnist_classifier',
   'sdgm',
   'vat',

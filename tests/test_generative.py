@@ -10,6 +10,7 @@ from scipy import special
 import tiny
 
 from aae_jax import networks, phases, posteriors, priors, randomness, train_step
+from aae_jax.systems import generative
 from aae_jax.types import AXIS
 
 BATCH = tiny.make_batch()
@@ -239,3 +240,76 @@ def test_the_image_is_multiplied_once_for_all_labels():
   cost = jax.jit(mapped).lower(labels).compile().cost_analysis()
   multiplied = 2 * 8 * 5 * (16 + 3 * 3)
   assert cost['flops'] < 1.5 * multiplied
+
+
+class ByImportance:
+  """`m2_supervised` of random weights, one label and one draw at a time."""
+
+  def __init__(self, **changes):
+    changes = {'prior.name': 'gaussian', **changes}
+    self.system = tiny.build('m2_supervised', **changes).system
+    self.state = tiny.random_state(self.system)
+    self.apply, _ = train_step.bind(
+      self.system.networks, self.state.params, {}, train=False
+    )
+
+  def log_weight(self, label, noise):
+    """log p(x, z|y) - log q(z|x, y), [B], at the noise [B, Z] or [Z]."""
+    y, image = np.eye(3, dtype=np.float32)[label], BATCH['image']
+    mean, log_variance = halves(self.apply('encoder', image, y)['z'])
+    z = mean + np.exp(0.5 * log_variance) * noise
+    output = self.apply('decoder', np.hstack([y, z]))
+    return (
+      bernoulli(output, image)
+      + log_normal(z, np.zeros_like(z), np.zeros_like(z))
+      - log_normal(z, mean, log_variance)
+    )
+
+
+@pytest.mark.parametrize('shares', [(0.5, 0.3, 0.2), (1 / 3, 1 / 3, 1 / 3)])
+def test_label_is_that_of_the_likelihood(shares):
+  """Its prior counts too."""
+  model = ByImportance(**{'prior_y.frequencies': repr(shares)[1:-1]})
+  noise = jax.random.normal(jax.random.key(0), (generative.NUM_DRAWS, 2))
+  log_joint = [
+    special.logsumexp(
+      [model.log_weight(np.full(8, label), n) for n in np.asarray(noise)],
+      axis=0,
+    )
+    + np.log(shares[label])
+    for label in range(3)
+  ]
+  expected = special.softmax(np.stack(log_joint, axis=1), axis=1)
+  classify = model.system.model.classify
+  found = classify(model.apply, BATCH, None)
+  np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-5)
+  # By what it draws itself, and never by the label that is there.
+  other = {'image': BATCH['image'][:1]}
+  np.testing.assert_allclose(
+    classify(model.apply, other, RNGS['image'][:1])[0], found[0], rtol=1e-3
+  )
+
+
+def test_likelihoods_that_underflow_are_told_apart():
+  """Public code sums them, and exp(-2000) is 0."""
+  model = ByImportance()
+  batch = {'image': 1000 * BATCH['image']}
+  (found,) = [model.system.model.classify(model.apply, batch, None)]
+  assert np.isfinite(found).all()
+  np.testing.assert_allclose(np.sum(found, axis=1), 1, rtol=1e-5)
+  assert len(set(np.argmax(found, axis=1).tolist())) > 1
+
+
+def test_its_bound_is_that_of_image_and_label():
+  model = ByImportance()
+  keys, label = RNGS['image'], np.asarray(BATCH['label'])
+  found = model.system.model.bound(model.apply, BATCH, keys)
+  y = np.eye(3, dtype=np.float32)[label]
+  mean, log_variance = halves(model.apply('encoder', BATCH['image'], y)['z'])
+  noise = randomness.normal(randomness.named(keys, 'z'), (2,))
+  z = mean + np.exp(0.5 * log_variance) * np.asarray(noise)
+  output = model.apply('decoder', np.hstack([y, z]))
+  divergence = 0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance)
+  expected = bernoulli(output, BATCH['image']), divergence.sum(1) + np.log(3)
+  for one, other in zip(found, expected, strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-4)

@@ -22,6 +22,7 @@ from tests.programs import ROOT
     ('ladder', 12, 60),
     ('catgan', 15, 60),
     ('m2', 15, 60),
+    ('m2_supervised', 25, 60),
     # A VAE needs more epochs before its codes tell digits apart.
     ('m1_m2', 75, 85),
     ('adgm', 20, 60),

@@ -331,6 +331,7 @@ MEASURES = {
   'm1_m2': 'classification_error',
   'm1_tsvm': 'classification_error',
   'm2': 'classification_error',
+  'm2_supervised': 'classification_error',
   'sdgm': 'classification_error',
   'semi_supervised_aae': 'classification_error',
   'supervised_aae': 'parzen_log_likelihood',

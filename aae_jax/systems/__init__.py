@@ -17,7 +17,7 @@ from aae_jax.systems.classifiers import (
   m1_tsvm,
   vat,
 )
-from aae_jax.systems.generative import adgm, m1_m2, m2, sdgm
+from aae_jax.systems.generative import adgm, m1_m2, m2, m2_supervised, sdgm
 from aae_jax.systems.one_code import (
   aae,
   autoencoder,
@@ -39,6 +39,7 @@ _BUILDERS = (
   vae,
   m1_tsvm,
   m2,
+  m2_supervised,
   m1_m2,
   adgm,
   sdgm,

@@ -7,7 +7,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from aae_jax import phases, posteriors, randomness
+from aae_jax import losses, phases, posteriors, randomness
 from aae_jax.priors import Prior
 from aae_jax.systems.one_code import decode_by, style, vae
 from aae_jax.systems.system import (
@@ -20,7 +20,7 @@ from aae_jax.systems.system import (
 from aae_jax.types import Apply, Array, Batch, Code, Function, Keys
 
 NUM_DRAWS = 100
-"""Of the auxiliary code, over which a trained system averages its label."""
+"""Of the code that a trained system sums over to classify."""
 
 
 def m2(
@@ -39,28 +39,19 @@ def m2(
     'encoder': encoder(posteriors.head_sizes(z=q_z)),
     'decoder': decoder(),
   }
-  likelihood = networks['decoder'].likelihood
+  given_label = _GivenLabel(q_z, networks['decoder'].likelihood, dense_prior)
 
   def infer(apply, batch, rng):
     heads = apply('classifier', batch['image'], rng=rng)
     return q_y.distribution(heads['y']), None
 
-  def infer_style(apply, batch, y, rng):
-    return q_z.distribution(apply('encoder', batch['image'], y, rng=rng)['z'])
-
   def terms(apply, batch, y, found, rng):
     del found
-    q = infer_style(apply, batch, y, rng)
-    z = q.draw(randomness.named(rng, 'z'))
-    output = apply('decoder', phases.join({'y': y, 'z': z}), rng=rng)
-    return (
-      likelihood.log_prob(output, batch['image']),
-      q.divergence(dense_prior, z),
-    )
+    return given_label.terms(apply, batch, y, rng)
 
   def encode(apply, batch, rng):
     y = infer(apply, batch, rng)[0].mean
-    q = infer_style(apply, batch, y, rng)
+    q = given_label.infer(apply, batch, y, rng)
     return {'y': y, 'z': _draw(q, rng, 'z')}
 
   return _semi_supervised(
@@ -73,6 +64,111 @@ def m2(
     dense_prior,
     prior_y(num_classes),
   )
+
+
+def m2_supervised(
+  encoder: MakeEncoder,
+  decoder: MakeNetwork,
+  dense_prior: Prior,
+  prior_y: MakePrior,
+  latent_size: int,
+  num_classes: int,
+) -> System:
+  """M2 where every label is known (Kingma et al., 2014).
+
+  No network infers the label: p(y|x) is p(x|y) p(y), normalized.
+  """
+  q_z, p_y = posteriors.gaussian(latent_size), prior_y(num_classes)
+  networks = {
+    'encoder': encoder(posteriors.head_sizes(z=q_z)),
+    'decoder': decoder(),
+  }
+  given_label = _GivenLabel(q_z, networks['decoder'].likelihood, dense_prior)
+  one_hot = lambda batch: jax.nn.one_hot(batch['label'], num_classes)
+
+  def bound(apply, batch, rng):
+    y = one_hot(batch)
+    likelihood, divergence = given_label.terms(apply, batch, y, rng)
+    return likelihood, divergence - p_y.log_prob(y)
+
+  def classify(apply, batch, rng):
+    del rng
+    shape, noise = (len(batch['image']), num_classes), _noise(latent_size)
+
+    def log_joint(label):
+      y = jnp.broadcast_to(label, shape)
+      marginal = given_label.log_marginal(apply, batch, y, noise)
+      return marginal + p_y.log_prob(y)
+
+    return jax.nn.softmax(jax.vmap(log_joint)(jnp.eye(num_classes)).T)
+
+  return System(
+    networks,
+    phases=(phases.elbo(bound),),
+    model=Model(
+      {'y': num_classes, 'z': latent_size},
+      by_label=('y',),
+      decode=decode_by(networks['decoder']),
+      classify=classify,
+      prior=lambda apply, batch, rng: {
+        'y': one_hot(batch),
+        'z': dense_prior.draw(rng, batch),
+      },
+      bound=bound,
+    ),
+    labels='all',
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class _GivenLabel:
+  """The VAE of style and image that M2 is for each label.
+
+  Attributes:
+    q_z: of the style.
+    likelihood: of the decoder.
+    prior: of the style, with a density.
+  """
+
+  q_z: posteriors.Posterior
+  likelihood: losses.Likelihood
+  prior: Prior
+
+  def infer(
+    self, apply: Apply, batch: Batch, y: Array, rng: Keys | None
+  ) -> posteriors.Gaussian:
+    """q(z|x, y)."""
+    heads = apply('encoder', batch['image'], y, rng=rng)
+    return self.q_z.distribution(heads['z'])
+
+  def terms(
+    self, apply: Apply, batch: Batch, y: Array, rng: Keys
+  ) -> tuple[Array, Array]:
+    """E log p(x|y, z) and KL(q(z|x, y) || p(z)), at a draw of z, both [B]."""
+    q = self.infer(apply, batch, y, rng)
+    z = q.draw(randomness.named(rng, 'z'))
+    likelihood = self._log_prob(apply, batch, y, z, rng)
+    return likelihood, q.divergence(self.prior, z)
+
+  def log_marginal(
+    self, apply: Apply, batch: Batch, y: Array, noise: Array
+  ) -> Array:
+    """log p(x|y) [B] by importance sampling, with the noise [K, Z] of z."""
+    q = self.infer(apply, batch, y, None)
+
+    def log_weight(noise):
+      z = q.at(noise)
+      likelihood = self._log_prob(apply, batch, y, z, None)
+      return likelihood + self.prior.log_prob(z) - q.log_prob(z)
+
+    log_weights = lax.map(log_weight, noise)
+    return jax.nn.logsumexp(log_weights, axis=0) - jnp.log(len(noise))
+
+  def _log_prob(
+    self, apply: Apply, batch: Batch, y: Array, z: Array, rng: Keys | None
+  ) -> Array:
+    output = apply('decoder', phases.join({'y': y, 'z': z}), rng=rng)
+    return self.likelihood.log_prob(output, batch['image'])
 
 
 def m1_m2(
@@ -321,12 +417,14 @@ class _Auxiliary:
     q = self.infer_auxiliary(apply, batch, None)
 
     def once(noise):
-      a = q.mean + jnp.exp(0.5 * q.log_variance) * noise
-      return self.infer_label(apply, batch, a, None).mean
+      return self.infer_label(apply, batch, q.at(noise), None).mean
 
-    shape = (NUM_DRAWS, self.auxiliary_size)
-    noise = jax.random.normal(jax.random.key(0), shape)
-    return jnp.mean(lax.map(once, noise), axis=0)
+    return jnp.mean(lax.map(once, _noise(self.auxiliary_size)), axis=0)
+
+
+def _noise(size: int) -> Array:
+  """Standard normal [NUM_DRAWS, size], the same for all images."""
+  return jax.random.normal(jax.random.key(0), (NUM_DRAWS, size))
 
 
 def _draw(

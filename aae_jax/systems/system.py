@@ -54,8 +54,9 @@ class Model:
     cluster_heads: of a code where in the representation the cluster y lies,
       [B, n].
     region: of a code, int [B], the label whose part of the prior it is in.
-    bound: of an image (log-likelihood [B], divergence [B]), the terms of the
-      evidence lower bound, in nats.
+    bound: of an image, and of its label where nothing infers that,
+      (log-likelihood [B], divergence [B]), the terms of the evidence lower
+      bound, in nats.
     log_weight: of an image log p(x, z) / q(z|x), [B].
     infer: of an image {part: Distribution}, the posterior itself.
   """
