@@ -226,6 +226,8 @@ def defaults() -> ml_collections.ConfigDict:
       'latent_size': 2,
       # Of the code a, in a system that has one.
       'auxiliary_size': 100,
+      # Of that code, over which a step of the training averages.
+      'num_draws': 1,
       # Entries of y in a system without labels.
       'num_clusters': 16,
       # Labelled images of each draw, as many of each class; -1 for all that

@@ -9,7 +9,16 @@ import pytest
 from scipy import special
 import tiny
 
-from aae_jax import networks, phases, posteriors, priors, randomness, train_step
+from aae_jax import (
+  errors,
+  experiments,
+  networks,
+  phases,
+  posteriors,
+  priors,
+  randomness,
+  train_step,
+)
 from aae_jax.systems import generative
 from aae_jax.types import AXIS
 
@@ -97,9 +106,10 @@ def halves(heads):
 class ByHand:
   """The bounds of a model of random weights, one label after the other."""
 
-  def __init__(self, name):
-    system = tiny.build(name, **{'prior.name': 'gaussian'}).system
+  def __init__(self, name, **changes):
+    system = tiny.build(name, **{'prior.name': 'gaussian', **changes}).system
     self.name, self.system = name, system
+    self.num_draws = changes.get('num_draws', 1)
     self.state = tiny.random_state(system)
 
   def apply(self, network, *inputs):
@@ -107,21 +117,29 @@ class ByHand:
     params = {'params': self.state.params[network]}
     return module.apply(params, *inputs, rng=None, train=True)
 
-  def noise(self, keys, name, size):
-    return np.asarray(randomness.normal(randomness.named(keys, name), (size,)))
-
-  def draw(self, heads, keys, name):
+  def draw(self, heads, keys, name, index):
     mean, log_variance = halves(heads)
-    noise = self.noise(keys, name, mean.shape[1])
-    return mean + np.exp(0.5 * log_variance) * noise
+    shape = (self.num_draws, mean.shape[1])
+    noise = np.asarray(randomness.normal(randomness.named(keys, name), shape))
+    return mean + np.exp(0.5 * log_variance) * noise[:, index]
 
   def bound_of_label(self, image, label, keys):
     """log p(x, y, .) - log q(.|x, y) without log p(y), and log q(y|.)."""
+    draws = [
+      self.bound_of_draw(image, label, keys, index)
+      for index in range(self.num_draws)
+    ]
+    bounds, logits = zip(*draws, strict=True)
+    q = special.softmax(np.stack(logits).astype(np.float64), axis=2)
+    return np.mean(bounds, axis=0), np.log(q.mean(axis=0))
+
+  def bound_of_draw(self, image, label, keys, index):
+    """The same at one draw."""
     y = np.eye(3, dtype=np.float32)[label]
     if self.name == 'm2':
       logit = self.apply('classifier', image)['y']
       heads = self.apply('encoder', image, y)['z']
-      z = self.draw(heads, keys, 'z')
+      z = self.draw(heads, keys, 'z', index)
       output = self.apply('decoder', np.hstack([y, z]))
       mean, log_variance = (x.astype(np.float64) for x in halves(heads))
       bound = bernoulli(output, image) - 0.5 * (
@@ -129,10 +147,10 @@ class ByHand:
       ).sum(axis=1)
       return bound, logit
     q_a = self.apply('auxiliary_encoder', image)['a']
-    a = self.draw(q_a, keys, 'a')
+    a = self.draw(q_a, keys, 'a', index)
     logit = self.apply('classifier', image, a)['y']
     heads = self.apply('encoder', image, np.hstack([a, y]))['z']
-    z = self.draw(heads, keys, 'z')
+    z = self.draw(heads, keys, 'z', index)
     code = np.hstack([y, z])
     if self.name == 'adgm':
       p_a = self.apply('auxiliary_decoder', image, code)['a']
@@ -148,10 +166,19 @@ class ByHand:
     ), logit
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_bound_by_brute_force(name):
+@pytest.mark.parametrize(
+  ('name', 'changes'),
+  [
+    ('m2', {}),
+    ('adgm', {}),
+    ('sdgm', {}),
+    ('adgm', {'num_draws': 3}),
+    ('sdgm', {'num_draws': 2}),
+  ],
+)
+def test_bound_by_brute_force(name, changes):
   """Every term, the label's among them; each network sees what it should."""
-  model = ByHand(name)
+  model = ByHand(name, **changes)
   (phase,) = model.system.phases
 
   def loss():
@@ -313,3 +340,16 @@ def test_its_bound_is_that_of_image_and_label():
   expected = bernoulli(output, BATCH['image']), divergence.sum(1) + np.log(3)
   for one, other in zip(found, expected, strict=True):
     np.testing.assert_allclose(one, other, rtol=1e-4)
+
+
+def test_draws_are_counted_from_one():
+  config = tiny.make_config('sdgm', num_draws=0)
+  with pytest.raises(
+    errors.InputError, match='^num_draws is 0; expected at least 1.$'
+  ):
+    experiments.build(config)
+
+
+def test_others_have_no_use_for_draws():
+  with pytest.raises(errors.InputError, match='^num_draws is 2, but system'):
+    tiny.build('m2', num_draws=2)

@@ -219,6 +219,11 @@ PARAMETERS = {
   'auxiliary_size': Parameter(
     'auxiliary_size', lambda config, schema: config.auxiliary_size
   ),
+  'num_draws': Parameter(
+    # Older workdirs have none.
+    'num_draws',
+    lambda config, schema: config.get('num_draws', 1),
+  ),
   'num_clusters': Parameter(
     'num_clusters', lambda config, schema: config.num_clusters
   ),
@@ -304,6 +309,8 @@ def _check_numbers(config: ml_collections.ConfigDict) -> None:
     _require(config, key, lambda value: value >= 1, 'at least 1')
   for key in ('labelled_batch_size', 'num_clusters', 'auxiliary_size'):
     _require(config, key, lambda value: value >= 1, 'at least 1')
+  if 'num_draws' in config:
+    _require(config, 'num_draws', lambda value: value >= 1, 'at least 1')
   _require(
     config,
     'seed',

@@ -1,5 +1,6 @@
 """Generative models with a label, which is a code like any other."""
 
+from collections.abc import Sequence
 import dataclasses
 
 from flax import linen as nn
@@ -253,13 +254,16 @@ def adgm(
   prior_y: MakePrior,
   latent_size: int,
   auxiliary_size: int,
+  num_draws: int,
   num_classes: int,
 ) -> System:
   """M2 with an auxiliary code a (Maaloe et al., 2016).
 
   It is p(a|x, y, z), of which p(x|y, z) knows nothing.
   """
-  system = _Auxiliary(latent_size, auxiliary_size, num_classes, skips=False)
+  system = _Auxiliary(
+    latent_size, auxiliary_size, num_draws, num_classes, skips=False
+  )
   return system.build(encoder, decoder, dense_prior, prior_y)
 
 
@@ -270,10 +274,13 @@ def sdgm(
   prior_y: MakePrior,
   latent_size: int,
   auxiliary_size: int,
+  num_draws: int,
   num_classes: int,
 ) -> System:
   """The same with p(a|y, z), which p(x|a, y, z) sees beside y and z."""
-  system = _Auxiliary(latent_size, auxiliary_size, num_classes, skips=True)
+  system = _Auxiliary(
+    latent_size, auxiliary_size, num_draws, num_classes, skips=True
+  )
   return system.build(encoder, decoder, dense_prior, prior_y)
 
 
@@ -284,12 +291,14 @@ class _Auxiliary:
   Attributes:
     latent_size: of z.
     auxiliary_size: of a.
+    num_draws: of a, and of z for each, in a step of the training.
     num_classes: entries of y.
     skips: whether the image depends on a, and a not on the image.
   """
 
   latent_size: int
   auxiliary_size: int
+  num_draws: int
   num_classes: int
   skips: bool
 
@@ -311,10 +320,9 @@ class _Auxiliary:
     networks['decoder'] = decoder()
     likelihood = networks['decoder'].likelihood
 
-    def terms(apply, batch, y, found, rng):
-      q_a, a = found
+    def terms_of_draw(apply, batch, y, q_a, a, noise, rng):
       q = self.infer_style(apply, batch, y, a, rng)
-      code = {'y': y, 'z': q.draw(randomness.named(rng, 'z'))}
+      code = {'y': y, 'z': q.at(noise)}
       p_a = self.auxiliary_prior(apply, batch, code, rng)
       output = self.decode(apply, code, a, rng)
       divergence = q.divergence(dense_prior, code['z'])
@@ -322,6 +330,16 @@ class _Auxiliary:
         likelihood.log_prob(output, batch['image']),
         divergence + q_a.log_prob(a) - p_a.log_prob(a),
       )
+
+    def terms(apply, batch, y, found, rng):
+      q_a, draws = found
+      noise = self.noise(rng, 'z', self.latent_size)
+      pairs = zip(draws, noise, strict=True)
+      parts = [
+        terms_of_draw(apply, batch, y, q_a, a, of_z, rng) for a, of_z in pairs
+      ]
+      likelihoods, divergences = zip(*parts, strict=True)
+      return _mean(likelihoods), _mean(divergences)
 
     def decode(apply, batch, rng):
       code, a = batch['code'], None
@@ -381,11 +399,23 @@ class _Auxiliary:
 
   def infer(
     self, apply: Apply, batch: Batch, rng: Keys | None
-  ) -> tuple[posteriors.Categorical, tuple[posteriors.Gaussian, Array]]:
-    """A `phases.InferLabel`."""
+  ) -> tuple[posteriors.Categorical, tuple[posteriors.Gaussian, list[Array]]]:
+    """A `phases.InferLabel`: the mean of q(y|a, x) over draws of a."""
     q = self.infer_auxiliary(apply, batch, rng)
-    a = _draw(q, rng, 'a')
-    return self.infer_label(apply, batch, a, rng), (q, a)
+    draws = [q.mean]
+    if rng is not None:
+      draws = [q.at(x) for x in self.noise(rng, 'a', self.auxiliary_size)]
+    labels = [self.infer_label(apply, batch, a, rng) for a in draws]
+    log_probs = jnp.stack([jax.nn.log_softmax(y.logits) for y in labels])
+    # Of the sum, which has the softmax of the mean.
+    logits = jax.nn.logsumexp(log_probs, axis=0)
+    return posteriors.Categorical(logits), (q, draws)
+
+  def noise(self, rng: Keys, name: str, size: int) -> list[Array]:
+    """Standard normal [B, size] for each draw."""
+    shape = (self.num_draws, size)
+    noise = randomness.normal(randomness.named(rng, name), shape)
+    return [noise[:, draw] for draw in range(self.num_draws)]
 
   def auxiliary_prior(
     self, apply: Apply, batch: Batch, code: Code, rng: Keys | None
@@ -407,8 +437,8 @@ class _Auxiliary:
 
   def encode(self, apply: Apply, batch: Batch, rng: Keys | None) -> Code:
     """y and z of images."""
-    q, (_, a) = self.infer(apply, batch, rng)
-    style = self.infer_style(apply, batch, q.mean, a, rng)
+    q, (_, draws) = self.infer(apply, batch, rng)
+    style = self.infer_style(apply, batch, q.mean, draws[0], rng)
     return {'y': q.mean, 'z': _draw(style, rng, 'z')}
 
   def classify(self, apply: Apply, batch: Batch, rng: Keys | None) -> Array:
@@ -420,6 +450,10 @@ class _Auxiliary:
       return self.infer_label(apply, batch, q.at(noise), None).mean
 
     return jnp.mean(lax.map(once, _noise(self.auxiliary_size)), axis=0)
+
+
+def _mean(parts: Sequence[Array]) -> Array:
+  return sum(parts) / len(parts)
 
 
 def _noise(size: int) -> Array:
