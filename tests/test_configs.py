@@ -47,7 +47,7 @@ PAPER = {
 }
 """Those that the paper has settings for."""
 
-OWN = {'mnist_catgan', 'mnist_ladder', 'mnist_vat'}
+OWN = {'mnist_catgan', 'mnist_ladder', 'mnist_m2', 'mnist_sdgm', 'mnist_vat'}
 """Those that have the settings of their own authors."""
 
 VARIANTS = [(name,) for name in FILES]
