@@ -99,6 +99,10 @@ def allowed(model: Model, labels: bool) -> list[str]:
   ]
 
 
+class AbandonedError(Exception):
+  """An evaluation has not been ended, for nobody waits for it."""
+
+
 class Evaluator:
   """Measures the states of a system; compiled once."""
 
@@ -112,31 +116,52 @@ class Evaluator:
     }
     self._measure = _all_of(measures, system.model)
 
-  def __call__(self, state: TrainState, split: Split) -> dict[str, np.ndarray]:
+  def __call__(
+    self,
+    state: TrainState,
+    split: Split,
+    is_wanted: Callable[[], bool] = lambda: True,
+  ) -> dict[str, np.ndarray]:
     """The mean of every measure over a split, [S] for each.
 
     Where the state holds averages they are what is measured, and the newest
     weights as `NAME_raw` beside them. A seed that is not sound has no number:
     all of its are NaN.
+
+    Args:
+      state: of all seeds.
+      split: to measure on.
+      is_wanted: whether to go on, asked after each batch.
+
+    Raises:
+      AbandonedError: it was not wanted any more.
     """
-    found = self._mean(trained_lib.averaged(state), split)
+    found = self._mean(trained_lib.averaged(state), split, is_wanted)
     if state.ema:
-      newest = self._mean(trained_lib.newest(state), split)
+      newest = self._mean(trained_lib.newest(state), split, is_wanted)
       found |= {f'{name}_raw': mean for name, mean in newest.items()}
     # Without this a seed of NaN would have an error: their argmax is 0.
     sound = trained_lib.sound_seeds(state)
     return {name: np.where(sound, mean, np.nan) for name, mean in found.items()}
 
   def _mean(
-    self, weights: trained_lib.Weights, split: Split
+    self,
+    weights: trained_lib.Weights,
+    split: Split,
+    is_wanted: Callable[[], bool],
   ) -> dict[str, np.ndarray]:
     # The noise of an image is the same at every evaluation.
-    found = Trained(self._system, weights, self._scaling).run(
+    batches = Trained(self._system, weights, self._scaling).batches(
       self._measure, trained_lib.rows(split), jax.random.key(0)
     )
+    found = []
+    for batch in batches:
+      if not is_wanted():
+        raise AbandonedError
+      found.append(batch)
     return {
       name: values.mean(axis=1, dtype=np.float64)
-      for name, values in found.items()
+      for name, values in trained_lib.joined(found).items()
     }
 
 

@@ -164,6 +164,11 @@ class MetricsWriter(contextlib.AbstractContextManager):
         raise
       logging.warning('%s', flushing_error)
 
+  @property
+  def last_step(self) -> int:
+    """Of the last row; 0 without any."""
+    return json.loads(self._rows[-1])['step'] if self._rows else 0
+
   def write(
     self,
     step: int,

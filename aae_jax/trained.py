@@ -1,6 +1,6 @@
 """A trained system, run over arrays."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 import dataclasses
 import functools
 from typing import Any
@@ -84,7 +84,7 @@ class Trained:
     key: Key | None = None,
     batch_size: int | None = None,
   ) -> Any:
-    """Runs a function over arrays of any length, batch by batch.
+    """Runs a function over arrays of any length.
 
     What is drawn for a row depends on the row's place alone.
 
@@ -98,14 +98,22 @@ class Trained:
     Returns:
       NumPy arrays [S, N, ...].
     """
+    return joined(self.batches(function, rows, key, batch_size))
+
+  def batches(
+    self,
+    function: Function,
+    rows: Batch,
+    key: Key | None = None,
+    batch_size: int | None = None,
+  ) -> Iterator[Any]:
+    """The same batch by batch, for `joined`: each when it is asked for."""
     size = len(jax.tree.leaves(rows)[0])
-    found = []
     for index in _batches(size, min(size, batch_size or BATCH_SIZE)):
       batch = jax.tree.map(lambda x, index=index: x[index], rows)
-      found.append(jax.device_get(self.call(function, batch, key, index)))
-    return jax.tree.map(
-      lambda *parts: np.concatenate(parts, axis=1)[:, :size], *found
-    )
+      found = jax.device_get(self.call(function, batch, key, index))
+      left = size - index[0]
+      yield jax.tree.map(lambda x, left=left: x[:, :left], found)
 
   def call(
     self,
@@ -155,6 +163,11 @@ class Trained:
     )
     weights = jax.tree.map(lambda x: x[0], self.weights)
     return jax.device_get(update(weights, image, key))
+
+
+def joined(parts: Iterable[Any]) -> Any:
+  """NumPy arrays [S, N, ...] of those of the batches."""
+  return jax.tree.map(lambda *found: np.concatenate(found, axis=1), *parts)
 
 
 def rows(split: Split) -> dict[str, np.ndarray]:

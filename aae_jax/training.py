@@ -299,10 +299,15 @@ def _train(
   with contextlib.ExitStack() as stack:
     rows = None
     if processes.is_first():
-      rows = stack.enter_context(_Rows(config, experiment, run, state, history))
+      rows = stack.enter_context(
+        _Rows(config, experiment, run, state, history, interruption)
+      )
+      # Those that a signal left to this process.
+      rows.follow(state)
 
     def save(state):
-      # In this order, so that no checkpoint lacks what was before it.
+      # In this order, so that no checkpoint lacks what was before it, but what
+      # can be made up for.
       if rows:
         rows.flush()
         history.save(int(state.step))
@@ -387,9 +392,11 @@ class _Rows(contextlib.AbstractContextManager):
     run: Run,
     state: TrainState,
     history: History,
+    interruption: Interruption,
   ):
     """Takes up the rows that are there until the state."""
     self._experiment, self._history = experiment, history
+    self._interruption = interruption
     self._evaluate_every = config.evaluate_every_epochs
     self._evaluator = measures.Evaluator(
       experiment.system.unfinished, experiment.schema
@@ -413,16 +420,21 @@ class _Rows(contextlib.AbstractContextManager):
     self._writer.flush()
 
   def follow(self, state: TrainState) -> None:
-    """Writes the rows of an epoch that has just ended."""
+    """Writes the rows of an epoch that has just ended, if they are not there.
+
+    Unless there is a signal: then the process that goes on writes them.
+    """
     spec, feed = self._experiment.spec, self._experiment.feed
     step = int(state.step)
     epoch, steps_into = divmod(step, feed.steps_per_epoch)
-    if steps_into:
+    if steps_into or step == self._writer.last_step:
       return
     found = _means_of_epoch(state, feed.steps_per_epoch)
     if epoch % self._evaluate_every == 0:
-      validation = self._experiment.dataset.validation
-      found |= _evaluate_split(self._evaluator, state, 'validation', validation)
+      try:
+        found |= self._validate(state)
+      except measures.AbandonedError:
+        return
     is_sound = np.asarray(state.report['diverged']['weights']) < 0
     rows = _by_setting(spec, found, is_sound)
     for setting, row in zip(spec.settings, rows, strict=True):
@@ -430,6 +442,17 @@ class _Rows(contextlib.AbstractContextManager):
         step, epoch, self._history.seconds, row, setting.values
       )
     self._progress.update(step, epoch, *rows)
+
+  def _validate(self, state: TrainState) -> dict[str, np.ndarray]:
+    # What is saved of the last step is of after its finishes.
+    is_last = int(state.step) == self._experiment.total_steps
+    return _evaluate_split(
+      self._evaluator,
+      state,
+      'validation',
+      self._experiment.dataset.validation,
+      lambda: is_last or self._interruption.signal is None,
+    )
 
 
 def _means_of_epoch(
@@ -486,11 +509,15 @@ def _check_finite(
 
 
 def _evaluate_split(
-  evaluator: measures.Evaluator, state: TrainState, name: str, split: Split
+  evaluator: measures.Evaluator,
+  state: TrainState,
+  name: str,
+  split: Split,
+  is_wanted: Callable[[], bool] = lambda: True,
 ) -> dict[str, np.ndarray]:
   if not split.num_images:
     return {}
-  means = evaluator(state, split)
+  means = evaluator(state, split, is_wanted)
   return {f'{name}/{key}': mean for key, mean in means.items()}
 
 

@@ -99,6 +99,16 @@ def test_measures_are_of_the_split_at_hand():
     assert_close(found, expected(make_state().params, split))
 
 
+def test_an_evaluation_is_abandoned_between_batches(monkeypatch):
+  monkeypatch.setattr(trained, 'BATCH_SIZE', 4)
+  answers = iter([True, True, False])
+  with pytest.raises(measures.AbandonedError):
+    measures.Evaluator(SYSTEM, SCHEMA)(
+      make_state(), SPLIT, lambda: next(answers)
+    )
+  assert not [*answers]
+
+
 def test_averages_are_what_counts_where_there_are_any():
   ema = {'params': make_params(1), 'batch_stats': {}}
   state = make_state(ema)

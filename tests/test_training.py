@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import signal
 
 import jax
 import ml_collections
@@ -19,6 +20,7 @@ from aae_jax import (
   measures,
   provenance,
   runs,
+  trained,
   training,
 )
 from aae_jax.checkpoints import Checkpoints
@@ -306,9 +308,9 @@ def test_test_split_has_no_say(finished, compiled, tmp_path):
   compiled.before_call = note_step
   original = _EVALUATOR.__call__
 
-  def note_split(self, state, split):
+  def note_split(self, state, split, *rest):
     seen.append((steps[-1], split.num_images))
-    return original(self, state, split)
+    return original(self, state, split, *rest)
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(_EVALUATOR, '__call__', note_split)
@@ -537,6 +539,37 @@ def test_interrupted_run_is_the_same(numbers, finished, compiled, tmp_path):
   config = make_config(steps_per_call=3, checkpoint_every_seconds=0.0)
   run = interrupt(compiled, config, tmp_path / 'run', *numbers)
   assert_same_run(run, finished)
+
+
+@pytest.mark.parametrize(
+  ('signal_in', 'last', 'step', 'rows'),
+  [(1, 1, 10, 1), (2, 2, 10, 1), (3, 4, 20, 4)],
+)
+def test_a_signal_ends_an_evaluation_which_is_made_up_for(
+  signal_in, last, step, rows, finished, compiled, tmp_path
+):
+  """Of the second epoch; not that of the last. Each is of two weights."""
+  interruption, batches = Interruption(), []
+  original = trained.Trained.call
+
+  def call(self, *arguments):
+    batches.append(arguments)
+    if len(batches) == signal_in:
+      interruption.signal = signal.SIGTERM
+    return original(self, *arguments)
+
+  def leave(message, number=None):
+    raise Stop
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(trained.Trained, 'call', call)
+    patch.setattr(interruption, 'leave', leave)
+    with pytest.raises(Stop):
+      training.train_and_evaluate(make_config(), tmp_path / 'run', interruption)
+  assert len(batches) == last
+  stopped = Run(make_config(), tmp_path / 'run')
+  assert (stopped.state.step, len(stopped.rows)) == (step, rows)
+  assert_same_run(train(make_config(), tmp_path / 'run'), finished)
 
 
 def test_run_goes_on_where_it_was_saved(compiled, tmp_path, capsys):
@@ -885,9 +918,9 @@ def test_test_images_are_for_the_best_setting(best, searched, monkeypatch):
     seen.append((what, weights))
 
   class Evaluator(_EVALUATOR):
-    def __call__(self, state, split):
+    def __call__(self, state, split, *rest):
       note(split.num_images, state)
-      return super().__call__(state, split)
+      return super().__call__(state, split, *rest)
 
   def noted(what, original):
     def function(built, state, *rest):
