@@ -207,17 +207,9 @@ def _latent(shown: _Shown) -> Figure | None:
   code = shown.of_images(model.embed, slice(MAX_POINTS))
   if min(code.shape) < 2:
     return None
-  label = shown.held_out.label
-  label = None if label is None else label[:MAX_POINTS]
-  heads = None
-  if model.cluster_heads:
-    clusters = {'code': {'y': np.eye(model.code_sizes['y'], dtype=np.float32)}}
-    heads = shown.of_rows(model.cluster_heads, clusters)
-  prior, prior_label = None, None
-  if model.prior:
-    represent = of_code(model.represent, model.prior)
-    prior, prior_label = shown.draw(represent, len(code))
-    prior_label = prior_label if 'z' in model.by_label else None
+  label = shown.held_out.part(0, MAX_POINTS).label
+  heads = _cluster_heads(shown)
+  prior, prior_label = _prior_points(shown, len(code))
   method, axis_names, project = _projection(code, label, heads)
   beside = ' beside samples of the prior' if model.prior else ''
   whole = shown.held_out.num_images
@@ -236,6 +228,26 @@ def _latent(shown: _Shown) -> Figure | None:
     shown.name,
     axis_names,
   )
+
+
+def _cluster_heads(shown: _Shown) -> np.ndarray | None:
+  """The representation of each cluster, [K, n]."""
+  model = shown.model
+  if not model.cluster_heads:
+    return None
+  clusters = {'code': {'y': np.eye(model.code_sizes['y'], dtype=np.float32)}}
+  return shown.of_rows(model.cluster_heads, clusters)
+
+
+def _prior_points(
+  shown: _Shown, size: int
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+  """So many represented samples of the prior, and the labels they go by."""
+  model = shown.model
+  if not model.prior:
+    return None, None
+  prior, label = shown.draw(of_code(model.represent, model.prior), size)
+  return prior, label if 'z' in model.by_label else None
 
 
 def _projection(

@@ -329,14 +329,19 @@ def _train(
         save(last)
       if agreed.leave:
         checkpoints.wait()
-        processes.stop()
-        saved = f'saved step {int(last.step):,}'
-        interruption.leave(
-          f'{saved}; the same command goes on from there.', agreed.leave
-        )
+        _leave(last, interruption, agreed.leave)
     save(last)
     checkpoints.wait()
     return last
+
+
+def _leave(state: TrainState, interruption: Interruption, number: int) -> None:
+  """Ends all processes, at a signal of any; the state has been saved."""
+  processes.stop()
+  interruption.leave(
+    f'saved step {int(state.step):,}; the same command goes on from there.',
+    number,
+  )
 
 
 class Pace:
