@@ -18,6 +18,6 @@ def get_config(variant='fast'):
   config.latent_size = 50
   config.num_labels = 100
   config.schedule.name = 'linear'
-  config.epochs = 40
+  config.epochs = 160
   config.batch_size = 200
   return recipes.variant(config, variant)
