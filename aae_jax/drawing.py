@@ -292,6 +292,78 @@ def draw_clusters(
   return figure
 
 
+def draw_mistakes(
+  image: np.ndarray,
+  captions: Sequence[str],
+  title: str = 'Most confident mistakes',
+  note: str = '',
+  num_columns: int = 8,
+) -> Figure:
+  """Draws images [N, H, W, D], each below a caption of a few letters.
+
+  Args:
+    image: at least one.
+    captions: of each.
+    title: what is seen.
+    note: of what it is.
+    num_columns: how many beside one another.
+  """
+  num_rows = math.ceil(len(image) / num_columns)
+  figure = empty_figure(1.0 * num_columns, 1.2 * num_rows + 0.6, title, note)
+  all_axes = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
+  for axes in all_axes:
+    axes.axis('off')
+  for axes, picture, caption in zip(
+    all_axes, _ink(image), captions, strict=False
+  ):
+    axes.imshow(picture)
+    axes.set_title(caption, fontsize=8, pad=3)
+  return figure
+
+
+def draw_confusion(
+  count: np.ndarray,
+  names: Sequence[str],
+  title: str = 'Classes, and what they are taken for',
+  note: str = '',
+) -> Figure:
+  """Draws a table of counts [K, K], what is off its diagonal coloured.
+
+  Args:
+    count: int, of images of the class of the row that are taken for that of the
+      column.
+    names: of the classes.
+    title: what is seen.
+    note: of what it is.
+  """
+  size = len(count)
+  wrong = np.where(np.eye(size, dtype=bool), 0, count)
+  share = wrong / np.maximum(count.sum(axis=1, keepdims=True), 1)
+  side = min(8.0, 1.6 + 0.42 * size)
+  figure = empty_figure(side + 0.4, side + 0.6, title, note)
+  axes = figure.subplots()
+  # A scale that ends at no mistake would have no length.
+  axes.imshow(share, cmap='Oranges', vmin=0, vmax=max(share.max(), 0.01) * 1.5)
+  axes.set_xticks(range(size), names, rotation=90 if _is_long(names) else 0)
+  axes.set_yticks(range(size), names)
+  axes.set_xlabel('taken for', fontsize=9)
+  axes.set_ylabel('class', fontsize=9)
+  axes.tick_params(length=0, labelsize=8)
+  axes.spines[:].set_visible(False)
+  font = min(8.0, 160 / size)
+  for row, column in zip(*np.nonzero(count), strict=True):
+    colour = GREY if row == column else 'black'
+    text = f'{count[row, column]:,}'
+    axes.text(
+      column, row, text, ha='center', va='center', fontsize=font, color=colour
+    )
+  return figure
+
+
+def _is_long(names: Sequence[str]) -> bool:
+  return max(map(len, names)) > 3
+
+
 def empty_figure(width: float, height: float, title: str, note: str) -> Figure:
   """An empty figure with a title and a note, of a size in inches."""
   header = (0.45 if note else 0.25) / height

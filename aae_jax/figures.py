@@ -28,6 +28,12 @@ from aae_jax.types import Batch, Function
 MAX_POINTS = 10_000
 """Of a scatter plot: more of them hide each other."""
 
+MAX_MISTAKES = 32
+"""The surest ones."""
+
+MAX_CLASSES = 50
+"""Of a table that can be read."""
+
 PRIOR_DRAWS = 1_000_000
 """Whose percentiles stand for the prior's: to 0.01 where its std is 1."""
 
@@ -35,6 +41,21 @@ DRAWS_AT_ONCE = 10_000
 
 PERCENTILES = 100 * (np.arange(20) + 0.5) / 20
 """Where the manifold is decoded: in the middle of 20 equally likely parts."""
+
+
+PICTURES = {
+  'mistakes.png': 'held-out images that are taken for another class, and how '
+  'sure of it the classifier is',
+  'confusion.png': 'how many held-out images of each class are taken for which',
+  'latent.png': 'codes of held-out images in the plane, coloured by class',
+  'manifold.png': 'images decoded on a grid over the plane of codes',
+  'samples.png': 'sampled images',
+  'styles.png': 'the style of an image in each row, a label in each column',
+  'clusters.png': 'a cluster in each row: its head, then images given to it',
+  'reconstructions.png': 'held-out images above their reconstructions',
+  'curves.png': 'losses and accuracies, epoch by epoch',
+}
+"""What each shows, for who cannot see it; in the order of a page."""
 
 
 def write_figures(
@@ -65,6 +86,8 @@ def write_figures(
   if sound.any():
     shown = _shown(experiment, state, int(sound.argmax()), name)
     own = {
+      'mistakes.png': _mistakes,
+      'confusion.png': _confusion,
       'reconstructions.png': _reconstructions,
       'latent.png': _latent,
       'manifold.png': _manifold,
@@ -77,18 +100,35 @@ def write_figures(
     } | drawings
   folder = run.workdir / 'figures'
   return [
-    name for name, draw in drawings.items() if _write(folder / name, draw)
+    name
+    for name, draw in drawings.items()
+    if write(folder / name, functools.partial(_png, draw))
   ]
 
 
-def _write(path: epath.Path, draw: Callable[[], Figure | None]) -> bool:
-  """Writes a picture; whether it is there."""
+def _png(draw: Callable[[], Figure | None]) -> bytes | None:
+  figure = draw()
+  return None if figure is None else drawing.to_png(figure)
+
+
+def write(path: epath.Path, make: Callable[[], bytes | None]) -> bool:
+  """Writes what is for looking at, which may not end a run.
+
+  What cannot be made or written is named in a warning.
+
+  Args:
+    path: of the file.
+    make: its content, or None where there is nothing to be seen.
+
+  Returns:
+    Whether it is there.
+  """
   try:
-    figure = draw()
-    if figure is None:
+    content = make()
+    if content is None:
       return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(drawing.to_png(figure))
+    path.write_bytes(content)
   except Exception as error:  # Whatever it is, no picture may end a run.
     reason = textwrap.shorten(
       f'{type(error).__name__}: {error}', width=200, placeholder='...'
@@ -134,6 +174,14 @@ class _Shown:
     """Of the system."""
     return self.trained.model
 
+  @functools.cached_property
+  def classified(self) -> tuple[Split, np.ndarray] | None:
+    """Held-out images with a label and their probabilities [N, K], if any."""
+    split = self.held_out.labelled
+    if not self.model.classify or split.label is None or not split.num_images:
+      return None
+    return split, self.of_rows(self.model.classify, trained_lib.rows(split))
+
   def of_images(
     self, function: Function, index: np.ndarray | slice = slice(None)
   ) -> Any:
@@ -167,6 +215,43 @@ def _shown(
     *held_out(experiment.dataset),
     experiment.dataset.num_classes,
     f'{name}, seed {seeds[index]}{first}, step {int(state.step):,}{averaged}',
+  )
+
+
+def _mistakes(shown: _Shown) -> Figure | None:
+  if not shown.classified:
+    return None
+  (image, label), probability = shown.classified
+  predicted = probability.argmax(axis=-1)
+  wrong = np.flatnonzero(predicted != label)
+  if not wrong.size:
+    return None
+  sure = probability.max(axis=-1)
+  index = wrong[np.argsort(-sure[wrong], kind='stable')][:MAX_MISTAKES]
+  return drawing.draw_mistakes(
+    image[index],
+    [f'{label[i]} \N{RIGHTWARDS ARROW} {predicted[i]}' for i in index],
+    title=f'The surest of {wrong.size:,} mistakes on {len(label):,} '
+    f'{shown.kind}',
+    note=f'{shown.name}; probabilities from {sure[index[0]]:.2f} to '
+    f'{sure[index[-1]]:.2f}',
+  )
+
+
+def _confusion(shown: _Shown) -> Figure | None:
+  if not shown.classified:
+    return None
+  (_, label), probability = shown.classified
+  size = probability.shape[1]
+  if size > MAX_CLASSES:
+    return None
+  count = np.zeros((size, size), int)
+  np.add.at(count, (label, probability.argmax(axis=-1)), 1)
+  return drawing.draw_confusion(
+    count,
+    [str(k) for k in range(size)],
+    title=f'{shown.kind.capitalize()}, and what they are taken for',
+    note=shown.name,
   )
 
 

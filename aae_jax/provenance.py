@@ -5,7 +5,9 @@ import functools
 import importlib.metadata
 import json
 import os
+import pathlib
 import platform
+import sys
 import time
 from typing import Any
 
@@ -19,13 +21,14 @@ _PACKAGES = ('aae_jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
 
 @functools.cache
 def of_process() -> dict[str, Any]:
-  """The commit, versions of packages and hardware of this process.
+  """The command, commit, versions and hardware of this process.
 
   As they are at the first call, which is before training: the code that runs is
   the code that was there then.
   """
   devices = jax.devices()
   return {
+    'command': command(),
     'commit': commit.describe(),
     'versions': {
       'python': platform.python_version(),
@@ -39,6 +42,14 @@ def of_process() -> dict[str, Any]:
       'cpus': os.cpu_count(),
     },
   }
+
+
+def command() -> list[str]:
+  """The words that started this process, as a shell is told them."""
+  program, *arguments = sys.argv
+  if program.endswith('.py'):
+    return ['python', program, *arguments]
+  return [pathlib.Path(program).name, *arguments]
 
 
 class History:
@@ -70,9 +81,9 @@ class History:
   def trained(self) -> list[dict[str, Any]]:
     """The processes that trained, in order, each up to its last save.
 
-    `commit`, `versions` and `hardware` of each; `first_step`, the completed
-    steps that it began with, and `last_step`, those that it saved; `seconds`
-    that these took.
+    `command`, `commit`, `versions` and `hardware` of each; `first_step`, the
+    completed steps that it began with, and `last_step`, those that it saved;
+    `seconds` that these took.
     """
     return [
       {name: part for name, part in process.items() if name != 'saves'}

@@ -17,7 +17,9 @@ from aae_jax import (
   errors,
   experiments,
   figures,
+  measured,
   measures,
+  pages,
   processes,
   provenance,
   recipes,
@@ -564,7 +566,7 @@ def _finish(
     'chosen_on': {
       name: chosen_on
       for name in summary
-      if measures.NUMBERS[_number(name)].is_chosen
+      if measures.NUMBERS[measured.metric(name)].is_chosen
     },
     'last_epoch': next(reversed(run.rows(spec.settings[best].values)), {}),
     'sound_seeds': np.asarray(spec.seeds)[sound].tolist(),
@@ -575,6 +577,7 @@ def _finish(
   figures.write_figures(
     experiment, state, run, f'{config.system} on {experiment.schema.name}'
   )
+  pages.write_report(run)
   lines += [f'{key} {_show(value)}' for key, value in summary.items()]
   if not sound.all():
     lines.append(
@@ -584,11 +587,6 @@ def _finish(
   path = run.workdir / 'results.json'
   lines.append(f'Results in {path}, pictures beside it.')
   print('\n'.join(lines), flush=True)
-
-
-def _number(name: str) -> str:
-  """`classification_error` of `test/classification_error_raw`."""
-  return name.partition('/')[2].removesuffix('_raw')
 
 
 def _describe_run(

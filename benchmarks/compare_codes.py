@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 import numpy as np
 
 import aae_jax
-from aae_jax import datasets, drawing, errors, figures
+from aae_jax import datasets, drawing, errors, figures, measured
 from aae_jax.datasets.dataset import Split
+from aae_jax.measured import Results
 from aae_jax.runs import Run
-from benchmarks import command_line, measured
-from benchmarks.measured import Results
+from benchmarks import command_line
 
 BATCH_SIZE = 1000
 

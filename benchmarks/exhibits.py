@@ -10,22 +10,17 @@ from typing import Any
 
 from etils import epath
 
-from aae_jax import runs
+from aae_jax import figures, measured, runs
 from aae_jax.measures import NUMBERS
-from benchmarks import measured, reproduce
+from aae_jax.pages import Table
+from benchmarks import reproduce
 from benchmarks.command_line import ROOT
 
 SHORT = {'mnist': 10, 'digits': 200}
 """Epochs, by data set: one of MNIST has 300 steps, one of digits 14."""
 
 PICTURES = {
-  'latent.png': 'codes of held-out images in the plane, coloured by class',
-  'manifold.png': 'images decoded on a grid over the plane of codes',
-  'samples.png': 'sampled images',
-  'styles.png': 'the style of an image in each row, a label in each column',
-  'clusters.png': 'a cluster in each row: its head, then images given to it',
-  'reconstructions.png': 'held-out images above their reconstructions',
-  'curves.png': 'losses and accuracies, epoch by epoch',
+  **figures.PICTURES,
   'comparison.png': 'codes of four runs in the plane, coloured by class',
 }
 """What each shows, for who cannot see it; in the order of the page."""
@@ -42,21 +37,6 @@ class Place:
 
   data: str
   folder: pathlib.Path
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-  """Numbers, as they are shown.
-
-  Attributes:
-    head: of each column.
-    rows: a name, and a cell for each other column.
-    caption: what the numbers are of.
-  """
-
-  head: Sequence[str]
-  rows: Sequence[Sequence[str]]
-  caption: str
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,8 @@ def read(workdir: pathlib.Path) -> dict[str, Any]:
   - `seconds_per_seed` [S]: seeds that are trained together share the time;
   - `curve` [S]: of each seed [[epoch, seconds, error], ...], on validation
     images; empty without them;
-  - `seeds` in each process of `trained` and `evaluated`, which are lists.
+  - `seeds` in each process of `trained` and `evaluated`, which are lists; their
+    commands, which name folders, are left out.
   """
   results = json.loads((workdir / 'results.json').read_text())
   seeds = results['seeds']
@@ -38,10 +39,15 @@ def read(workdir: pathlib.Path) -> dict[str, Any]:
     results['config']['dataset'].pop(place, None)
   return results | {
     'seconds_per_seed': [results['training_seconds'] / len(seeds)] * len(seeds),
-    'trained': [{'seeds': seeds, **part} for part in results['trained']],
-    'evaluated': [{'seeds': seeds, **results['evaluated']}],
+    'trained': [_maker(seeds, part) for part in results['trained']],
+    'evaluated': [_maker(seeds, results['evaluated'])],
     'curve': _curve(workdir / 'metrics.jsonl', len(seeds)),
   }
+
+
+def _maker(seeds: Sequence[int], process: Mapping[str, Any]) -> dict[str, Any]:
+  told = {name: part for name, part in process.items() if name != 'command'}
+  return {'seeds': seeds, **told}
 
 
 def _curve(path: pathlib.Path, num_seeds: int) -> list[list[list[float]]]:

@@ -1,36 +1,20 @@
 """The page of the gallery: `gallery.html`, filled with what there is."""
 
-import base64
 from collections.abc import Sequence
 import datetime
 import pathlib
-import shlex
 from typing import Any
 
-import jinja2
-from PIL import Image
+from etils import epath
 
-from aae_jax import drawing
-from benchmarks import measured
+from aae_jax import measured, pages
+from aae_jax.measured import Results
 from benchmarks.exhibits import PICTURES, Comparison, Place, Run
-from benchmarks.measured import Results
 
 DATA = {'mnist': 'MNIST', 'digits': 'UCI digits'}
 """How the data sets are spelled."""
 
-PIXELS_PER_PIXEL = 96 / drawing.DPI
-"""Of a page, which has 96 an inch, for one of a figure."""
-
-MAX_HEIGHT = 800
-"""Pixels of a page, so that a picture can be seen at a glance."""
-
-_TEMPLATES = jinja2.Environment(
-  loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-  autoescape=True,
-  undefined=jinja2.StrictUndefined,
-  trim_blocks=True,
-  keep_trailing_newline=True,
-)
+_TEMPLATES = pages.templates(pathlib.Path(__file__).parent)
 
 
 def render(exhibits: Sequence[Run | Comparison], place: Place) -> str:
@@ -94,27 +78,10 @@ def _exhibit(exhibit: Run | Comparison, place: Place) -> dict[str, Any]:
     'shown': [_picture(path) for path in shown],
     'folded': [_picture(path) for path in folded],
     'made': exhibit.made(place),
-    'command': _spell(exhibit.command(place)),
+    'command': pages.spell(['python', *exhibit.command(place)]),
   }
 
 
 def _picture(path: pathlib.Path) -> dict[str, Any]:
-  """What is in a PNG file, and the size that it was drawn for."""
-  with Image.open(path) as picture:
-    scale = min(PIXELS_PER_PIXEL, MAX_HEIGHT / picture.height)
-    width, height = (round(scale * size) for size in picture.size)
-  return {
-    'width': width,
-    'height': height,
-    'shows': PICTURES.get(path.name, path.stem.replace('_', ' ')),
-    'content': base64.b64encode(path.read_bytes()).decode(),
-  }
-
-
-def _spell(command: Sequence[str]) -> str:
-  """What a shell is told, the program and each argument in a line."""
-  words = [shlex.quote(word) for word in command]
-  start = 2 if words[0] == '-m' else 1
-  return ' \\\n    '.join(
-    [' '.join(['python', *words[:start]]), *words[start:]]
-  )
+  shows = PICTURES.get(path.name, path.stem.replace('_', ' '))
+  return pages.picture(epath.Path(path), shows)

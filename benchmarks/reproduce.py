@@ -27,9 +27,9 @@ from typing import Any
 from etils import epath
 from flax import traverse_util
 
-from aae_jax import errors, experiments, recipes, training
+from aae_jax import errors, experiments, measured, recipes, training
 from aae_jax.runs import Run
-from benchmarks import command_line, measured, merging
+from benchmarks import command_line, merging
 from benchmarks.command_line import ROOT
 from benchmarks.provenance import code_at, refuse_changed_files
 from benchmarks.rows import ROWS, Row

@@ -19,10 +19,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 import numpy as np
 
-from aae_jax import drawing, errors, recipes
-from benchmarks import command_line, measured
+from aae_jax import drawing, errors, measured, recipes
+from aae_jax.measured import Results
+from benchmarks import command_line
 from benchmarks.command_line import ROOT
-from benchmarks.measured import Results
 from benchmarks.rows import METHODS, ROWS
 
 RESULTS = 'benchmarks/results'

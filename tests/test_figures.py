@@ -189,7 +189,10 @@ def cells(monkeypatch):
     (GAN, ['manifold', 'samples']),
     (WIDE, ['reconstructions', 'latent']),
     (SUPERVISED, ['reconstructions', 'latent', 'styles']),
-    (SEMI_SUPERVISED, ['reconstructions', 'latent', 'styles']),
+    (
+      SEMI_SUPERVISED,
+      ['mistakes', 'confusion', 'reconstructions', 'latent', 'styles'],
+    ),
     (CLUSTERING, ['reconstructions', 'latent', 'clusters']),
     (Model(), []),
   ],
@@ -198,8 +201,64 @@ def cells(monkeypatch):
 def test_figures_follow_from_what_the_model_has(model, names, drawn, workdir):
   written = drawn(make_experiment(model), workdir)
   assert list(written) == [f'{name}.png' for name in names]
+  assert written.keys() <= figures.PICTURES.keys()
   folder = workdir / 'figures'
   assert {path.name for path in folder.glob('*')} == set(written)
+
+
+def told(split):
+  """What `encode_both` takes for the class of images."""
+  return (3 * (split.image[:, 0, 0, 0] / 255)).astype(int)
+
+
+def test_mistakes_are_the_surest_ones(drawn, workdir, monkeypatch):
+  monkeypatch.setattr(figures, 'MAX_MISTAKES', 5)
+
+  def classify(*arguments):
+    y = encode_both(*arguments)['y']
+    return y * (1 + arguments[1]['image'][:, 0, 1])
+
+  experiment = make_experiment(
+    dataclasses.replace(SEMI_SUPERVISED, classify=classify)
+  )
+  written = drawn(experiment, workdir)
+  test = experiment.dataset.test
+  wrong = np.flatnonzero(told(test) != test.label)
+  sure = test.image[:, 0, 1, 0].astype(int)
+  order = wrong[np.argsort(-sure[wrong], kind='stable')][:5]
+  figure = written['mistakes.png']
+  assert [axes.get_title() for axes in figure.axes if axes.images] == [
+    f'{test.label[i]} \N{RIGHTWARDS ARROW} {told(test)[i]}' for i in order
+  ]
+  np.testing.assert_allclose(
+    pictures.pixels(figure)[..., 0], 1 - test.image[order[0], ..., 0] / 255
+  )
+  title, note = pictures.texts(figure)
+  assert title == f'The surest of {len(wrong)} mistakes on 30 test images'
+  assert note.endswith(f' to {1 + sure[order[-1]] / 255:.2f}')
+
+
+def test_without_a_mistake_there_is_no_picture_of_one(drawn, workdir):
+  experiment = make_experiment(SEMI_SUPERVISED)
+  test = experiment.dataset.test
+  right = test._replace(label=told(test).astype(np.int32))
+  dataset = dataclasses.replace(experiment.dataset, test=right)
+  written = drawn(dataclasses.replace(experiment, dataset=dataset), workdir)
+  assert 'mistakes.png' not in written and 'confusion.png' in written
+
+
+def test_confusion_counts_classes_and_what_they_are_taken_for(drawn, workdir):
+  experiment = make_experiment(SEMI_SUPERVISED)
+  test = experiment.dataset.test
+  [axes] = drawn(experiment, workdir)['confusion.png'].axes
+  count = np.zeros((3, 3), int)
+  for text in axes.texts:
+    column, row = text.get_position()
+    count[row, column] = int(text.get_text())
+  expected = np.zeros((3, 3), int)
+  np.add.at(expected, (test.label, told(test)), 1)
+  np.testing.assert_array_equal(count, expected)
+  assert pictures.labels_of(axes.yaxis) == ['0', '1', '2']
 
 
 def test_files_are_pictures_that_fit_a_page(workdir):

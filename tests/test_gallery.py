@@ -19,12 +19,13 @@ from aae_jax import (
   errors,
   experiments,
   figures,
+  measured,
   measures,
   training,
 )
 from aae_jax.datasets import Schema
 from aae_jax.systems import SYSTEMS
-from benchmarks import compare_codes, gallery, measured, page, reproduce
+from benchmarks import compare_codes, gallery, page, reproduce
 from benchmarks.command_line import ROOT
 from benchmarks.exhibits import EXHIBITS, PICTURES, Place, Run, read
 
@@ -196,7 +197,7 @@ def place(tmp_path_factory):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(reproduce, 'run', Commands())
     patch.setattr(gallery, 'EXHIBITS', TINY)
-    patch.setattr('benchmarks.page.MAX_HEIGHT', MAX_HEIGHT)
+    patch.setattr('aae_jax.pages.MAX_HEIGHT', MAX_HEIGHT)
     call(patch, place)
   return place
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import jax
 import pytest
@@ -58,6 +59,18 @@ def test_of_process():
   assert found['versions']['jax'] == jax.__version__
   assert found['hardware']['devices'] == len(jax.local_devices())
   assert found['hardware']['platform'] == 'cpu'
+
+
+@pytest.mark.parametrize(
+  'words, command',
+  [
+    (['train.py', '--config=a'], ['python', 'train.py', '--config=a']),
+    (['/usr/bin/aae', 'train', 'a'], ['aae', 'train', 'a']),
+  ],
+)
+def test_command_is_what_a_shell_is_told(words, command, monkeypatch):
+  monkeypatch.setattr(sys, 'argv', words)
+  assert provenance.of_process.__wrapped__()['command'] == command
 
 
 def test_commit_is_unknown_without_git(monkeypatch):

@@ -241,16 +241,21 @@ def installed(tmp_path_factory):
   return site
 
 
-def test_the_wheel_has_every_module_and_configuration(installed):
+def test_the_wheel_has_every_module_configuration_and_template(installed):
   expected = {
     path.relative_to(programs.ROOT)
-    for path in programs.ROOT.glob('aae_jax/**/*.py')
+    for pattern in ('**/*.py', 'templates/*')
+    for path in programs.ROOT.joinpath('aae_jax').glob(pattern)
   }
   expected |= {
     pathlib.Path('aae_jax/configs', path.name)
     for path in programs.ROOT.glob('configs/*.py')
   }
-  found = {path.relative_to(installed) for path in installed.rglob('*.py')}
+  found = {
+    path.relative_to(installed)
+    for path in installed.glob('aae_jax/**/*.*')
+    if '__pycache__' not in path.parts
+  }
   assert found == expected
 
 

@@ -30,6 +30,17 @@ def with_unit(title: str, metric: str) -> str:
   return f'{title}, {unit}' if unit else title
 
 
+def title(name: str) -> str:
+  """What a metric of results is called, with its unit.
+
+  Args:
+    name: `test/classification_error`, with `_raw` at its end for the newest
+      weights where averages are evaluated.
+  """
+  newest = ' of the newest weights' if name.endswith('_raw') else ''
+  return with_unit(f'{NUMBERS[metric(name)].title}{newest}', metric(name))
+
+
 def show(results: Results, metric: str) -> str:
   """A number and, over several runs, its standard deviation.
 
@@ -37,14 +48,31 @@ def show(results: Results, metric: str) -> str:
     results: of test images.
     metric: a key of `measures.NUMBERS`.
   """
-  found = results['metrics'][f'test/{metric}']
+  name = f'test/{metric}'
+  return spell(name, results['metrics'][name])
+
+
+def spell(name: str, found: Mapping[str, Any] | None) -> str:
+  """A number as it is shown.
+
+  Args:
+    name: of the metric, as results have it.
+    found: its mean and its standard deviation; None where there is none.
+  """
+  if found is None:
+    return ''
   # The file has null for what is not finite.
   if found['mean'] is None:
     return 'not finite'
-  places = NUMBERS[metric].decimals
+  places = NUMBERS[metric(name)].decimals
   shown = f'{found["mean"]:.{places}f}'.replace('-', '\N{MINUS SIGN}')
   std = found['std']
   return shown if std is None else f'{shown} ± {std:.{places}f}'
+
+
+def metric(name: str) -> str:
+  """`classification_error` of `test/classification_error_raw`."""
+  return name.partition('/')[2].removesuffix('_raw')
 
 
 def describe_sample(results: Results) -> str:
