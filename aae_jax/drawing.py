@@ -457,7 +457,7 @@ def _draw_images(
   return figure
 
 
-def _label_colours(num_labels: int) -> np.ndarray:
+def label_colours(num_labels: int) -> np.ndarray:
   """Colours [num_labels, 4]: of tab10 where it has enough of them."""
   if num_labels <= 10:
     return matplotlib.colormaps['tab10'](np.arange(num_labels))
@@ -476,7 +476,7 @@ def _draw_points(
   axes: Axes, points: np.ndarray, label: np.ndarray | None
 ) -> None:
   size = np.clip(12_000 / len(points), 3, 18)
-  colour = 'black' if label is None else _label_colours(label.max() + 1)[label]
+  colour = 'black' if label is None else label_colours(label.max() + 1)[label]
   axes.scatter(*points.T, c=colour, s=size, linewidths=0, alpha=0.7)
 
 
@@ -540,7 +540,7 @@ def _draw_legend(
   """Draws the legend of a scatter plot to the right of it."""
   handles = []
   if len(labels):
-    colours = _label_colours(max(labels) + 1)
+    colours = label_colours(max(labels) + 1)
     handles = [
       Line2D([], [], marker='o', linestyle='', color=colours[k], label=str(k))
       for k in labels

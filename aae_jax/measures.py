@@ -358,7 +358,7 @@ class _Run:
     images = (
       self.dataset.scaling(split.image)
       for split in (
-        _some(validation, MAX_BANDWIDTH_IMAGES),
+        some(validation, MAX_BANDWIDTH_IMAGES),
         self.dataset.test,
       )
     )
@@ -387,7 +387,7 @@ def _importance_weighted_bound(model: Model) -> Function:
 
 
 def _energy_distance(run: _Run) -> dict[str, float]:
-  test = trained_lib.rows(_some(run.dataset.test, MAX_CODES))
+  test = trained_lib.rows(some(run.dataset.test, MAX_CODES))
   code = run.drawn('draw', run.model.encode, test)
   batch = run.marginal_batch(len(test['image']))
   prior = run.drawn('prior', run.model.prior, batch)
@@ -417,7 +417,7 @@ def _clustering(run: _Run) -> dict[str, float]:
 
 def _probes(run: _Run) -> dict[str, float]:
   """How well the style tells the label, which only the decoder should know."""
-  train = _some(run.dataset.train.labelled, MAX_CODES)
+  train = some(run.dataset.train.labelled, MAX_CODES)
   # A classifier needs two classes.
   if len(np.unique(train.label)) < 2:
     return {}
@@ -438,7 +438,7 @@ def _probes(run: _Run) -> dict[str, float]:
 
 
 def _neighbours(run: _Run) -> dict[str, float]:
-  train = _some(run.dataset.train.labelled, MAX_NEIGHBOURS)
+  train = some(run.dataset.train.labelled, MAX_NEIGHBOURS)
   train, test = (
     Split(run.of_images(run.model.embed, split), split.label)
     for split in (train, run.dataset.test)
@@ -454,7 +454,7 @@ def _parzen(run: _Run) -> dict[str, float]:
 
 
 def _parzen_of_fitted_gaussian(run: _Run) -> dict[str, float]:
-  train = _some(run.dataset.train, MAX_NEIGHBOURS)
+  train = some(run.dataset.train, MAX_NEIGHBOURS)
   code = statistics.sample_fitted_gaussian(
     run.of_images(run.model.encode, train)['z'],
     NUM_SAMPLES,
@@ -480,7 +480,7 @@ def _bound(run: _Run) -> dict[str, float]:
   return {'importance_weighted_bound': bound.mean(dtype=np.float64)}
 
 
-def _some(split: Split, most: int) -> Split:
+def some(split: Split, most: int) -> Split:
   """So many images at most, always the same ones, of all parts of a split."""
   if split.num_images <= most:
     return split

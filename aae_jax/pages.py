@@ -1,12 +1,13 @@
 """What a run says of itself to a person: HTML that opens from disk.
 
-A page has all that it shows in itself, and asks for no server or network. It
-is made of the files of a workdir alone, so it can be made again at any time.
+A page has all that it shows in itself, and asks for no server or network. A
+report is made of the files of workdirs alone, so it can be made at any time.
 """
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -24,13 +25,17 @@ from aae_jax import (
   addresses,
   drawing,
   errors,
+  explorer,
   figures,
   measured,
   recipes,
 )
+from aae_jax import trained as trained_lib
+from aae_jax.experiments import Experiment
 from aae_jax.measured import Results
 from aae_jax.measures import NUMBERS
 from aae_jax.runs import Run
+from aae_jax.train_state import TrainState
 
 PIXELS_PER_PIXEL = 96 / drawing.DPI
 """Of a page, which has 96 an inch, for one of a figure."""
@@ -102,10 +107,54 @@ def report(
   return path
 
 
+def write_pages(experiment: Experiment, state: TrainState, run: Run) -> None:
+  """Writes `explorer.html`, if there is something to explore, and the report.
+
+  A page that cannot be made is named in a warning.
+
+  Args:
+    experiment: the system and its data, of a single setting.
+    state: of all seeds; the first sound one is explored, by its averaged
+      weights where it has any.
+    run: which has been evaluated, and whose pictures are drawn.
+  """
+  sound = trained_lib.sound_seeds(state)
+  if sound.any():
+    explorer_of = functools.partial(
+      _render_explorer, experiment, state, int(sound.argmax())
+    )
+    figures.write(run.workdir / 'explorer.html', explorer_of)
+  # Which links to it.
+  write_report(run)
+
+
 def write_report(run: Run) -> None:
-  """Writes `report.html` of a run; if that fails, a warning says so."""
+  """Writes `report.html`; if that fails, a warning says so."""
   path = run.workdir / 'report.html'
   figures.write(path, lambda: render_report([run], run.workdir).encode())
+
+
+def _render_explorer(
+  experiment: Experiment, state: TrainState, index: int
+) -> bytes | None:
+  """The page of the seed at that place."""
+  dataset = experiment.dataset
+  split, kind = figures.held_out(dataset)
+  trained = experiment.trained(trained_lib.averaged(state)).seed(index)
+  data = explorer.describe(trained, split, dataset.num_classes)
+  if data is None:
+    return None
+  number = f'{len(data["labels"]):,} {kind}'
+  page = _TEMPLATES.get_template('explorer.html').render(
+    title=f'The latent space of {dataset.name}',
+    note=f'Seed {experiment.spec.seeds[index]}, step {int(state.step):,}',
+    points=f'Points are the codes of {number}.'
+    if data['thumbnails']
+    else f'Points are {len(data["labels"]):,} samples of the prior.',
+    data=data,
+    version=__version__,
+  )
+  return page.encode()
 
 
 def render_report(runs: Sequence[Run], folder: epath.Path) -> str:

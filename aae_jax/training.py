@@ -577,7 +577,7 @@ def _finish(
   figures.write_figures(
     experiment, state, run, f'{config.system} on {experiment.schema.name}'
   )
-  pages.write_report(run)
+  pages.write_pages(experiment, state, run)
   lines += [f'{key} {_show(value)}' for key, value in summary.items()]
   if not sound.all():
     lines.append(

@@ -47,6 +47,7 @@ TABLE = (
   'drawing',
   'curves',
   'figures',
+  'explorer',
   'pages',
   'saved_model',
   'training',

@@ -18,6 +18,7 @@ from aae_jax import (
   experiments,
   figures,
   measures,
+  pages,
   provenance,
   runs,
   trained,
@@ -91,6 +92,7 @@ def analyze(built, state):
 _BUILD = experiments.build
 _EVALUATOR = measures.Evaluator
 _WRITE_FIGURES = figures.write_figures
+_WRITE_PAGES = pages.write_pages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +121,7 @@ def compiled():
   patch.setattr(measures, 'Evaluator', compiled.evaluator)
   patch.setattr(training.measures, 'analyze', analyze)
   patch.setattr(training.figures, 'write_figures', lambda *_: None)
+  patch.setattr(training.pages, 'write_pages', lambda *_: None)
   yield compiled
   patch.undo()
 
@@ -770,7 +773,7 @@ def test_sound_seeds_may_go_on(finished, compiled, tmp_path, capsys):
   assert 'the sound seeds, 1 of 2: the others' in capsys.readouterr().out
 
 
-def test_pictures_are_of_a_sound_seed_and_cost_no_number(
+def test_pictures_and_pages_are_of_a_sound_seed_and_cost_no_number(
   compiled, tmp_path, monkeypatch
 ):
   seen = []
@@ -780,12 +783,16 @@ def test_pictures_are_of_a_sound_seed_and_cost_no_number(
     seen.extend(_WRITE_FIGURES(experiment, state, run, name))
 
   monkeypatch.setattr(figures, 'write_figures', write_figures)
+  monkeypatch.setattr(pages, 'write_pages', _WRITE_PAGES)
   monkeypatch.setattr(drawing, 'DPI', 20)
   monkeypatch.setattr(figures, 'PRIOR_DRAWS', 1000)
   compiled.before_call = poison(seed=0, step=5)
   train(make_config(on_divergence='continue'), tmp_path / 'run')
   assert seen[0]
   assert {'latent.png', 'reconstructions.png', 'curves.png'} < set(seen[1:])
+  report = (tmp_path / 'run/report.html').read_text()
+  assert report.count('<img') == len(seen) - 1
+  assert 'Seed 5, step 20' in (tmp_path / 'run/explorer.html').read_text()
 
 
 def test_no_sound_seed_is_left(compiled, tmp_path):
@@ -936,6 +943,7 @@ def test_test_images_are_for_the_best_setting(best, searched, monkeypatch):
   for module, name in (
     (training.measures, 'analyze'),
     (training.figures, 'write_figures'),
+    (training.pages, 'write_pages'),
   ):
     monkeypatch.setattr(module, name, noted(name, getattr(module, name)))
   before = (searched.workdir / 'results.json').read_text()
@@ -948,6 +956,7 @@ def test_test_images_are_for_the_best_setting(best, searched, monkeypatch):
     (13, weights),
     ('analyze', weights),
     ('write_figures', weights),
+    ('write_pages', weights),
   ]
 
 
