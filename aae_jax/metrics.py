@@ -19,6 +19,9 @@ from aae_jax import errors, events
 
 _SECONDS_BETWEEN_FLUSHES = 10.0
 
+_SECONDS_BETWEEN_LINES = 10.0
+"""Of progress, where no line can be overwritten."""
+
 Summaries = Mapping[str, Mapping[str, Any]]
 """What `summarize` returns."""
 
@@ -271,10 +274,10 @@ def _rows_until(path: epath.Path, last_step: float) -> list[str]:
 class Progress(contextlib.AbstractContextManager):
   """Shows how far a training is; a context manager.
 
-  A bar where the stream is a terminal, else a line whenever an epoch ends.
-  Both give the losses as means over the seeds, the examples per second and
-  the time left. The rate counts from the first update on, which is what the
-  compilation delays.
+  A line that moves where the stream is a terminal; else one where an epoch
+  ends, at most every ten seconds or so, and one at the end. Both give the time
+  left, the examples per second and the losses as means over the seeds. The rate
+  counts from the first update on, which is what the compilation delays.
   """
 
   def __init__(
@@ -298,10 +301,14 @@ class Progress(contextlib.AbstractContextManager):
     """
     self._stream = stream or sys.stderr
     self._total_steps = total_steps
+    self._initial_step = initial_step
+    self._num_epochs = total_steps // steps_per_epoch
     self._examples_per_step = examples_per_step
     self._enabled = enabled
     self._shown_epoch = initial_step // steps_per_epoch
     self._first_update = None
+    self._last_line = -math.inf
+    self._losses = []
     self._bar = None
     if enabled and self._stream.isatty():
       self._bar = tqdm.tqdm(
@@ -309,7 +316,7 @@ class Progress(contextlib.AbstractContextManager):
         initial=initial_step,
         file=self._stream,
         dynamic_ncols=True,
-        bar_format='{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {desc}',
+        bar_format='{percentage:3.0f}%|{bar:20}| {desc}',
       )
 
   def __exit__(
@@ -328,20 +335,28 @@ class Progress(contextlib.AbstractContextManager):
       step: completed steps.
       epoch: completed epochs.
       *summaries: of the metrics, one a setting; the means of the `PHASE/loss`
-        are shown.
+        are shown. Without any, as within an epoch, the last ones are.
     """
-    if not self._enabled:
+    if not self._enabled or step == self._initial_step:
       return
+    if summaries:
+      self._losses = _losses(summaries)
     text = ', '.join(
-      [f'epoch {epoch}', *_losses(summaries), *self._speed(step)]
+      [f'epoch {epoch}/{self._num_epochs}', *self._speed(step), *self._losses]
     )
     if self._bar is not None:
       self._bar.set_description_str(text, refresh=False)
       self._bar.update(step - self._bar.n)
-    elif epoch > self._shown_epoch or step >= self._total_steps:
-      self._shown_epoch = epoch
+    elif self._is_line_due(step, epoch):
+      self._shown_epoch, self._last_line = epoch, time.monotonic()
       line = f'step {step}/{self._total_steps}, {text}'
       print(line, file=self._stream, flush=True)
+
+  def _is_line_due(self, step: int, epoch: int) -> bool:
+    if step >= self._total_steps:
+      return True
+    waited = time.monotonic() - self._last_line
+    return epoch > self._shown_epoch and waited >= _SECONDS_BETWEEN_LINES
 
   def close(self) -> None:
     """Leaves the last state of the bar on the terminal."""
@@ -359,8 +374,8 @@ class Progress(contextlib.AbstractContextManager):
     steps_per_second = (step - first_step) / (now - start)
     left = (self._total_steps - step) / steps_per_second
     return [
-      f'{steps_per_second * self._examples_per_step:,.0f} examples/s',
       f'{tqdm.tqdm.format_interval(left)} left',
+      f'{steps_per_second * self._examples_per_step:,.0f} examples/s',
     ]
 
 

@@ -434,6 +434,8 @@ class _Rows(contextlib.AbstractContextManager):
     spec, feed = self._experiment.spec, self._experiment.feed
     step = int(state.step)
     epoch, steps_into = divmod(step, feed.steps_per_epoch)
+    if steps_into:
+      self._progress.update(step, epoch)
     if steps_into or step == self._writer.last_step:
       return
     found = _means_of_epoch(state, feed.steps_per_epoch)

@@ -260,7 +260,7 @@ def test_progress_of_a_search_shows_its_settings_side_by_side(clock):
   with Progress(40, 0, 10, 200, stream=stream) as progress:
     found = ({'a/loss': [loss, loss]} for loss in (0.5, 2.0))
     progress.update(10, 1, *map(summarize, found))
-  assert stream.getvalue() == 'step 10/40, epoch 1, a 0.5 | 2\n'
+  assert stream.getvalue() == 'step 10/40, epoch 1/4, a 0.5 | 2\n'
 
 
 def test_tensorboard_of_a_resumed_run(tmp_path):
@@ -312,32 +312,49 @@ def run_progress(stream, clock, steps, **kwargs):
       progress.update(step, step // 10, summarize(losses))
 
 
-def test_progress_prints_a_line_an_epoch(clock):
+def test_progress_is_a_line_an_epoch_where_these_are_long(clock):
   stream = io.StringIO()
-  run_progress(stream, clock, [5, 10, 15, 20])
+  run_progress(stream, clock, range(2, 25, 2))
   assert stream.getvalue().splitlines() == [
-    'step 10/40, epoch 1, reconstruction 25, generator 0.6, '
-    '500 examples/s, 00:12 left',
-    'step 20/40, epoch 2, reconstruction 25, generator 0.6, '
-    '500 examples/s, 00:08 left',
+    'step 10/40, epoch 1/4, 00:30 left, 200 examples/s, reconstruction 25, '
+    'generator 0.6',
+    'step 20/40, epoch 2/4, 00:20 left, 200 examples/s, reconstruction 25, '
+    'generator 0.6',
   ]
 
 
-def test_progress_ends_with_a_line(clock):
+def test_progress_is_a_line_every_ten_seconds_where_epochs_are_short(clock):
   stream = io.StringIO()
-  run_progress(stream, clock, [38, 40])
-  assert stream.getvalue().splitlines()[-1].startswith('step 40/40, epoch 4')
+  with Progress(400, 0, 1, 200, stream=stream) as progress:
+    for step in range(1, 401):
+      clock.now += 0.25
+      progress.update(step, step, {})
+  steps = [line.split('/')[0] for line in stream.getvalue().splitlines()]
+  assert steps == [f'step {step}' for step in (*range(1, 400, 40), 400)]
+
+
+def test_progress_within_an_epoch_has_the_losses_of_the_last(clock):
+  stream = Terminal()
+  with Progress(40, 0, 10, 200, stream=stream) as progress:
+    for step, found in ((10, [summarize({'a/loss': [0.5]})]), (15, [])):
+      clock.now += 2
+      progress.update(step, step // 10, *found)
+  last = stream.getvalue().split('\r')[-1]
+  assert 'epoch 1/4, 00:10 left, 500 examples/s, a 0.5' in last
 
 
 def test_progress_of_a_resumed_run(clock):
   stream = io.StringIO()
   with Progress(40, 20, 10, 100, stream=stream) as progress:
+    # Before anything is compiled, whose time is not that of a step.
+    progress.update(20, 2)
+    clock.now += 77
     progress.update(25, 2, {})
     assert not stream.getvalue()
     clock.now += 1
     progress.update(30, 3, {})
   assert stream.getvalue() == (
-    'step 30/40, epoch 3, 500 examples/s, 00:02 left\n'
+    'step 30/40, epoch 3/4, 00:02 left, 500 examples/s\n'
   )
 
 
@@ -346,8 +363,8 @@ def test_progress_on_a_terminal(clock):
   run_progress(stream, clock, [5, 10, 40])
   last = stream.getvalue().split('\r')[-1]
   assert last.startswith('100%|') and last.endswith('\n')
-  assert '40/40 epoch 4, reconstruction 25, generator 0.6, ' in last
-  assert 'examples/s, 00:00 left' in last
+  assert 'epoch 4/4, 00:00 left, ' in last
+  assert 'examples/s, reconstruction 25, generator 0.6' in last
 
 
 @pytest.mark.parametrize('stream', [io.StringIO(), Terminal()])

@@ -331,8 +331,8 @@ def test_one_command_trains_and_another_evaluates(start, tmp_path):
   assert f'Results in {workdir}/results.json' in program.out
   lines = program.err.splitlines()
   assert [line.split(',')[:2] for line in lines] == [
-    ['step 14/28', ' epoch 1'],
-    ['step 28/28', ' epoch 2'],
+    ['step 14/28', ' epoch 1/2'],
+    ['step 28/28', ' epoch 2/2'],
   ]
   before = results_of(workdir)
 
