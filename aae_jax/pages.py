@@ -28,6 +28,7 @@ from aae_jax import (
   explorer,
   figures,
   measured,
+  metrics,
   recipes,
 )
 from aae_jax import trained as trained_lib
@@ -44,6 +45,9 @@ MAX_HEIGHT = 800
 """Pixels of a page, so that a picture can be seen at a glance."""
 
 _FOLDER = pathlib.Path(__file__).parent / 'templates'
+
+_CARD = '---\nlibrary_name: aae_jax\n'
+"""How a model card of this package begins."""
 
 _MAX_SEEDS = 10
 """Whose numbers are told one by one: more do not fit on a page."""
@@ -71,7 +75,7 @@ def templates(*folders: pathlib.Path) -> jinja2.Environment:
   """The templates of these folders, and those of every page."""
   return jinja2.Environment(
     loader=jinja2.FileSystemLoader([*folders, _FOLDER]),
-    autoescape=True,
+    autoescape=lambda name: name.endswith('.html'),
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     keep_trailing_newline=True,
@@ -126,6 +130,7 @@ def write_pages(experiment: Experiment, state: TrainState, run: Run) -> None:
     figures.write(run.workdir / 'explorer.html', explorer_of)
   # Which links to it.
   write_report(run)
+  write_card(run)
 
 
 def write_report(run: Run) -> None:
@@ -183,11 +188,87 @@ def render_report(runs: Sequence[Run], folder: epath.Path) -> str:
       }
       for run, (name, results) in zip(runs, found.items(), strict=True)
     ],
-    numbers=_numbers(found),
+    numbers=[
+      *_numbers(found, by_seed=is_alone),
+      *(table for results in found.values() for table in _searched(results)),
+    ],
     pictures=_pictures(dict(zip(found, runs, strict=True))),
     settings=_settings(found),
     version=__version__,
   )
+
+
+def write_card(run: Run) -> None:
+  """Writes the model card, `README.md`, unless that is something else.
+
+  If that fails, a warning says so.
+  """
+  path = run.workdir / 'README.md'
+  if not path.exists() or path.read_text().startswith(_CARD):
+    figures.write(path, lambda: render_card(run).encode())
+
+
+def render_card(run: Run) -> str:
+  """What a run is, for who is given its model: Markdown.
+
+  It begins with what model hubs read.
+
+  Raises:
+    InputError: the run has no results.
+  """
+  results, height, width, channels = _results(run), *run.schema.image_shape
+  found = {'mean ± std': results}
+  seeds, sound = results['seeds'], measured.sound_seeds(results)
+  tested = {
+    name: results['metrics'][f'test/{name}']['mean']
+    for name in NUMBERS
+    if f'test/{name}' in results['metrics']
+  }
+  return _TEMPLATES.get_template('card.md').render(
+    name=run.workdir.name,
+    system=results['config']['system'],
+    data=results['dataset']['name'],
+    task=_task(tested),
+    results=[
+      {'type': name, 'name': NUMBERS[name].title, 'value': value}
+      for name, value in tested.items()
+      if value is not None
+    ],
+    title=_title(results),
+    lede=_lede(results),
+    picture=_card_picture(run),
+    facts=_facts(results),
+    shape=f'{height} × {width} × {channels}',
+    command=_command(results),
+    settings=next(_settings(found))['table'],
+    sample=_sample(found),
+    numbers=[*_numbers(found, by_seed=False)],
+    num_runs=len(sound),
+    lost=len(seeds) - len(sound),
+    chosen=[
+      measured.title(name)
+      for name, split in results['chosen_on'].items()
+      if split == 'training'
+    ],
+    version=__version__,
+  )
+
+
+def _task(tested: Mapping[str, Any]) -> str:
+  """What hubs call it."""
+  if 'classification_error' in tested:
+    return 'image-classification'
+  if 'parzen_log_likelihood' in tested:
+    return 'unconditional-image-generation'
+  return 'image-feature-extraction'
+
+
+def _card_picture(run: Run) -> dict[str, str] | None:
+  """The first that a run has."""
+  for name in ('latent.png', 'samples.png', 'reconstructions.png'):
+    if (run.workdir / 'figures' / name).exists():
+      return {'file': f'figures/{name}', 'shows': figures.PICTURES[name]}
+  return None
 
 
 def spell(command: Sequence[str]) -> str:
@@ -318,16 +399,36 @@ def _explorer(run: Run, folder: epath.Path) -> str | None:
   return os.path.relpath(path, folder) if path.exists() else None
 
 
-def _numbers(found: Mapping[str, Results]) -> Iterator[Table]:
+def _numbers(found: Mapping[str, Results], by_seed: bool) -> Iterator[Table]:
   """Those of each split: a column for each run, or each seed of a single."""
   results = [*found.values()]
   names = dict.fromkeys(name for of in results for name in of['metrics'])
-  head = [*found] if len(found) > 1 else _seeds(results[0])
+  head = _seeds(results[0]) if by_seed else [*found]
   for split in ('test', 'validation'):
     own = [name for name in names if name.startswith(f'{split}/')]
     if own:
-      rows = [[measured.title(name), *_cells(results, name)] for name in own]
+      cells = functools.partial(_cells, results, by_seed)
+      rows = [[measured.title(name), *cells(name)] for name in own]
       yield Table([f'{split.capitalize()} images', *head], rows)
+
+
+def _searched(results: Results) -> Iterator[Table]:
+  """The settings of a search, and what they were compared by."""
+  if 'search' not in results:
+    return
+  told = results['search']
+  name = told['chosen_by']
+  rows = [
+    [
+      metrics.name_setting(tried['setting']),
+      measured.spell(name, tried['metrics'][name]),
+    ]
+    for tried in told['settings']
+  ]
+  best = metrics.name_setting(told['best'])
+  split = name.partition('/')[0]
+  title = f'{measured.title(name)}, {split} images'
+  yield Table(['Setting', title], rows, f'{best} is best: all is told of it.')
 
 
 def _seeds(results: Results) -> list[str]:
@@ -339,11 +440,11 @@ def _seeds(results: Results) -> list[str]:
   return ['mean ± std', *(f'seed {seed}' for seed in each)]
 
 
-def _cells(results: Sequence[Results], name: str) -> list[str]:
+def _cells(results: Sequence[Results], by_seed: bool, name: str) -> list[str]:
   """A number of each run, or of each seed of a single one."""
   summaries = [of['metrics'].get(name) for of in results]
   cells = [measured.spell(name, summary) for summary in summaries]
-  if len(results) > 1:
+  if not by_seed:
     return cells
   each = summaries[0]['per_seed']
   if not 1 < len(each) <= _MAX_SEEDS:

@@ -8,8 +8,10 @@ from etils import epath
 import numpy as np
 from PIL import Image
 import pytest
+import yaml
 
 from aae_jax import figures, pages, recipes
+from aae_jax.datasets import Schema
 from aae_jax.errors import InputError
 from aae_jax.runs import Run
 
@@ -84,6 +86,7 @@ def make_results(errors=(2.0, 4.0), command=COMMAND, **changes):
     'total_steps': 20,
     'seeds': seeds,
     'label_draws': len(seeds),
+    'chosen_on': {'test/reconstruction_error': 'training'},
     'dataset': {'name': 'digits', 'train': 1437, 'validation': 0, 'test': 360},
     'parameters': {'decoder': 1234, 'encoder': 99},
     'training_seconds': 61.0,
@@ -95,6 +98,8 @@ def make_results(errors=(2.0, 4.0), command=COMMAND, **changes):
 def write_run(folder, results, *pictures):
   (folder / 'figures').mkdir(parents=True)
   (folder / 'results.json').write_text(json.dumps(results))
+  schema = Schema('digits', (8, 8, 1), 10, 1437)
+  (folder / 'model.json').write_text(json.dumps(schema._asdict()))
   for name in pictures:
     Image.new('L', (300, 200)).save(folder / 'figures' / name)
   return Run(epath.Path(folder))
@@ -183,6 +188,88 @@ def test_runs_side_by_side(run, tmp_path):
 def test_runs_of_one_name_are_told_by_their_folders(tmp_path):
   runs = [write_run(tmp_path / k / 'run', make_results()) for k in 'ab']
   assert shown(*runs).row('Test images') == [str(r.workdir) for r in runs]
+
+
+def test_settings_of_a_search_are_told_with_the_best(tmp_path):
+  results = make_results()
+  results['search'] = {
+    'best': {'generator.y_weight': 3.0},
+    'chosen_by': 'validation/classification_error',
+    'settings': [
+      {
+        'setting': {'generator.y_weight': weight},
+        'metrics': {'validation/classification_error': summary(weight)},
+      }
+      for weight in (1.0, 3.0)
+    ],
+  }
+  page = shown(write_run(tmp_path / 'search', results))
+  assert page.row('Setting') == ['Classification error, %, validation images']
+  assert page.row('generator.y_weight=1.0') == ['1.00']
+  assert 'generator.y_weight=3.0 is best: all is told of it.' in page.texts
+
+
+def front_matter(card):
+  _, front, text = card.split('---\n', 2)
+  return yaml.safe_load(front), text
+
+
+def test_card_begins_with_what_hubs_read(run):
+  front, _ = front_matter(pages.render_card(run))
+  assert front['library_name'] == 'aae_jax'
+  assert front['pipeline_tag'] == 'image-classification'
+  assert front['tags'] == ['jax', 'flax', 'aae']
+  [model] = front['model-index']
+  assert model['name'] == 'digits_aae'
+  [result] = model['results']
+  assert result['task'] == {'type': 'image-classification'}
+  assert result['dataset'] == {
+    'type': 'digits',
+    'name': 'digits',
+    'split': 'test',
+  }
+  # Not those of validation images, or of the newest weights.
+  assert [(m['type'], m['value']) for m in result['metrics']] == [
+    ('classification_error', 3.0),
+    ('reconstruction_error', 3.0),
+  ]
+
+
+def test_card_says_data_recipe_numbers_and_limits(run):
+  _, text = front_matter(pages.render_card(run))
+  for part in (
+    '# aae on digits\n\nClassification error 3.00 ± 1.41 %.\n\n![codes of',
+    '](figures/latent.png)\n\n## Data\n\ndigits, 1,437 training images',
+    "sh\npython train.py \\\n    --config=digits_aae \\\n    '--config.name=",
+    '| num_labels | 100 | -1 |\n',
+    '| Test images | mean ± std |\n| --- | --- |\n',
+    '| Classification error, % | 3.00 ± 1.41 |\n',
+    'The standard deviation is that of 2 runs, not of other data.',
+    'Squared error, summed over pixels: what is chosen for it was chosen on tr',
+  ):
+    assert part in text, part
+  assert 'diverged' not in text
+
+
+def test_card_of_a_run_without_numbers(tmp_path):
+  results = make_results((1.0,), command=None)
+  results |= {'metrics': {}, 'chosen_on': {}, 'sound_seeds': []}
+  results['label_draws'] = 0
+  results['dataset']['test'] = 0
+  card = pages.render_card(write_run(tmp_path / 'run', results))
+  front, text = front_matter(card)
+  assert 'model-index' not in front
+  assert 'There were no test images.\n\n## Data' in text
+  assert 'Labels:' not in text
+  assert '1 of the seeds diverged' in text and 'train.py' not in text
+
+
+def test_card_takes_the_place_of_a_card_alone(run):
+  path = run.workdir / 'README.md'
+  for before, is_ours in (('', False), ('---\nlibrary_name: aae_jax\n', True)):
+    path.write_text(before or '# My project')
+    pages.write_card(run)
+    assert (path.read_text() == pages.render_card(run)) == is_ours
 
 
 def test_explorer_is_linked_from_wherever_the_page_is(run, tmp_path):
