@@ -6,6 +6,7 @@ The page has the decoder as dense layers, which its JavaScript computes.
 import base64
 from collections.abc import Mapping, Sequence
 import io
+import math
 from typing import Any, NamedTuple
 
 from flax import linen as nn
@@ -25,6 +26,9 @@ from aae_jax.types import Batch, Function
 
 MAX_POINTS = 2000
 """Whose codes and thumbnails are in the page."""
+
+MAX_VALUES = 4_000_000
+"""Of all thumbnails, unless there are fewer than a hundred of them."""
 
 MAX_AXES = 10
 """Of z, the two of the plane among them."""
@@ -204,7 +208,8 @@ def describe(
     # In the place of z is the representation, which it is where y is 0.
     layers[0] = layers[0]._replace(kernel=layers[0].kernel[y_size:])
     y_size = 0
-  split = measures.some(split, MAX_POINTS)
+  fitting = MAX_VALUES // math.prod(split.image.shape[1:])
+  split = measures.some(split, min(MAX_POINTS, max(100, fitting)))
   code, label = _points(trained, split, num_classes)
   classes = [str(k) for k in range(num_classes or 0)]
   is_label = y_size == num_classes and not model.cluster

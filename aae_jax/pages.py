@@ -46,12 +46,11 @@ MAX_HEIGHT = 800
 
 _FOLDER = pathlib.Path(__file__).parent / 'templates'
 
-_CARD = '---\nlibrary_name: aae_jax\n'
+_CARD = b'---\nlibrary_name: aae_jax\n'
 """How a model card of this package begins."""
 
 _MAX_SEEDS = 10
 """Whose numbers are told one by one: more do not fit on a page."""
-
 
 _SPLITS = {'train': 'training', 'validation': 'validation', 'test': 'test'}
 
@@ -107,7 +106,7 @@ def report(
   path = addresses.folder(output)
   text = render_report(runs, path.parent)
   path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(text)
+  path.write_bytes(text.encode())
   return path
 
 
@@ -204,7 +203,7 @@ def write_card(run: Run) -> None:
   If that fails, a warning says so.
   """
   path = run.workdir / 'README.md'
-  if not path.exists() or path.read_text().startswith(_CARD):
+  if not path.exists() or path.read_bytes().startswith(_CARD):
     figures.write(path, lambda: render_card(run).encode())
 
 
@@ -338,7 +337,7 @@ def _sample(found: Mapping[str, Results]) -> str:
   samples = {measured.describe_sample(results) for results in found.values()}
   if len(samples) > 1:
     return 'Mean ± standard deviation over the seeds of each run.'
-  return f'Of the last epoch. Test: {samples.pop()}'
+  return f'Test: {samples.pop()}'
 
 
 def _facts(results: Results) -> dict[str, str]:
@@ -347,7 +346,7 @@ def _facts(results: Results) -> dict[str, str]:
     results[name] for name in ('config', 'dataset', 'seeds')
   )
   makers = measured.makers(results)
-  labels = f'{config["num_labels"]:,}, drawn anew for each seed'
+  anew = 'anew for each seed' if len(seeds) > 1 else 'at random'
   sizes = results['parameters'].items()
   diverged = len(seeds) - len(measured.sound_seeds(results))
   lost = [f'{diverged} diverged'] if diverged else []
@@ -361,11 +360,10 @@ def _facts(results: Results) -> dict[str, str]:
         if data[split]
       ),
     ],
-    'Labels': [labels] if results['label_draws'] else [],
-    'Seeds': [
-      *map(str, seeds),
-      *lost,
-    ],
+    'Labels': [f'{config["num_labels"]:,}', f'drawn {anew}']
+    if results['label_draws']
+    else [],
+    'Seeds': [*map(str, seeds), *lost],
     'Training': [
       f'{config["epochs"]:,} epochs',
       f'{results["step"]:,} of {results["total_steps"]:,} steps',

@@ -122,6 +122,16 @@ def test_thumbnails_are_the_images_as_ink():
     np.testing.assert_array_equal(255 - cell, image[..., 0])
 
 
+def test_large_images_are_fewer(monkeypatch):
+  monkeypatch.setattr(explorer, 'MAX_VALUES', 0)
+  trained = make('aae')
+  split = tiny.make_split(150, 0)
+  found = lambda: explorer.describe(trained, split, tiny.NUM_CLASSES)['labels']
+  assert len(found()) == 100
+  monkeypatch.setattr(explorer, 'MAX_VALUES', 120 * 16)
+  assert len(found()) == 120
+
+
 def test_floats_are_shown_as_they_would_be_stored():
   stored = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), np.uint8)
   scaling = Scaling(100.0, 50.0)
@@ -253,6 +263,9 @@ def test_page_follows_mouse_finger_and_keys(tmp_path):
     found.stepped = where();
     press('2');
     found.label = [...code].slice(0, ySize);
+    send('pointerdown', 2, -1);
+    found.outside = where();
+    send('pointercancel', 2, -1);
     show();
     found.pressed = [...find('labels').children].map(
       (button) => button.getAttribute('aria-pressed'));
@@ -291,6 +304,7 @@ def test_page_follows_mouse_finger_and_keys(tmp_path):
   assert found['left']
   close(found['touched'], place(0.75, 0.5))
   close(found['stepped'], place(0.65, 0.48))
+  close(found['outside'], place(1, 0))
   assert found['label'] == [0, 0, 1] and found['clicked'] == [0, 1, 0]
   assert found['pressed'] == ['false', 'false', 'true']
   assert found['next'] == 0

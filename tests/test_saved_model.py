@@ -1,5 +1,6 @@
 """Tests of aae_jax.saved_model."""
 
+import base64
 import dataclasses
 import json
 import os
@@ -18,7 +19,15 @@ import numpy as np
 import pytest
 
 import aae_jax
-from aae_jax import datasets, measures, runs, saved_model, trained, training
+from aae_jax import (
+  datasets,
+  explorer,
+  measures,
+  runs,
+  saved_model,
+  trained,
+  training,
+)
 from aae_jax.errors import InputError
 from configs import digits_semi_supervised
 from tests import tiny
@@ -114,6 +123,32 @@ def test_numbers_are_those_of_the_evaluation(run, index):
   # The newest weights are other than the averaged ones.
   error = per_seed['test/reconstruction_error_raw']
   assert abs(reconstruction - error[index]) > 1e-4
+
+
+def test_pages_of_the_run_are_of_the_model(run, model):
+  assert 'explorer.html' in (run.workdir / 'report.html').read_text()
+  assert (
+    '# semi_supervised_aae on digits' in (run.workdir / 'README.md').read_text()
+  )
+  text = (run.workdir / 'explorer.html').read_text()
+  data = json.loads(
+    re.search('<script type="application/json".*?>(.*?)</script>', text)[1]
+  )
+  floats = lambda name: np.frombuffer(base64.b64decode(data[name]), '<f2')
+  weights, layers = floats('weights'), []
+  for layer in data['layers']:
+    sizes = layer['inputs'], layer['outputs']
+    ends = np.cumsum([np.prod(sizes), sizes[1]])
+    kernel, bias, weights = np.split(weights, ends)
+    layers.append(explorer.Dense(kernel.reshape(sizes), bias, layer['slope']))
+  code = floats('codes').reshape(len(run.test.image), 20)
+  image = explorer.mean('sigmoid', explorer.run(layers, code))
+  expected = np.asarray(model.reconstruct(run.test.image))
+  # Codes and weights are rounded.
+  np.testing.assert_allclose(
+    image, expected.reshape(len(image), -1), atol=5 / 255
+  )
+  assert data['labels'] == run.test.label.tolist()
 
 
 def test_first_seed_is_the_default(run, model):

@@ -277,8 +277,10 @@ function take(i) {
   changed();
 }
 
-function moveBy(left, top) {
-  const [x, y] = fromPlane(left, top);
+// To a place in the plane, of which nothing leads out.
+function moveCode(left, top) {
+  const within = (v) => Math.min(Math.max(v, 0), plane.width);
+  const [x, y] = fromPlane(within(left), within(top));
   moveTo(code, 0, x);
   if (isPlane) moveTo(code, 1, y);
   changed();
@@ -295,8 +297,9 @@ function locate(event) {
 
 plane.addEventListener('pointerdown', (event) => {
   pressed = {x: event.clientX, y: event.clientY, hasMoved: false};
+  // One that a script makes has no pointer to capture.
   if (event.isTrusted) plane.setPointerCapture(event.pointerId);
-  moveBy(...locate(event));
+  moveCode(...locate(event));
 });
 
 plane.addEventListener('pointermove', (event) => {
@@ -305,7 +308,7 @@ plane.addEventListener('pointermove', (event) => {
   lookAt(nearest(left, top, reach));
   if (!pressed) return;
   pressed.hasMoved ||= Math.hypot(event.clientX - pressed.x, event.clientY - pressed.y) > 4;
-  moveBy(left, top);
+  moveCode(left, top);
 });
 
 plane.addEventListener('pointerup', (event) => {
@@ -317,7 +320,10 @@ plane.addEventListener('pointerup', (event) => {
 });
 
 plane.addEventListener('pointercancel', () => { pressed = null; });
-plane.addEventListener('pointerleave', () => { if (!pressed) lookAt(null); });
+plane.addEventListener('pointerleave', (event) => {
+  // What a finger was lifted from stays.
+  if (!pressed && event.pointerType === 'mouse') lookAt(null);
+});
 
 // With the keys.
 const ARROWS = {
@@ -330,7 +336,7 @@ plane.addEventListener('keydown', (event) => {
   const step = (event.shiftKey ? 0.1 : 0.02) * plane.width;
   if (key in ARROWS) {
     const [left, top] = place(code);
-    moveBy(left + step * ARROWS[key][0], top + step * ARROWS[key][1]);
+    moveCode(left + step * ARROWS[key][0], top + step * ARROWS[key][1]);
     lookAt(nearest(...place(code), plane.width / 50));
   } else if ('np'.includes(key.toLowerCase())) {
     const next = (near ?? -1) + (key.toLowerCase() === 'n' ? 1 : -1);
