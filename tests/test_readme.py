@@ -144,6 +144,12 @@ def test_pictures_are_there():
   }
 
 
+def test_pages_are_there():
+  pages = re.findall(r'\]\((docs/\w+\.(?:html|md))\)', README)
+  assert pages[0] == 'docs/explorer.html'
+  assert all((ROOT / page).exists() for page in pages)
+
+
 def test_every_configuration_that_is_named_exists():
   named = re.findall(r'`((?:configs/)?\w+\.py)(?::\w+)?`', README)
   named += re.findall(r'--config=(configs/\w+\.py)', README)
