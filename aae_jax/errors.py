@@ -1,7 +1,11 @@
-"""The error that a user can mend."""
+"""The errors that a user can mend, and how they are told."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 import difflib
+import pathlib
+import signal
+import sys
+from typing import Any
 
 
 class InputError(ValueError):
@@ -30,3 +34,23 @@ def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
   return InputError(
     f'unknown {what} {name!r}; known: {", ".join(known)}.{hint}'
   )
+
+
+def told(entry: Callable[[], Any]) -> Any:
+  """Calls `entry`, and shows what a user can mend as one line.
+
+  Raises:
+    SystemExit: with status 1 after such an error, 130 after Ctrl-C.
+  """
+  try:
+    return entry()
+  except (InputError, DivergenceError, OSError) as error:
+    print(f'{pathlib.Path(sys.argv[0]).name}: {error}', file=sys.stderr)
+    sys.exit(1)
+  except KeyboardInterrupt:
+    print(
+      '\nStopped by SIGINT: what was there before stays; the same command '
+      'begins anew.',
+      file=sys.stderr,
+    )
+    sys.exit(128 + signal.SIGINT)

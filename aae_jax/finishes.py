@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping
 import dataclasses
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from aae_jax.svm import TransductiveSVC
 from aae_jax.types import Function
+
+if TYPE_CHECKING:  # It takes longer to import than JAX.
+  from aae_jax.svm import TransductiveSVC
 
 Made = Mapping[str, Mapping[str, Any]]
 """`params` and `batch_stats` by network, those of them that are made."""
@@ -64,7 +66,7 @@ def statistics(run: Function, name: str = 'statistics') -> Finish:
 
 def support_vector_machine(
   features: Function,
-  make: Callable[..., TransductiveSVC],
+  make: Callable[..., 'TransductiveSVC'],
   network: str = 'svm',
   name: str = 'svm',
 ) -> Finish:
@@ -89,7 +91,7 @@ def support_vector_machine(
   return Finish(name, run, compute, gives=('classify',))
 
 
-def _weights(machine: TransductiveSVC) -> Mapping[str, Any]:
+def _weights(machine: 'TransductiveSVC') -> Mapping[str, Any]:
   """As those of `networks.SupportVectorMachine`."""
   kernel, bias = machine.coef_.T, machine.intercept_
   if len(machine.classes_) == 2:

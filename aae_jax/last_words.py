@@ -18,7 +18,10 @@ _NEVER_MET = b'RegisterTask'
 
 
 def main() -> None:
-  """Reads standard input to its end, and writes to standard output."""
+  """Reads standard input to its end, and writes to standard output.
+
+  The command line has the name of whose words they are.
+  """
   lines = _lines(sys.stdin.fileno())
   for line in lines:
     if _END in line:
@@ -30,7 +33,7 @@ def main() -> None:
         else 'another process has died or hangs, so this one ends; the same '
         'commands go on from the last checkpoint.'
       )
-      line = f'\ntrain.py: {text}\n'.encode()
+      line = f'\n{sys.argv[1]}: {text}\n'.encode()
     elif _NOTES.match(line):
       continue
     os.write(sys.stdout.fileno(), line)

@@ -251,7 +251,7 @@ def _say_last_words() -> None:
   """
   path = pathlib.Path(__file__).with_name('last_words.py')
   speaker = subprocess.Popen(
-    [sys.executable, '-I', '-S', str(path)],
+    [sys.executable, '-I', '-S', str(path), pathlib.Path(sys.argv[0]).name],
     stdin=subprocess.PIPE,
     stdout=sys.stderr.fileno(),
     # Ctrl-C is for this process, which has more to say then.

@@ -11,13 +11,11 @@ Cloud TPU, GKE, Slurm, Open MPI or SkyPilot; elsewhere with
     --coordinator=HOST:PORT --num_processes=N --process_id=0 (to N - 1)
 """
 
-import ast
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 import difflib
 import itertools
 import pathlib
 import runpy
-import signal
 import sys
 import traceback
 from typing import Any
@@ -31,11 +29,11 @@ from ml_collections import config_flags
 
 from aae_jax import (
   addresses,
+  catalogue,
   compilation_cache,
   errors,
   processes,
   recipes,
-  training,
 )
 from aae_jax.interruption import Interruption
 
@@ -55,13 +53,18 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'A folder or a bucket.')
 _MODE = flags.DEFINE_string('mode', 'train', ', '.join(_MODES))
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
   """Runs what the command line says.
 
   An error that a user can mend is shown in one line.
+
+  Args:
+    argv: the command line, the program's name first; that of the process if
+      None.
   """
   app.run(
     lambda argv: _told(lambda: run(argv)),
+    argv=argv,
     flags_parser=lambda argv: _told(lambda: parse_flags(argv)),
   )
 
@@ -79,22 +82,44 @@ def run(argv: list[str]) -> None:
   if _MODE.value not in _MODES:
     raise errors.unknown('mode', _MODE.value, _MODES)
   workdir = addresses.folder(_WORKDIR.value or default_workdir())
+  run_mode(_MODE.value, _CONFIG.value, workdir)
+
+
+def run_mode(
+  mode: str, config: ml_collections.ConfigDict, workdir: epath.Path
+) -> None:
+  """Trains, evaluates or exports, and keeps what is compiled for next time.
+
+  Args:
+    mode: train, evaluate or export.
+    config: of the experiment.
+    workdir: of its run.
+  """
+  # What takes long to import, and a mistake on the command line is told before.
+  from aae_jax import training
+
+  keep_compiled()
+  if mode == 'train':
+    with Interruption() as interruption:
+      training.train_and_evaluate(config, workdir, interruption)
+  elif mode == 'evaluate':
+    training.evaluate(config, workdir)
+  else:
+    training.export(config, workdir)
+  processes.stop()
+
+
+def completed(config: Mapping[str, Any]) -> ml_collections.ConfigDict:
+  """The configuration of a workdir, which may lack keys that came since."""
+  return ml_collections.ConfigDict({**recipes.defaults().to_dict(), **config})
+
+
+def keep_compiled() -> None:
+  """Has JAX keep what it compiles in the user's cache, and say nothing."""
   logging.set_verbosity(logging.WARNING)
   cache = pathlib.Path('~/.cache/aae_jax/compilation').expanduser()
   compilation_cache.prune(cache, max_bytes=2**30)
   jax.config.update('jax_compilation_cache_dir', str(cache))
-  entry = {
-    'train': _train,
-    'evaluate': training.evaluate,
-    'export': training.export,
-  }
-  entry[_MODE.value](_CONFIG.value, workdir)
-  processes.stop()
-
-
-def _train(config: ml_collections.ConfigDict, workdir: epath.Path) -> None:
-  with Interruption() as interruption:
-    training.train_and_evaluate(config, workdir, interruption)
 
 
 def default_workdir() -> str:
@@ -134,11 +159,12 @@ def usage() -> str:
   """What `--help` shows: modes, configurations and keys."""
   rows = [__doc__, 'Modes:']
   rows += [f'  {name:10}{text}' for name, text in _MODES.items()]
-  rows += ['', 'Configurations:']
-  width = max(map(len, _config_files()))
-  for name, path in _config_files().items():
-    docstring = ast.get_docstring(ast.parse(path.read_text()))
-    rows.append(f'  {name:{width}}  {docstring.splitlines()[0]}')
+  return '\n'.join([*rows, '', what_can_be_trained()])
+
+
+def what_can_be_trained() -> str:
+  """The part of `--help` that tells of configurations and keys."""
+  rows = ['Configurations:', *catalogue.lines()]
   rows += ['', 'Keys and their defaults (a configuration may set others;']
   rows += ['what is None is left to the part that takes it):']
   rows += [
@@ -146,16 +172,6 @@ def usage() -> str:
   ]
   rows += ['', 'The workdir is runs/NAME and the keys given, unless --workdir.']
   return '\n'.join(rows)
-
-
-def _config_files() -> dict[str, pathlib.Path]:
-  """By name; they are in the package once it is installed, else beside it."""
-  package = pathlib.Path(__file__).parent
-  folder = package / 'configs'
-  # What is beside an installed package is another's.
-  if not folder.is_dir():
-    folder = package.parent / 'configs'
-  return {path.stem: path for path in sorted(folder.glob('*.py'))}
 
 
 def _flat(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -195,7 +211,7 @@ def _with_config_path(argv: list[str]) -> list[str]:
   if argument is None:
     return argv
   name, *variant = argument.split(':', 1)
-  files = _config_files()
+  files = catalogue.files()
   if name in files:
     path = ':'.join([str(files[name]), *variant])
     return [
@@ -226,18 +242,11 @@ def _unknown_key(argv: list[str]) -> str:
 
 
 def _told(entry: Callable[[], Any]) -> Any:
-  """Calls `entry`, and shows what a user can mend as one line.
-
-  Whatever it is, no other process waits for this one.
-  """
+  """As `errors.told`; whatever it is, no other process waits for this one."""
   try:
-    return entry()
-  except (errors.InputError, errors.DivergenceError, OSError) as error:
-    print(f'train.py: {error}', file=sys.stderr)
-    processes.end(1)
-  except KeyboardInterrupt:
-    print('\nStopped by SIGINT.', file=sys.stderr)
-    processes.end(128 + signal.SIGINT)
+    return errors.told(entry)
+  except SystemExit as leaving:
+    processes.end(leaving.code)
   except Exception:
     if processes.count() == 1:
       raise

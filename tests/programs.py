@@ -1,4 +1,4 @@
-"""Runs train.py as a process of its own, without the seconds of its imports.
+"""Runs train.py and aae as processes, without the seconds of their imports.
 
 A server that has imported what the program needs forks the processes: so a
 test costs what the program itself does.
@@ -94,6 +94,13 @@ def start(
   return _start(_main, folder, environment, arguments)
 
 
+def command(
+  folder: pathlib.Path, home: pathlib.Path, *arguments: str
+) -> Program:
+  """Starts the command aae; the arguments are as those of `start`."""
+  return _start(_command, folder, {'HOME': str(home)}, arguments)
+
+
 def call(
   folder: pathlib.Path, home: pathlib.Path, function: str, *arguments
 ) -> Program:
@@ -118,6 +125,12 @@ def _start(target, folder, environment, arguments):
 def _main(folder, environment, arguments):
   _prepare(folder, environment, arguments)
   runpy.run_path('train.py', run_name='__main__')
+
+
+def _command(folder, environment, arguments):
+  _prepare(folder, environment, arguments)
+  sys.argv[0] = 'bin/aae'
+  importlib.import_module('aae_jax.command').main()
 
 
 def _call(folder, environment, arguments):

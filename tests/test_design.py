@@ -12,6 +12,7 @@ TABLE = (
   'types',
   'errors',
   'addresses',
+  'catalogue',
   'commit',
   'compilation_cache',
   'last_words',
@@ -52,6 +53,7 @@ TABLE = (
   'saved_model',
   'training',
   'program',
+  'command',
   '__init__',
 )
 """A module may import those before it."""

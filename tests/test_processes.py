@@ -256,7 +256,7 @@ RPC: /xla.coordination.CoordinationService/{request}
 )
 def test_last_words_are_one_line(said, heard):
   found = subprocess.run(
-    [sys.executable, '-I', '-S', last_words.__file__],
+    [sys.executable, '-I', '-S', last_words.__file__, 'train.py'],
     input=said.encode(),
     capture_output=True,
     check=True,

@@ -298,7 +298,10 @@ def test_sigint_before_the_training_is_no_error_of_the_program(start, tmp_path):
   program.wait_for('begun')
   os.kill(program.process.pid, signal.SIGINT)
   assert program.wait() == 130
-  assert program.err == 'begun\n\nStopped by SIGINT.\n'
+  assert program.err == (
+    'begun\n\nStopped by SIGINT: what was there before stays; the same command '
+    'begins anew.\n'
+  )
 
 
 def results_of(workdir):

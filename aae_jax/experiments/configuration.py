@@ -48,7 +48,6 @@ from aae_jax.experiments.experiment import (
 )
 from aae_jax.ladder import LadderEncoder
 from aae_jax.phases import Phase, seeing
-from aae_jax.svm import TransductiveSVC
 from aae_jax.types import Array, Keys
 
 NEUTRAL_KEYS = (
@@ -427,6 +426,9 @@ def _posterior(
 
 
 def _machine(config: ml_collections.ConfigDict) -> systems.MakeMachine:
+  # It takes longer to import than JAX, and one system has one.
+  from aae_jax.svm import TransductiveSVC
+
   options = _given(config.svm)
   TransductiveSVC(**options).check_parameters()
   return functools.partial(TransductiveSVC, **options)

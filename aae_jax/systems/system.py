@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 import dataclasses
 import functools
+from typing import TYPE_CHECKING
 
 from flax import linen as nn
 import jax
@@ -11,8 +12,10 @@ from aae_jax.finishes import Finish
 from aae_jax.phases import Phase
 from aae_jax.posteriors import Posterior
 from aae_jax.priors import Prior
-from aae_jax.svm import TransductiveSVC
 from aae_jax.types import Function
+
+if TYPE_CHECKING:  # It takes longer to import than JAX.
+  from aae_jax.svm import TransductiveSVC
 
 MakeEncoder = Callable[[Mapping[str, int]], nn.Module]
 """An encoder with heads of these sizes by name."""
@@ -24,7 +27,7 @@ MakePosterior = Callable[[int], Posterior]
 MakePrior = Callable[[int], Prior]
 """A prior of codes of this size."""
 
-MakeMachine = Callable[..., TransductiveSVC]
+MakeMachine = Callable[..., 'TransductiveSVC']
 """A support vector machine, of a `random_state`."""
 
 MakePhase = Callable[[Function], Phase]

@@ -1,0 +1,155 @@
+"""Tests of the installed command as a person uses it."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import aae_jax
+from aae_jax import catalogue, command, errors
+from tests import programs
+
+TINY = (
+  '--config.encoder.hidden=(8,)',
+  '--config.decoder.hidden=(8,)',
+  '--config.epochs=1',
+)
+
+
+@pytest.fixture(scope='module')
+def home(tmp_path_factory):
+  """Where caches are: data is prepared, and programs compiled, once."""
+  return tmp_path_factory.mktemp('home')
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory, home):
+  """Of a run that the command has trained."""
+  folder = tmp_path_factory.mktemp('trained')
+  workdir = folder / 'run'
+  program = programs.command(
+    folder, home, 'train', 'digits_autoencoder', *TINY, f'--workdir={workdir}'
+  )
+  assert program.wait() == 0
+  assert f'Results in {workdir}/results.json' in program.out
+  return workdir
+
+
+def test_it_starts_without_what_takes_long_to_import(tmp_path):
+  """A process of its own: `aae` with no more than a few modules."""
+  say = (
+    'import sys\n'
+    'from aae_jax import command\n'
+    'sys.argv[1:] = ["list"]\n'
+    'command.main()\n'
+    'print({"jax", "numpy", "absl"} & set(sys.modules))'
+  )
+  found = subprocess.run(
+    [sys.executable, '-c', say],
+    cwd=tmp_path,
+    env={**os.environ, 'PYTHONPATH': str(programs.ROOT)},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  *rows, imported = found.stdout.splitlines()
+  assert [row.split()[0] for row in rows] == list(catalogue.files())
+  assert imported == 'set()'
+
+
+@pytest.mark.parametrize('arguments', [[], ['--help'], ['-h']])
+def test_help_names_the_commands(capsys, arguments):
+  command.run(arguments)
+  shown = capsys.readouterr().out
+  for word, found in command.COMMANDS.items():
+    assert re.search(rf'^  {word} +{re.escape(found.summary)}$', shown, re.M)
+
+
+@pytest.mark.parametrize('word', sorted(set(command.COMMANDS) - {'train'}))
+def test_help_of_a_command_has_examples(capsys, word):
+  with pytest.raises(SystemExit) as leaving:
+    command.run([word, '--help'])
+  assert not leaving.value.code
+  shown = capsys.readouterr().out
+  assert command.COMMANDS[word].summary in ' '.join(shown.split())
+  assert f'examples:\n  aae {word}' in shown
+
+
+def test_help_of_training_has_examples_configurations_and_keys(tmp_path, home):
+  program = programs.command(tmp_path, home, 'train', 'mnist_aae', '--help')
+  assert program.wait() == 0
+  assert 'Examples:\n  aae train digits_semi_supervised\n' in program.out
+  assert '\n  mnist_aae  ' in program.out
+  assert '\n  config.epochs = 100\n' in program.out
+  assert 'train.py' not in program.out
+
+
+def test_version(capsys):
+  command.run(['--version'])
+  assert capsys.readouterr().out == f'{aae_jax.__version__}\n'
+
+
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
+    (['trian'], "unknown command 'trian'; .* Did you mean 'train'?"),
+    (['train'], 'expected aae train NAME, then flags; aae list has the names.'),
+    (['train', '--workdir=x', 'mnist_aae'], 'expected aae train NAME, .*'),
+    (['list', 'x'], 'unrecognized arguments: x; see aae list --help.'),
+    (
+      ['evaluate'],
+      'the following arguments are required: WORKDIR; see aae evaluate --help.',
+    ),
+    (['evaluate', 'x', 'y'], 'unrecognized arguments: y; .*'),
+    (
+      ['export', 'absent'],
+      'there is no folder absent; expected the workdir of a run.',
+    ),
+  ],
+)
+def test_what_is_wrong_is_told_in_a_line(arguments, message):
+  pattern = re.escape(message).replace(r'\.\*', '.*')
+  with pytest.raises(errors.InputError, match=f'^{pattern}$'):
+    command.run(arguments)
+
+
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
+    (['trian'], "unknown command 'trian'; known: "),
+    (['train', 'mnist_ae'], "unknown configuration 'mnist_ae'; known: "),
+    (
+      ['train', 'digits_aae', '--config.epoch=3'],
+      "unknown key 'config.epoch'. Did you mean 'config.epochs'? ",
+    ),
+  ],
+)
+def test_it_speaks_by_its_name(tmp_path, home, arguments, message):
+  program = programs.command(tmp_path, home, *arguments)
+  assert program.wait() == 1
+  assert program.err.startswith(f'aae: {message}')
+  assert program.err.count('\n') == 1
+
+
+def test_a_run_is_evaluated_by_its_own_configuration(workdir, tmp_path, home):
+  results = workdir / 'results.json'
+  before = results.read_text()
+  results.unlink()
+  # As one of an earlier version, without a key.
+  config = workdir / 'config.json'
+  older = re.sub(r'\n  "num_draws": 1,', '', config.read_text())
+  assert older != config.read_text()
+  config.write_text(older)
+  program = programs.command(tmp_path, home, 'evaluate', str(workdir))
+  assert program.wait() == 0, program.err
+  metrics = re.compile(r'"metrics": .*?"chosen_on"', re.DOTALL)
+  assert metrics.findall(results.read_text()) == metrics.findall(before)
+
+
+def test_a_run_is_exported(workdir, tmp_path, home):
+  program = programs.command(tmp_path, home, 'export', str(workdir))
+  assert program.wait() == 0, program.err
+  assert pathlib.Path(program.out.splitlines()[0]).is_file()
