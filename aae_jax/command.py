@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 import sys
 from typing import NamedTuple, NoReturn
 
+from etils import epath
+
 from aae_jax import __version__, addresses, catalogue, errors
 
 _TRAIN = """\
@@ -118,6 +120,58 @@ def _run_mode(mode: str, arguments: list[str]) -> None:
   program.run_mode(mode, config, workdir)
 
 
+def _predict(arguments: list[str]) -> None:
+  _write_of_images('predict', arguments)
+
+
+def _encode(arguments: list[str]) -> None:
+  _write_of_images('encode', arguments)
+
+
+def _write_of_images(word: str, arguments: list[str]) -> None:
+  parser = _Parser(word)
+  parser.add_workdir()
+  parser.add_argument(
+    'images',
+    metavar='IMAGES',
+    nargs='+',
+    help='image files, folders of them, or an .npz file with the array image',
+  )
+  parser.add_argument(
+    '-o',
+    dest='output',
+    metavar='FILE',
+    required=True,
+    help='to write; one that is there is replaced',
+  )
+  options = parser.parse_args(arguments)
+  output = _to_be_written(options.output)
+  workdir = addresses.folder(options.workdir)
+  from aae_jax import datasets, runs
+
+  images = datasets.find_images(options.images)
+  # Whether there is a run is told before what takes long to import.
+  runs.Run(workdir).schema  # noqa: B018
+  from aae_jax import predictions, program
+
+  program.keep_compiled()
+  getattr(predictions, word)(workdir, images, output)
+
+
+def _to_be_written(name: str) -> epath.Path:
+  """The path of a file to write.
+
+  Raises:
+    InputError: it is a folder, or in none.
+  """
+  output = addresses.folder(name)
+  if output.is_dir() or not output.parent.is_dir():
+    raise errors.InputError(
+      f'cannot write {name}; expected a file in a folder that is there.'
+    )
+  return output
+
+
 class _Parser(argparse.ArgumentParser):
   """Of what follows a command; its errors are `InputError`s."""
 
@@ -155,6 +209,23 @@ COMMANDS = {
     'Write the networks of a run as StableHLO, for use without this package.',
     _export,
     ('aae export runs/digits_semi_supervised',),
+  ),
+  'predict': _Command(
+    'Write class, cluster and reconstruction error of images, as CSV.',
+    _predict,
+    (
+      'aae predict runs/NAME photos -o predictions.csv',
+      'aae predict runs/NAME 1.png 2.png -o predictions.csv',
+      'aae predict runs/NAME images.npz -o predictions.csv',
+    ),
+  ),
+  'encode': _Command(
+    'Write the codes of images, as an .npz file.',
+    _encode,
+    (
+      'aae encode runs/NAME photos -o codes.npz',
+      'aae encode runs/NAME images.npz -o codes.npz',
+    ),
   ),
   'list': _Command('List what can be trained.', _list, ('aae list',)),
 }

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from types import TracebackType
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from absl import logging
 from etils import epath
@@ -98,11 +98,32 @@ def _finite(value: Any) -> Any:
   return value
 
 
-def _write_whole(path: epath.Path, text: str) -> None:
+@contextlib.contextmanager
+def whole(path: epath.Path, mode: str = 'w') -> Iterator[IO[Any]]:
+  """A file to write, which takes its name once all of it is written.
+
+  Args:
+    path: local or in a bucket.
+    mode: 'w' for text, 'wb' for bytes.
+
+  Raises:
+    OSError: the file cannot be written; what was there before still is.
+  """
   partial = path.with_name(f'{path.name}.partial')
   with _naming(path):
-    partial.write_text(text)
-    partial.replace(path)
+    try:
+      encoding = None if 'b' in mode else 'utf-8'
+      with partial.open(mode, encoding=encoding) as file:
+        yield file
+      partial.replace(path)
+    except BaseException:
+      partial.unlink(missing_ok=True)
+      raise
+
+
+def _write_whole(path: epath.Path, text: str) -> None:
+  with whole(path) as file:
+    file.write(text)
 
 
 @contextlib.contextmanager

@@ -59,6 +59,16 @@ def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
       is not installed.
     ValueError: none of the checkpoints is valid.
   """
+  return LoadedModel(*restore(workdir, seed))
+
+
+def restore(
+  workdir: epath.PathLike, seed: int | None = None
+) -> tuple[Trained, Schema]:
+  """What `load` makes a model of: one run, and the schema of its data.
+
+  The arguments and errors are those of `load`.
+  """
   run = Run(addresses.folder(workdir))
   config, schema = ml_collections.ConfigDict(run.config), run.schema
   spec = experiments.build_spec(config, schema)
@@ -77,8 +87,7 @@ def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
     index = spec.seeds.index(seed)
   system = spec.system_at(int(state.step), schema.num_train)
   weights = trained.averaged(state)
-  model = Trained(system, weights, schema.scaling).seed(index)
-  return LoadedModel(model, schema)
+  return Trained(system, weights, schema.scaling).seed(index), schema
 
 
 class LoadedModel:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import aae_jax
@@ -105,6 +106,26 @@ def test_version(capsys):
     ),
     (['evaluate', 'x', 'y'], 'unrecognized arguments: y; .*'),
     (
+      ['predict', 'run', 'photos'],
+      'the following arguments are required: -o; see aae predict --help.',
+    ),
+    (
+      ['predict', 'run', 'photos', '-o', 'absent/x.csv'],
+      'cannot write absent/x.csv; expected a file in a folder that is there.',
+    ),
+    (
+      ['encode', 'run', 'photos', '-o', '.'],
+      'cannot write .; expected a file in a folder that is there.',
+    ),
+    (
+      ['encode', 'run', 'absent', '-o', 'x.npz'],
+      'absent: there is no such folder, .npz file or image file',
+    ),
+    (
+      ['predict', 'run', str(programs.ROOT / 'docs'), '-o', 'x.csv'],
+      'there is no folder run; expected the workdir of a run.',
+    ),
+    (
       ['export', 'absent'],
       'there is no folder absent; expected the workdir of a run.',
     ),
@@ -147,6 +168,29 @@ def test_a_run_is_evaluated_by_its_own_configuration(workdir, tmp_path, home):
   assert program.wait() == 0, program.err
   metrics = re.compile(r'"metrics": .*?"chosen_on"', re.DOTALL)
   assert metrics.findall(results.read_text()) == metrics.findall(before)
+
+
+def test_images_are_predicted_and_encoded(workdir, tmp_path, home):
+  np.savez(tmp_path / 'images.npz', image=np.zeros((3, 8, 8)))
+  for word in ('predict', 'encode'):
+    output = tmp_path / f'{word}.out'
+    program = programs.command(
+      tmp_path / word,
+      home,
+      word,
+      str(workdir),
+      str(tmp_path / 'images.npz'),
+      '-o',
+      str(output),
+    )
+    assert program.wait() == 0, program.err
+    assert program.out == f'Wrote {output}: 3 images.\n'
+    assert not program.err
+  lines = (tmp_path / 'predict.out').read_text().splitlines()
+  assert lines[0] == 'path,reconstruction_error'
+  assert len(lines) == 4
+  with np.load(tmp_path / 'encode.out') as codes:
+    assert codes['z'].shape == (3, 2)
 
 
 def test_a_run_is_exported(workdir, tmp_path, home):

@@ -51,6 +51,7 @@ TABLE = (
   'explorer',
   'pages',
   'saved_model',
+  'predictions',
   'training',
   'program',
   'command',

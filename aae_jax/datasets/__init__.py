@@ -3,13 +3,16 @@
 from aae_jax.datasets.dataset import Dataset, Scaling, Schema, Split
 from aae_jax.datasets.labels import draw_labelled, frequencies
 from aae_jax.datasets.loading import load
+from aae_jax.datasets.named_images import NamedImages, find_images
 
 __all__ = [
   'Dataset',
+  'NamedImages',
   'Scaling',
   'Schema',
   'Split',
   'draw_labelled',
+  'find_images',
   'frequencies',
   'load',
 ]

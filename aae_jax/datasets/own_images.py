@@ -142,6 +142,43 @@ def read_folder(path: epath.Path) -> tuple[Split, Split]:
   return train, train.part(0, 0)
 
 
+def list_images(folder: epath.Path) -> list[epath.Path]:
+  """The PNGs in a folder and all within it, in sorted order.
+
+  Hidden files and folders are passed over.
+  """
+  found = _list_images(folder)
+  for child in folder.iterdir():
+    if child.is_dir() and not child.name.startswith('.'):
+      found += list_images(child)
+  return sorted(found)
+
+
+def read_images(
+  paths: Sequence[epath.Path], image_size: tuple[int, int], channels: int
+) -> np.ndarray:
+  """Reads PNGs.
+
+  Args:
+    paths: of N files.
+    image_size: (H, W) of the images.
+    channels: C, 1 for grey, 3 for RGB.
+
+  Returns:
+    uint8 [N, H, W, C].
+
+  Raises:
+    InputError: an image is damaged, or of another kind or size.
+  """
+  images = _read_images(paths)
+  expected = (*image_size, channels)
+  if images.shape[1:] != expected:
+    raise InputError(
+      f'{paths[0]} has the shape {images.shape[1:]}; expected {expected}'
+    )
+  return images
+
+
 def _load_arrays(path: epath.Path) -> dict[str, np.ndarray]:
   data = io.BytesIO(path.read_bytes())
   if not zipfile.is_zipfile(data):
