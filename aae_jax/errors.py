@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 import difflib
+import os
 import pathlib
 import signal
 import sys
@@ -40,10 +41,17 @@ def told(entry: Callable[[], Any]) -> Any:
   """Calls `entry`, and shows what a user can mend as one line.
 
   Raises:
-    SystemExit: with status 1 after such an error, 130 after Ctrl-C.
+    SystemExit: with status 1 after such an error, or when nobody reads what is
+      written, and 130 after Ctrl-C.
   """
   try:
-    return entry()
+    found = entry()
+    sys.stdout.flush()
+    return found
+  except BrokenPipeError:
+    # Whoever read has gone, as `head` does; what is left to write goes nowhere.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)
   except (InputError, DivergenceError, OSError) as error:
     print(f'{pathlib.Path(sys.argv[0]).name}: {error}', file=sys.stderr)
     sys.exit(1)

@@ -39,26 +39,38 @@ def workdir(tmp_path_factory, home):
   return workdir
 
 
-def test_it_starts_without_what_takes_long_to_import(tmp_path):
-  """A process of its own: `aae` with no more than a few modules."""
+def listing(folder, then=''):
+  """`aae list` as a process of its own, which does something more then."""
   say = (
     'import sys\n'
     'from aae_jax import command\n'
     'sys.argv[1:] = ["list"]\n'
     'command.main()\n'
-    'print({"jax", "numpy", "absl"} & set(sys.modules))'
   )
-  found = subprocess.run(
-    [sys.executable, '-c', say],
-    cwd=tmp_path,
+  return subprocess.Popen(
+    [sys.executable, '-c', say + then],
+    cwd=folder,
     env={**os.environ, 'PYTHONPATH': str(programs.ROOT)},
-    capture_output=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
     text=True,
-    check=True,
   )
-  *rows, imported = found.stdout.splitlines()
+
+
+def test_it_starts_without_what_takes_long_to_import(tmp_path):
+  heavy = 'print({"jax", "numpy", "absl"} & set(sys.modules))'
+  with listing(tmp_path, heavy) as process:
+    *rows, imported = process.stdout.read().splitlines()
   assert [row.split()[0] for row in rows] == list(catalogue.files())
   assert imported == 'set()'
+
+
+def test_a_reader_that_goes_is_no_error(tmp_path):
+  """As `head` does."""
+  with listing(tmp_path) as process:
+    process.stdout.close()
+    assert process.stderr.read() == ''
+  assert process.returncode == 1
 
 
 @pytest.mark.parametrize('arguments', [[], ['--help'], ['-h']])
