@@ -414,7 +414,7 @@ def _best_setting(run: Run, spec: experiments.Spec) -> int:
   if not results:
     raise errors.InputError(
       f'{run.workdir} holds a search that has not chosen a setting yet; '
-      'expected one that has ended, or --mode=evaluate first.'
+      'expected one that has ended or been evaluated.'
     )
   best = results['search']['best']
   return [setting.values for setting in spec.settings].index(best)
