@@ -172,6 +172,25 @@ def _to_be_written(name: str) -> epath.Path:
   return output
 
 
+def _report(arguments: list[str]) -> None:
+  parser = _Parser('report')
+  parser.add_argument(
+    'workdirs', metavar='WORKDIR', nargs='+', help='of runs that have ended'
+  )
+  parser.add_argument(
+    '-o',
+    dest='output',
+    metavar='FILE',
+    default='report.html',
+    help='to write; report.html unless given',
+  )
+  options = parser.parse_args(arguments)
+  output = _to_be_written(options.output)
+  from aae_jax import pages
+
+  print(f'Wrote {pages.report(options.workdirs, output)}.')
+
+
 class _Parser(argparse.ArgumentParser):
   """Of what follows a command; its errors are `InputError`s."""
 
@@ -204,6 +223,14 @@ COMMANDS = {
     'Evaluate the last checkpoint of a run, and draw its figures again.',
     _evaluate,
     ('aae evaluate runs/digits_semi_supervised',),
+  ),
+  'report': _Command(
+    'Write a page that shows runs side by side.',
+    _report,
+    (
+      'aae report runs/digits_aae runs/digits_vae',
+      'aae report runs/* -o all.html',
+    ),
   ),
   'export': _Command(
     'Write the networks of a run as StableHLO, for use without this package.',

@@ -305,7 +305,7 @@ def _results(run: Run) -> Results:
   if results is None:
     raise errors.InputError(
       f'{run.workdir} holds no results; expected the workdir of a run that has '
-      'ended, or --mode=evaluate first.'
+      'ended or been evaluated.'
     )
   return results
 

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -138,6 +139,11 @@ def test_version(capsys):
       'there is no folder run; expected the workdir of a run.',
     ),
     (
+      ['report', 'absent'],
+      'absent holds no results; expected the workdir of a run that has ended '
+      'or been evaluated.',
+    ),
+    (
       ['export', 'absent'],
       'there is no folder absent; expected the workdir of a run.',
     ),
@@ -203,6 +209,17 @@ def test_images_are_predicted_and_encoded(workdir, tmp_path, home):
   assert len(lines) == 4
   with np.load(tmp_path / 'encode.out') as codes:
     assert codes['z'].shape == (3, 2)
+
+
+def test_runs_are_shown_side_by_side(workdir, tmp_path, home):
+  output, other = tmp_path / 'both.html', tmp_path / 'other'
+  shutil.copytree(workdir, other)
+  program = programs.command(
+    tmp_path, home, 'report', str(workdir), str(other), '-o', str(output)
+  )
+  assert program.wait() == 0, program.err
+  assert program.out == f'Wrote {output}.\n'
+  assert '2 runs side by side' in output.read_text()
 
 
 def test_a_run_is_exported(workdir, tmp_path, home):
