@@ -18,7 +18,7 @@ test: .venv/installed
 
 # All that is checked before a release.
 check: test .venv312/installed
-	.venv312/bin/python -m pytest -q -n 2 --dist loadfile
+	.venv312/bin/python -m pytest -q -n 2 --dist loadfile -m "whole or not whole"
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv

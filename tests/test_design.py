@@ -53,6 +53,7 @@ TABLE = (
   'saved_model',
   'predictions',
   'training',
+  'estimators',
   'program',
   'command',
   '__init__',

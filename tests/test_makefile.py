@@ -29,5 +29,6 @@ def test_check_runs_the_tests_on_another_python_too():
     'other -m venv .venv312',
     ".venv312/bin/pip install --quiet --editable '.[test]'",
     'touch .venv312/installed',
-    '.venv312/bin/python -m pytest -q -n 2 --dist loadfile',
+    '.venv312/bin/python -m pytest -q -n 2 --dist loadfile '
+    '-m "whole or not whole"',
   ]

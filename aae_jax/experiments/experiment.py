@@ -114,11 +114,8 @@ class Spec:
   ) -> train_state.TrainState:
     """The state of all runs before the first step, of keys [R]."""
     sizes = self.batch_size, self.labelled_batch_size
-    batch = feeding.example_batch(*sizes, image_shape)
-    create = lambda key: train_state.create(
-      self.system, key, batch, average=self.ema_decay > 0
-    )
-    state = jax.vmap(create, out_axes=train_state.SEED_AXES)(keys)
+    create = _creation(self.system, sizes, image_shape, self.ema_decay > 0)
+    state = create(keys)
     hyperparams = jax.tree.map(
       lambda *values: jnp.repeat(jnp.float32(values), len(self.seeds)),
       *(setting.hyperparams for setting in self.settings),
@@ -226,11 +223,8 @@ class Experiment:
 
   def init(self) -> train_state.TrainState:
     """The state before the first step, on the devices."""
-    create = functools.partial(
-      self.spec.create, image_shape=self.schema.image_shape
-    )
-    sharding = processes.own(self.devices)
-    return jax.jit(create, out_shardings=sharding)(self.spec.keys())
+    state = self.spec.create(self.spec.keys(), self.schema.image_shape)
+    return jax.device_put(state, processes.own(self.devices))
 
   def abstract_state(self) -> train_state.TrainState:
     """The shapes, types and sharding of the state."""
@@ -269,9 +263,12 @@ class Experiment:
 
   def run(self) -> Callable[..., Any]:
     """The compiled call of many steps, see `train_step.parallelize`."""
-    step = train_step.make_train_step(self.system, self.spec.ema_decay)
-    return train_step.parallelize(
-      step, self.feed, len(self.spec.runs), self.devices
+    return _run(
+      self.system,
+      self.spec.ema_decay,
+      self.feed,
+      len(self.spec.runs),
+      self.devices,
     )
 
 
@@ -376,6 +373,36 @@ def check_batches(
       f'batch_size is {batch_size}; expected at most the {schema.num_train} '
       f'training images of {schema.name}.'
     )
+
+
+_KEPT = 16
+"""Compiled functions that are kept for another experiment of the same sizes."""
+
+
+@functools.lru_cache(_KEPT)
+def _creation(
+  system: systems.System,
+  sizes: tuple[int, int],
+  image_shape: tuple[int, int, int],
+  average: bool,
+) -> Callable[[jax.Array], train_state.TrainState]:
+  """Of keys [R] the state of all runs, with the weights of the system."""
+  batch = feeding.example_batch(*sizes, image_shape)
+  create = lambda key: train_state.create(system, key, batch, average)
+  return jax.jit(jax.vmap(create, out_axes=train_state.SEED_AXES))
+
+
+@functools.lru_cache(_KEPT)
+def _run(
+  system: systems.System,
+  ema_decay: float,
+  feed: feeding.Feed,
+  num_runs: int,
+  devices: tuple[jax.Device, ...],
+) -> Callable[..., Any]:
+  """See `Experiment.run`."""
+  step = train_step.make_train_step(system, ema_decay)
+  return train_step.parallelize(step, feed, num_runs, devices)
 
 
 def _replaced(weights: Weights, run: int, made: Made) -> Weights:
