@@ -47,7 +47,7 @@ of the others, to the last digit, and are compiled once."""
 _NUM_STEPS = 3000
 """Of a training whose epochs are not given; at least 30 and at most 200."""
 
-_RADIUS = 0.5
+_RADIUS = 1.0
 """Times the root of the number of features: how far a row is moved that keeps
 its y, in standard deviations."""
 
@@ -567,7 +567,11 @@ class AAEClusterer(ClusterMixin, _Estimator):
     config.optimizer.discriminator.learning_rate = self.learning_rate / 2
     config.num_clusters = self.n_clusters
     self._make_consistent(config, schema, begin=0.0)
-    config.marginal_entropy.update(marginal_weight=1.0, conditional_weight=0.1)
+    config.marginal_entropy.update(marginal_weight=4.0, conditional_weight=1.0)
+    config.weights.generator.y_weight = 0.3
+    # A larger one joins classes that are alike.
+    if self.consistency and not self._is_of_features:
+      config.consistency.radius = 0.7
     return config
 
   # The largest cluster is the first, which it is not in the networks.

@@ -166,14 +166,19 @@ def test_codes_decode_to_rows_in_their_units(name, request):
   assert len(estimator.get_feature_names_out()) == code.shape[1]
 
 
-@pytest.mark.parametrize('name', ['classifier', 'clusterer'])
-def test_samples_have_the_class_that_they_were_made_for(name, request):
-  estimator = request.getfixturevalue(name)
-  drawn, y = estimator.sample(30, random_state=1)
+def test_samples_have_the_class_that_they_were_made_for(classifier):
+  drawn, y = classifier.sample(30, random_state=1)
   assert drawn.shape == (30, 3) and set(y) == {0, 1}
-  assert (estimator.predict(drawn) == y).mean() > 0.7
-  again, _ = estimator.sample(30, random_state=1)
+  assert (classifier.predict(drawn) == y).mean() > 0.7
+  again, _ = classifier.sample(30, random_state=1)
   np.testing.assert_array_equal(drawn, again)
+
+
+def test_samples_have_the_cluster_that_they_were_made_for(clusterer):
+  code = clusterer._draw(30, 1)
+  drawn, y = clusterer.sample(30, random_state=1)
+  np.testing.assert_array_equal(y, code['y'].argmax(axis=1))
+  np.testing.assert_array_equal(drawn, clusterer._decode(code))
 
 
 def test_transformer_samples_rows(transformer):

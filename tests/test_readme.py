@@ -80,6 +80,18 @@ def test_the_loop_in_python(names, folder, monkeypatch, capsys):
   assert shape == '(1, 1797, 2)'
 
 
+def test_estimator_learns_from_few_labels(folder, monkeypatch, capsys):
+  monkeypatch.chdir(folder)
+  (example,) = [e for e in EXAMPLES if 'AAEClassifier' in e]
+  # Its own settings take half a minute.
+  small = 'AAEClassifier(hidden_sizes=(32,), epochs=2, consistency=0, '
+  names = {}
+  exec(example.replace('AAEClassifier(', small), names)
+  assert 0 <= float(capsys.readouterr().out) <= 1
+  assert names['new'].shape == (10, 8, 8)
+  assert (folder / 'classifier.pkl').exists()
+
+
 def test_own_system_is_as_short_as_promised():
   body = EXAMPLES[2].split('def moment_matching')[1].strip().splitlines()
   assert len([line for line in body if line]) <= 15

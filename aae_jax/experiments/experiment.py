@@ -387,9 +387,14 @@ def _creation(
   average: bool,
 ) -> Callable[[jax.Array], train_state.TrainState]:
   """Of keys [R] the state of all runs, with the weights of the system."""
-  batch = feeding.example_batch(*sizes, image_shape)
-  create = lambda key: train_state.create(system, key, batch, average)
-  return jax.jit(jax.vmap(create, out_axes=train_state.SEED_AXES))
+
+  def create(keys):
+    # Made here, so that what is kept holds no tracer of whoever asks first.
+    batch = feeding.example_batch(*sizes, image_shape)
+    create = lambda key: train_state.create(system, key, batch, average)
+    return jax.vmap(create, out_axes=train_state.SEED_AXES)(keys)
+
+  return jax.jit(create)
 
 
 @functools.lru_cache(_KEPT)
