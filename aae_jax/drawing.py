@@ -83,6 +83,7 @@ def draw_latent(
   title: str = 'Codes beside samples of the prior',
   note: str = '',
   axis_names: tuple[str, str] = ('$z_1$', '$z_2$'),
+  classes: Sequence[str] = (),
 ) -> Figure:
   """Draws codes [N, 2] beside samples of the prior [M, 2], on equal axes.
 
@@ -95,6 +96,7 @@ def draw_latent(
     title: what is seen.
     note: of what it is.
     axis_names: of the two coordinates.
+    classes: what the classes are called; their numbers by default.
 
   Raises:
     ValueError: the codes are not 2-D.
@@ -107,18 +109,18 @@ def draw_latent(
   all_axes = figure.subplots(
     1, len(panels), sharex=True, sharey=True, squeeze=False
   )[0]
-  for axes, (name, points, classes) in zip(all_axes, panels, strict=True):
-    _draw_points(axes, points, classes)
+  for axes, (name, points, shown) in zip(all_axes, panels, strict=True):
+    _draw_points(axes, points, shown)
     if heads is not None:
       _draw_heads(axes, heads)
-    elif classes is not None:
-      _draw_class_names(axes, points, classes)
+    elif shown is not None:
+      _draw_class_names(axes, points, shown, classes)
     axes.set_title(name, fontsize=10)
     axes.set_xlabel(axis_names[0], fontsize=9)
   all_axes[0].set_ylabel(axis_names[1], fontsize=9)
   _set_square_limits(all_axes[0], [points for _, points, _ in panels])
   labels = [] if label is None else np.unique(label)
-  _draw_legend(all_axes[-1], labels, heads is not None)
+  _draw_legend(all_axes[-1], labels, heads is not None, classes)
   return figure
 
 
@@ -502,7 +504,10 @@ def _draw_compared(
 
 
 def _draw_class_names(
-  axes: Axes, points: np.ndarray, label: np.ndarray
+  axes: Axes,
+  points: np.ndarray,
+  label: np.ndarray,
+  classes: Sequence[str] = (),
 ) -> None:
   """Writes each class amid its points, for who cannot tell the colours."""
   halo = [patheffects.withStroke(linewidth=3, foreground='white')]
@@ -511,7 +516,7 @@ def _draw_class_names(
     axes.text(
       x,
       y,
-      str(k),
+      classes[k] if classes else str(k),
       ha='center',
       va='center',
       fontsize=11,
@@ -535,15 +540,19 @@ def _draw_heads(axes: Axes, heads: np.ndarray) -> None:
 
 
 def _draw_legend(
-  axes: Axes, labels: Sequence[int] | np.ndarray, has_heads: bool
+  axes: Axes,
+  labels: Sequence[int] | np.ndarray,
+  has_heads: bool,
+  classes: Sequence[str] = (),
 ) -> None:
   """Draws the legend of a scatter plot to the right of it."""
   handles = []
   if len(labels):
     colours = label_colours(max(labels) + 1)
+    names = [classes[k] if classes else str(k) for k in labels]
     handles = [
-      Line2D([], [], marker='o', linestyle='', color=colours[k], label=str(k))
-      for k in labels
+      Line2D([], [], marker='o', linestyle='', color=colours[k], label=name)
+      for k, name in zip(labels, names, strict=True)
     ]
   if has_heads:
     handles.append(

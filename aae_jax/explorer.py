@@ -185,14 +185,14 @@ def _batch(model: Model, code: np.ndarray) -> Batch:
 
 
 def describe(
-  trained: Trained, split: Split, num_classes: int | None
+  trained: Trained, split: Split, classes: Sequence[str]
 ) -> dict[str, Any] | None:
   """What the page is filled with.
 
   Args:
     trained: a single run.
     split: images to show it on.
-    num_classes: of the data, or None without labels.
+    classes: of the data, what they are called; none without labels.
 
   Returns:
     Plain values; None where there is nothing to explore: no code beside y, or
@@ -210,9 +210,8 @@ def describe(
     y_size = 0
   fitting = MAX_VALUES // math.prod(split.image.shape[1:])
   split = measures.some(split, min(MAX_POINTS, max(100, fitting)))
-  code, label = _points(trained, split, num_classes)
-  classes = [str(k) for k in range(num_classes or 0)]
-  is_label = y_size == num_classes and not model.cluster
+  code, label = _points(trained, split, len(classes))
+  is_label = 0 < y_size == len(classes) and not model.cluster
   output = trained.system.networks['decoder'].output
   return {
     **_carried(layers),
@@ -221,11 +220,11 @@ def describe(
     'is_logit': output == 'sigmoid',
     **trained.scaling._asdict(),
     'y_size': y_size,
-    'entries': classes if is_label else [str(k) for k in range(y_size)],
+    'entries': list(classes) if is_label else [str(k) for k in range(y_size)],
     'is_inferred': bool(is_label and model.classify and not model.told),
     'codes': _text(code),
     'labels': label.tolist(),
-    'classes': classes,
+    'classes': list(classes),
     'colours': [
       colors.to_hex(colour) for colour in drawing.label_colours(len(classes))
     ],
@@ -238,7 +237,7 @@ def describe(
 
 
 def _points(
-  trained: Trained, split: Split, num_classes: int | None
+  trained: Trained, split: Split, num_classes: int
 ) -> tuple[np.ndarray, np.ndarray]:
   """Codes [N, n] of the images, or of the prior without an encoder; labels."""
   model, size = trained.model, split.num_images

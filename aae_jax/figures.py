@@ -159,14 +159,14 @@ class _Shown:
     trained: the seed alone.
     held_out: images that it was not trained on, where there are any.
     kind: what these are called.
-    num_classes: None where there are no labels.
+    classes: what they are called; none where there are no labels.
     name: of the run.
   """
 
   trained: Trained
   held_out: Split
   kind: str
-  num_classes: int | None
+  classes: tuple[str, ...]
   name: str
 
   @property
@@ -196,8 +196,8 @@ class _Shown:
 
   def draw(self, function: Function, size: int) -> tuple[Any, np.ndarray]:
     """What it draws `size` times, all labels equally often, and int [size]."""
-    label = np.arange(size, dtype=np.int32) % (self.num_classes or 1)
-    known = np.full(size, self.num_classes is not None)
+    label = np.arange(size, dtype=np.int32) % (len(self.classes) or 1)
+    known = np.full(size, bool(self.classes))
     rows = {'label': label, 'is_labelled': known}
     found = self.trained.run(function, rows, jax.random.key(0), DRAWS_AT_ONCE)
     return jax.tree.map(lambda x: x[0], found), label
@@ -213,7 +213,7 @@ def _shown(
   return _Shown(
     experiment.trained(trained_lib.averaged(state)).seed(index),
     *held_out(experiment.dataset),
-    experiment.dataset.num_classes,
+    experiment.schema.classes,
     f'{name}, seed {seeds[index]}{first}, step {int(state.step):,}{averaged}',
   )
 
@@ -226,11 +226,14 @@ def _mistakes(shown: _Shown) -> Figure | None:
   wrong = np.flatnonzero(predicted != label)
   if not wrong.size:
     return None
-  sure = probability.max(axis=-1)
+  sure, names = probability.max(axis=-1), shown.classes
   index = wrong[np.argsort(-sure[wrong], kind='stable')][:MAX_MISTAKES]
   return drawing.draw_mistakes(
     image[index],
-    [f'{label[i]} \N{RIGHTWARDS ARROW} {predicted[i]}' for i in index],
+    [
+      f'{names[label[i]]} \N{RIGHTWARDS ARROW} {names[predicted[i]]}'
+      for i in index
+    ],
     title=f'The surest of {wrong.size:,} mistakes on {len(label):,} '
     f'{shown.kind}',
     note=f'{shown.name}; probabilities from {sure[index[0]]:.2f} to '
@@ -249,7 +252,7 @@ def _confusion(shown: _Shown) -> Figure | None:
   np.add.at(count, (label, probability.argmax(axis=-1)), 1)
   return drawing.draw_confusion(
     count,
-    [str(k) for k in range(size)],
+    shown.classes,
     title=f'{shown.kind.capitalize()}, and what they are taken for',
     note=shown.name,
   )
@@ -282,7 +285,8 @@ def _examples(
   each = rows * columns_per_class
   index = [np.resize(np.flatnonzero(label == k), each) for k in classes]
   index = np.reshape(index, (len(classes), rows, columns_per_class))
-  return index.swapaxes(0, 1).reshape(rows, -1), [str(k) for k in classes]
+  names = [shown.classes[k] for k in classes]
+  return index.swapaxes(0, 1).reshape(rows, -1), names
 
 
 def _latent(shown: _Shown) -> Figure | None:
@@ -312,6 +316,7 @@ def _latent(shown: _Shown) -> Figure | None:
     f'Codes of {number} {shown.kind}{method or beside}',
     shown.name,
     axis_names,
+    shown.classes,
   )
 
 
@@ -401,7 +406,7 @@ def _samples(shown: _Shown) -> Figure | None:
   model = shown.model
   if not model.sample:
     return None
-  num_classes = shown.num_classes or 1
+  num_classes = len(shown.classes) or 1
   image, label = shown.draw(model.sample, 10 * max(10, num_classes))
   num_columns = num_classes if model.by_label else 10
   image = image[: 10 * num_columns].reshape(10, num_columns, *image.shape[1:])
@@ -409,7 +414,7 @@ def _samples(shown: _Shown) -> Figure | None:
     return drawing.draw_samples(image, note=shown.name)
   return drawing.draw_samples(
     image[:, :20],
-    [str(k) for k in label[:num_columns][:20]],
+    [shown.classes[k] for k in label[:num_columns][:20]],
     'Samples with the label of the column',
     shown.name,
   )
@@ -433,7 +438,7 @@ def _styles(shown: _Shown) -> Figure | None:
   return drawing.draw_styles(
     image,
     styled.reshape(len(index), num_labels, *image.shape[1:]),
-    [str(k) for k in range(num_labels)],
+    shown.classes,
     title=f'Styles of {shown.kind}, decoded with each of the labels',
     note=shown.name,
   )

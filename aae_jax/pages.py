@@ -145,7 +145,7 @@ def _render_explorer(
   dataset = experiment.dataset
   split, kind = figures.held_out(dataset)
   trained = experiment.trained(trained_lib.averaged(state)).seed(index)
-  data = explorer.describe(trained, split, dataset.num_classes)
+  data = explorer.describe(trained, split, dataset.schema.classes)
   if data is None:
     return None
   number = f'{len(data["labels"]):,} {kind}'

@@ -25,7 +25,7 @@ def predict(
   Its columns are those of the following that the model has.
 
     path                  the image's name
-    class                 the number of the most probable one
+    class                 the most probable one: its name, or else its number
     probability           of the class; of the cluster in a model of clusters
     cluster               the number of the most probable one
     reconstruction_error  the squared error summed over the pixels, which tells
@@ -47,7 +47,7 @@ def predict(
   with metrics.whole(output) as file:
     writer = csv.writer(file, lineterminator='\n')
     for index, (names, found) in enumerate(batches):
-      columns = _columns(found)
+      columns = _columns(found, schema.classes)
       if not index:
         writer.writerow(['path', *columns])
       writer.writerows(zip(names, *columns.values(), strict=True))
@@ -140,12 +140,17 @@ def _batches(
       bar.update(size)
 
 
-def _columns(found: Mapping[str, np.ndarray]) -> dict[str, Sequence[Any]]:
+def _columns(
+  found: Mapping[str, np.ndarray], classes: Sequence[str]
+) -> dict[str, Sequence[Any]]:
   """The columns of what is said of images, [B] each."""
   columns = {}
   for kind in ('class', 'cluster'):
     if kind in found:
-      columns[kind] = found[kind].argmax(axis=1)
+      number = found[kind].argmax(axis=1)
+      columns[kind] = (
+        [classes[k] for k in number] if kind == 'class' else number
+      )
       # Of what comes first.
       columns.setdefault('probability', _shown(found[kind].max(axis=1)))
   if 'reconstruction_error' in found:

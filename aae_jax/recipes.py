@@ -218,6 +218,8 @@ def defaults() -> ml_collections.ConfigDict:
         'num_validation': 0,
         # Whether to accept files other than the published ones.
         'allow_unverified': False,
+        # (H, W) to which own images are scaled and cropped.
+        'image_size': placeholder(tuple),
       },
       # Whether a pixel is 1 with its value as the probability, else 0, drawn
       # anew for every phase of every step of the training.

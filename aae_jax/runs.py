@@ -53,14 +53,16 @@ class Run:
     Raises:
       InputError: there is none, or an older version of aae_jax wrote it.
     """
-    # The first ones said nothing of it.
-    content = {'scaling': Scaling(), **self._read('model.json')}
+    # The first ones said nothing of these.
+    later = {'scaling': Scaling(), 'class_names': None}
+    content = {**later, **self._read('model.json')}
     if content.keys() != set(Schema._fields):
       raise self._older('model.json has other keys')
     content['image_shape'] = tuple(content['image_shape'])
     content['scaling'] = Scaling(*content['scaling'])
-    if content['shares']:
-      content['shares'] = tuple(content['shares'])
+    for key in ('shares', 'class_names'):
+      if content[key]:
+        content[key] = tuple(content[key])
     return Schema(**content)
 
   @property

@@ -108,6 +108,8 @@ class LoadedModel:
     functions: their names.
     image_shape: (H, W, C).
     num_classes: of the data, or None without labels.
+    class_names: of the classes, in their order; None where they have numbers
+      alone.
     code_sizes: the size of each part of the decoder's code, by name.
     scaling: what networks see of uint8 images.
   """
@@ -120,6 +122,7 @@ class LoadedModel:
     )
     self.image_shape = schema.image_shape
     self.num_classes = schema.num_classes
+    self.class_names = schema.class_names
     self.code_sizes = dict(model.code_sizes)
     self.scaling = run.scaling
     self._trained = run

@@ -29,7 +29,7 @@ from aae_jax import (
 )
 from aae_jax import metrics as metrics_lib
 from aae_jax.checkpoints import Checkpoints
-from aae_jax.datasets import Schema, Split
+from aae_jax.datasets import Dataset, Schema, Split
 from aae_jax.experiments import Experiment, Spec
 from aae_jax.interruption import Interruption
 from aae_jax.provenance import History
@@ -224,7 +224,7 @@ def describe(
       f'Data       {dataset.name}, {" x ".join(map(str, dataset.image_shape))}:'
       f' {dataset.train.num_images:,} images to train on{labels};'
       f' {dataset.validation.num_images:,} for validation,'
-      f' {dataset.test.num_images:,} for the test',
+      f' {dataset.test.num_images:,} for the test{_fitted(dataset)}',
       f'Parameters {sizes}',
       f'Devices    {len(devices)} x {devices[0].device_kind}{_in_processes()}',
       f'Seeds      {", ".join(map(str, spec.seeds))}',
@@ -234,6 +234,12 @@ def describe(
       f'Workdir    {workdir}',
     ]
   )
+
+
+def _fitted(dataset: Dataset) -> str:
+  if not dataset.num_fitted:
+    return ''
+  return f'; {dataset.num_fitted:,} of all scaled and cropped'
 
 
 def _in_processes() -> str:

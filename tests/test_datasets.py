@@ -828,23 +828,162 @@ def test_folder_of_black_and_white(load, tmp_path):
   np.testing.assert_array_equal(dataset.train.image[0, ..., 0], np.eye(4) * 255)
 
 
+@pytest.mark.parametrize('suffix', ['JPG', 'jpeg', 'webp', 'tif', 'tiff'])
+def test_folder_of_other_kinds_of_images(load, tmp_path, suffix):
+  write_png(tmp_path / f'images/a.{suffix}', np.full((8, 8), 100, np.uint8))
+  dataset = load(str(tmp_path / 'images'))
+  assert dataset.image_shape == (8, 8, 3 if suffix == 'webp' else 1)
+  np.testing.assert_allclose(dataset.train.image, 100, atol=2)
+
+
+def test_images_are_scaled_and_cropped_at_the_centre(load, tmp_path):
+  """Of a wide one the middle is left, of a small one everything."""
+  wide = np.zeros((8, 24), np.uint8)
+  wide[:, 8:16] = 200
+  write_png(tmp_path / 'images/a.png', wide)
+  write_png(tmp_path / 'images/b.png', np.full((2, 2), 90, np.uint8))
+  write_png(tmp_path / 'images/c.png', np.arange(16, dtype=np.uint8)[:, None])
+  write_png(tmp_path / 'images/d.png', np.eye(4, dtype=np.uint8))
+  dataset = load(str(tmp_path / 'images'), image_size=(4, 4))
+  image = dataset.train.image[..., 0]
+  assert image.shape == (4, 4, 4)
+  # But for what edges do to their neighbours.
+  np.testing.assert_allclose(image[0, :, 1:3], 200, atol=5)
+  np.testing.assert_array_equal(image[1], 90)
+  np.testing.assert_array_equal(image[3], np.eye(4))
+  assert dataset.num_fitted == 3
+
+
+def test_images_are_upright_as_the_camera_was_held(load, tmp_path):
+  exif = Image.Exif()
+  exif[0x0112] = 6  # To be turned by a quarter clockwise.
+  (tmp_path / 'images').mkdir()
+  Image.fromarray(GREY[0]).save(tmp_path / 'images/a.png', exif=exif)
+  dataset = load(str(tmp_path / 'images'))
+  np.testing.assert_array_equal(
+    dataset.train.image[0, ..., 0], np.rot90(GREY[0], -1)
+  )
+
+
+def test_grey_images_among_colored_ones_are_colored(load, tmp_path):
+  color = np.stack([GREY[0], GREY[1], GREY[2]], axis=-1)
+  write_png(tmp_path / 'images/a.png')
+  write_png(tmp_path / 'images/b.png', color)
+  dataset = load(str(tmp_path / 'images'))
+  expected = [np.stack([GREY[0]] * 3, axis=-1), color]
+  np.testing.assert_array_equal(dataset.train.image, expected)
+
+
+def test_folder_of_test_images(load, tmp_path):
+  names = ['test/ant/1', 'test/zebra/1', 'ant/1', 'unlabelled/1', 'zebra/1']
+  for index, name in enumerate(names):
+    write_png(tmp_path / f'images/{name}.png', GREY[index])
+  dataset = load(str(tmp_path / 'images'))
+  assert dataset.schema.class_names == ('ant', 'zebra')
+  np.testing.assert_array_equal(dataset.train.label, [0, 1, -1])
+  np.testing.assert_array_equal(dataset.test.label, [0, 1])
+  np.testing.assert_array_equal(dataset.test.image[..., 0], GREY[:2])
+  write_png(tmp_path / 'images/test/bee/1.png')
+  with pytest.raises(ValueError, match="'bee'; expected one of .*: ant, zebra"):
+    load(str(tmp_path / 'images'))
+
+
+def test_folder_of_images_with_test_images(load, tmp_path):
+  write_png(tmp_path / 'images/a.png', GREY[0])
+  write_png(tmp_path / 'images/test/b.png', GREY[1])
+  dataset = load(str(tmp_path / 'images'))
+  assert dataset.train.label is None
+  assert dataset.test.label is None
+  np.testing.assert_array_equal(dataset.test.image[0, ..., 0], GREY[1])
+
+
+def write_csv(tmp_path, *lines):
+  for index in range(4):
+    write_png(tmp_path / f'images/{index}.png', GREY[index])
+  path = tmp_path / 'images.csv'
+  path.write_text('\n'.join(lines) + '\n')
+  return str(path)
+
+
+def test_table_of_images(load, tmp_path):
+  path = write_csv(
+    tmp_path,
+    'path,label,split',
+    'images/1.png,dog,train',
+    'images/0.png,,',
+    f'{tmp_path}/images/2.png,cat,',
+    'images/3.png,dog,test',
+  )
+  dataset = load(path)
+  assert dataset.class_names == ('cat', 'dog')
+  np.testing.assert_array_equal(dataset.train.label, [1, -1, 0])
+  np.testing.assert_array_equal(dataset.train.image[..., 0], GREY[[1, 0, 2]])
+  np.testing.assert_array_equal(dataset.test.label, [1])
+  np.testing.assert_array_equal(dataset.test.image[..., 0], GREY[[3]])
+
+
+def test_table_of_images_without_labels(load, tmp_path):
+  dataset = load(write_csv(tmp_path, 'path', 'images/0.png', 'images/1.png'))
+  assert (dataset.num_classes, dataset.class_names) == (None, None)
+  np.testing.assert_array_equal(dataset.train.image[..., 0], GREY[:2])
+
+
+@pytest.mark.parametrize(
+  ('lines', 'message'),
+  [
+    (['file,label', 'a,b'], 'has the columns file, label: expected path'),
+    (['path,labels', 'a,b'], 'has the columns path, labels: expected path'),
+    (['path'], 'names no image to train on'),
+    (['path', 'images/9.png'], 'line 2: there is no image .*images/9.png'),
+    (
+      ['path,split', 'images/0.png,train', 'images/1.png,validation'],
+      "line 3: split is 'validation'; expected train or test",
+    ),
+  ],
+)
+def test_table_that_is_not_one(load, tmp_path, lines, message):
+  with pytest.raises(ValueError, match=message):
+    load(write_csv(tmp_path, *lines))
+
+
+@pytest.mark.parametrize(
+  ('size', 'message'),
+  [
+    ((0, 4), r'is \(0, 4\); expected \(height, width\), both at least 1'),
+    ((4,), r'is \(4,\); expected \(height, width\), both at least 1'),
+    ((4, 4), r'is \(4, 4\), but .*npz holds arrays; expected none'),
+  ],
+)
+def test_image_size_that_is_none(load, tmp_path, size, message):
+  with pytest.raises(ValueError, match=f'image_size {message}'):
+    load(write_npz(tmp_path, image=GREY), image_size=size)
+
+
+def test_image_size_of_images_that_have_one(load):
+  with pytest.raises(ValueError, match='but digits has a size of its own'):
+    load('digits', image_size=(4, 4))
+
+
 def test_folder_without_images(load, tmp_path):
-  folder = write_files(tmp_path / 'images', {'a.jpg': b''})
-  with pytest.raises(ValueError, match='images holds no PNG and no folders'):
+  folder = write_files(tmp_path / 'images', {'a.gif': b''})
+  with pytest.raises(ValueError, match='images holds no image and no folders'):
     load(str(folder))
   (folder / 'class').mkdir()
   with pytest.raises(ValueError, match='images/class, the folder of a class,'):
     load(str(folder))
   write_png(folder / 'a.png')
-  with pytest.raises(ValueError, match='images holds both PNGs and folders'):
+  with pytest.raises(ValueError, match='images holds both images and folders'):
     load(str(folder))
 
 
 @pytest.mark.parametrize(
   ('pixels', 'message'),
   [
-    (GREY[0, 1:], r'b.png has the shape \(3, 3, 1\), but .*a.png has \(4, 3,'),
-    (np.stack([GREY[0]] * 3, -1), r'b.png has the shape \(4, 3, 3\), but'),
+    (
+      GREY[0, 1:],
+      'b.png has 3 x 3 pixels, .*a.png has 4 x 3: .*'
+      r'dataset.image_size="\(4, 3\)"',
+    ),
     (np.stack([GREY[0]] * 4, -1), 'without transparency: found the mode RGBA'),
     (GREY[0].astype(np.uint16), 'b.png must be grey or RGB, 8 bits, .*I;16'),
   ],
@@ -861,7 +1000,7 @@ def test_folder_with_a_damaged_image(load, tmp_path, size):
   path = tmp_path / 'images/a.png'
   write_png(path, np.random.default_rng(0).integers(0, 256, (40, 40), 'u1'))
   path.write_bytes(path.read_bytes()[:size])
-  with pytest.raises(ValueError, match='a.png is not a whole PNG'):
+  with pytest.raises(ValueError, match='a.png is not a whole image'):
     load(str(tmp_path / 'images'))
 
 

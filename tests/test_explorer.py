@@ -37,7 +37,9 @@ def make(name, **changes):
 def describe(trained, labels=True):
   test = tiny.DATASET.test
   split = test if labels else test._replace(label=None)
-  return explorer.describe(trained, split, tiny.NUM_CLASSES if labels else None)
+  return explorer.describe(
+    trained, split, tiny.DATASET.schema.classes if labels else ()
+  )
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,8 @@ def test_large_images_are_fewer(monkeypatch):
   monkeypatch.setattr(explorer, 'MAX_VALUES', 0)
   trained = make('aae')
   split = tiny.make_split(150, 0)
-  found = lambda: explorer.describe(trained, split, tiny.NUM_CLASSES)['labels']
+  classes = tiny.DATASET.schema.classes
+  found = lambda: explorer.describe(trained, split, classes)['labels']
   assert len(found()) == 100
   monkeypatch.setattr(explorer, 'MAX_VALUES', 120 * 16)
   assert len(found()) == 120

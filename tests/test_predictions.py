@@ -97,6 +97,27 @@ def test_images_are_classified_and_measured(
   )
 
 
+def test_classes_are_called_by_their_names(
+  tmp_path, photos, model, monkeypatch
+):
+  classify = model('semi_supervised_aae').classify
+  run, schema = saved_model.restore('run')
+  names = tuple(f'kind {k}' for k in range(tiny.NUM_CLASSES))
+  named = run, schema._replace(class_names=names)
+  monkeypatch.setattr(saved_model, 'restore', lambda workdir: named)
+  [row] = predict(tmp_path, 'photos/00.png')
+  assert row['class'] == names[int(classify(PIXELS[0]).argmax())]
+
+
+def test_images_are_brought_to_the_size_of_the_model(tmp_path, photos, model):
+  """As those of a training are, by `dataset.image_size`."""
+  model('autoencoder')
+  for name, size in {'large.png': (20, 12), 'same.png': (4, 4)}.items():
+    Image.new('RGB', size, (90, 90, 90)).save(name)
+  [large, same] = predict(tmp_path, 'large.png', 'same.png')
+  assert large['reconstruction_error'] == same['reconstruction_error']
+
+
 def test_the_probability_is_the_clusters_where_there_are_no_classes(
   tmp_path, photos, model
 ):

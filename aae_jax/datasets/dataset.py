@@ -84,6 +84,8 @@ class Schema(NamedTuple):
       labels.
     digest: of the data, see `Dataset.digest`.
     scaling: of its images.
+    class_names: of the classes, in their order; None where they have numbers
+      alone.
   """
 
   name: str
@@ -93,6 +95,12 @@ class Schema(NamedTuple):
   shares: tuple[float, ...] | None = None
   digest: str = ''
   scaling: Scaling = Scaling()
+  class_names: tuple[str, ...] | None = None
+
+  @property
+  def classes(self) -> tuple[str, ...]:
+    """What the classes are called: their names, or else their numbers."""
+    return self.class_names or tuple(map(str, range(self.num_classes or 0)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +116,9 @@ class Dataset:
     test: has length zero where there are no test images.
     num_classes: None where there are no labels.
     scaling: of the images; to [0, 1] unless it says otherwise.
+    class_names: of the classes, in their order; None where they have numbers
+      alone.
+    num_fitted: how many images were scaled or cropped.
   """
 
   name: str
@@ -116,6 +127,8 @@ class Dataset:
   test: Split
   num_classes: int | None
   scaling: Scaling = Scaling()
+  class_names: tuple[str, ...] | None = None
+  num_fitted: int = 0
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -138,6 +151,7 @@ class Dataset:
       shares,
       self.digest,
       self.scaling,
+      self.class_names,
     )
 
   @functools.cached_property

@@ -24,14 +24,15 @@ def load(
   manual_dir: epath.PathLike | None = None,
   num_validation: int = 0,
   allow_unverified: bool = False,
+  image_size: tuple[int, int] | None = None,
 ) -> Dataset:
   """Loads a data set to memory; prepares it first, once, if need be.
 
   Args:
     name: `digits` (needs no files), `mnist`, `svhn_cropped`; the path of an
-      .npz file or a folder of PNGs, which begins with `/`, `./`, `../` or `~`;
-      or, where TensorFlow is installed, any tfds data set with `image`s of one
-      shape.
+      .npz or .csv file or a folder of images, which begins with `/`, `./`,
+      `../` or `~` (see `own_images.read`); or, where TensorFlow is installed,
+      any tfds data set with `image`s of one shape.
     data_dir: where tfds prepares data sets and downloads files.
     manual_dir: a folder with the original files of the data set, which is only
       read; without it they are taken from `$AAE_DATA_DIR/<name>` if that
@@ -39,6 +40,7 @@ def load(
     num_validation: how many training images, the last ones, to hold out.
     allow_unverified: whether to take files that are not the published ones.
       They are prepared apart, and the data set's name tells.
+    image_size: (H, W) of the user's own images; see `own_images.read`.
 
   Returns:
     The data set. Its test split has length zero where there is none.
@@ -50,13 +52,28 @@ def load(
   """
   data_dir = epath.Path(data_dir).expanduser()
   folder = _find_folder(name, manual_dir)
+  _check_image_size(name, image_size)
   if own_images.is_path(name):
-    dataset = own_images.read(name)
+    dataset = own_images.read(name, image_size)
   elif name in BUILDERS:
     dataset = _load_built_in(name, data_dir, folder, allow_unverified)
   else:
     dataset = _load_stock(name, data_dir, folder)
   return dataset.hold_out(num_validation)
+
+
+def _check_image_size(name: str, image_size: tuple[int, int] | None) -> None:
+  if image_size is None:
+    return
+  if len(image_size) != 2 or min(image_size) < 1:
+    raise InputError(
+      f'dataset.image_size is {image_size}; expected (height, width), both at '
+      'least 1'
+    )
+  if not own_images.is_path(name):
+    raise InputError(
+      f'dataset.image_size is {image_size}, but {name} has a size of its own'
+    )
 
 
 def _find_folder(
@@ -110,13 +127,13 @@ def _load_stock(
     hint = f'Did you mean {" or ".join(close)}? ' if close else ''
     raise InputError(
       f'there is no data set {name!r}. {hint}Known are {own}; with '
-      'TensorFlow those of tfds; and the path of an .npz file or a folder of '
-      'PNGs, which begins with / ./ ../ or ~'
+      'TensorFlow those of tfds; and the path of an .npz or .csv file or a '
+      'folder of images, which begins with / ./ ../ or ~'
     )
   if importlib.util.find_spec('tensorflow') is None:
     raise InputError(
       f'{name} needs TensorFlow: pip install aae_jax[tensorflow]. Without it '
-      f'there are {own}, and .npz files and folders of PNGs'
+      f'there are {own}, .npz and .csv files and folders of images'
     )
   return prepare_and_read(
     name, functools.partial(tfds.builder, name), data_dir, folder

@@ -1,53 +1,79 @@
-"""The user's own images: an .npz file, or a folder of PNGs."""
+"""The user's own images: an .npz file, a folder, or a .csv of their paths."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+import csv
 import io
 import zipfile
 
 from etils import epath
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.errors import InputError
 
+_TEST = 'test'
 _UNLABELLED = 'unlabelled'
 _ARRAYS = ('image', 'label', 'test_image', 'test_label')
-_MODES = {'1': 'L', 'L': 'L', 'P': 'RGB', 'RGB': 'RGB'}
+_COLUMNS = ('path', 'label', 'split')
+_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff')
+_MODES = {'1': 'L', 'L': 'L', 'P': 'RGB', 'RGB': 'RGB', 'CMYK': 'RGB'}
+
+ImageSize = tuple[int, int]
+"""(H, W)."""
+
+
+_Entry = tuple[epath.Path, str | None]
+"""An image file and the name of its class, None without."""
 
 
 def is_path(name: str) -> bool:
-  """Whether a data set's name is a path: an .npz file or from / . ~ or a URL.
+  """Whether a data set's name is a path: .npz, .csv, from / . ~ or a URL.
 
   Args:
     name: as the user gave it.
   """
   return (
-    name.endswith('.npz')
+    name.endswith(('.npz', '.csv'))
     or name.startswith(('/', './', '../', '~'))
     or '://' in name
   )
 
 
-def read(name: str) -> Dataset:
+def read(name: str, image_size: ImageSize | None = None) -> Dataset:
   """Reads the images at a path.
 
+  Image files are PNG, JPEG, WebP or TIFF, grey or RGB, 8 bits; where both are,
+  grey ones become RGB. Of a folder or a .csv file the classes are numbered in
+  the order of their names.
+
   Args:
-    name: an .npz file (see `read_npz`) or a folder of PNGs (`read_folder`).
+    name: an .npz file (see `read_npz`), a folder of images (see `list_folder`)
+      or a .csv file of their paths and labels (see `list_csv`).
+    image_size: (H, W) to which image files are scaled, as little as covers it,
+      and cropped at the centre; if None all must have one size.
 
   Returns:
     The data set, without validation images; `name` is the path.
 
   Raises:
-    InputError: if there is nothing, or not what the two functions ask for.
+    InputError: if there is nothing, or not what these functions ask for.
   """
   path = epath.Path(name).expanduser()
   if path.is_dir():
-    train, test = read_folder(path)
-  elif path.exists():
-    train, test = read_npz(path)
-  else:
-    raise InputError(f'{name}: there is no such .npz file or folder of PNGs')
+    return _of_files(name, *list_folder(path), image_size)
+  if not path.exists():
+    raise InputError(
+      f'{name}: there is no such .npz file, .csv file or folder of images'
+    )
+  if path.suffix == '.csv':
+    return _of_files(name, *list_csv(path), image_size)
+  if image_size:
+    raise InputError(
+      f'dataset.image_size is {image_size}, but {name} holds arrays; expected '
+      'none, or a folder or .csv file of images'
+    )
+  train, test = read_npz(path)
   num_classes = (
     None
     if train.label is None
@@ -100,83 +126,159 @@ def read_npz(path: epath.Path) -> tuple[Split, Split]:
   return train, Split(test_image, test_label)
 
 
-def read_folder(path: epath.Path) -> tuple[Split, Split]:
-  """Reads a folder of PNGs, grey or RGB, 8 bits, all of one shape.
+def list_folder(path: epath.Path) -> tuple[list[_Entry], list[_Entry]]:
+  """Finds the images of a folder.
 
   Args:
-    path: holds PNGs, which are then unlabelled, or subfolders of them, each a
-      class, numbered in sorted order, but for one called `unlabelled`. Other
-      and hidden files are passed over.
+    path: holds images, which are then unlabelled, or a subfolder of images for
+      each class, called like it. Those in a subfolder `unlabelled` are without
+      a label; a subfolder `test` holds test images in the same way. Other and
+      hidden files are passed over.
 
   Returns:
-    The images in sorted order, and a test split of length zero.
+    The training and the test images, of each class in sorted order.
 
   Raises:
-    InputError: if there are no PNGs, both kinds, an empty class, or an image
-      is damaged, of another kind or of another shape than the first.
+    InputError: if there are no images, both kinds, or an empty class.
   """
-  files = _list_images(path)
-  folders = sorted(
-    child
-    for child in path.iterdir()
-    if child.is_dir() and not child.name.startswith('.')
-  )
-  if files and folders:
+  test = path / _TEST
+  return _list_split(path, _TEST), _list_split(test) if test.is_dir() else []
+
+
+def list_csv(path: epath.Path) -> tuple[list[_Entry], list[_Entry]]:
+  """Finds the images that a table names.
+
+  Args:
+    path: of a .csv file with the columns `path`, from the file's folder on or
+      absolute; optionally `label`, the name of a class or empty for an image
+      without; and optionally `split`, which is `train` or `test`.
+
+  Returns:
+    The training and the test images, in the order of the table.
+
+  Raises:
+    InputError: if there is no row, a column is missing or unknown, a split is
+      another, or there is no such image.
+  """
+  with path.open() as file:
+    table = csv.DictReader(file)
+    columns, rows = table.fieldnames or [], [*table]
+  if 'path' not in columns or {*columns} - {*_COLUMNS}:
     raise InputError(
-      f'{path} holds both PNGs and folders: put each PNG into the folder of '
-      'its class, or take the folders away'
+      f'{path} has the columns {", ".join(columns)}: expected path, and '
+      'optionally label and split, and no others'
     )
-  # Last, where it moves no number of a class.
-  folders.sort(key=lambda folder: folder.name == _UNLABELLED)
-  classes = [_list_images(folder) for folder in folders]
-  for folder, images in zip(folders, classes, strict=True):
-    if not images:
-      raise InputError(f'{folder}, the folder of a class, holds no PNG')
-  if not (files or classes):
-    raise InputError(f'{path} holds no PNG and no folders of PNGs')
-  number = np.arange(len(classes), dtype=np.int32)
-  number[[folder.name == _UNLABELLED for folder in folders]] = -1
-  label = np.repeat(number, [len(images) for images in classes])
-  image = _read_images(files + [file for images in classes for file in images])
-  train = Split(image, label if classes else None)
-  return train, train.part(0, 0)
+  found = {'train': [], 'test': []}
+  for line, row in enumerate(rows, start=2):
+    split = row.get('split') or 'train'
+    if split not in found:
+      raise InputError(
+        f'{path}, line {line}: split is {split!r}; expected train or test'
+      )
+    image = path.parent / (row['path'] or '')
+    if not image.is_file():
+      raise InputError(f'{path}, line {line}: there is no image {image}')
+    found[split].append((image, row.get('label') or None))
+  if not found['train']:
+    raise InputError(f'{path} names no image to train on')
+  return found['train'], found['test']
 
 
 def list_images(folder: epath.Path) -> list[epath.Path]:
-  """The PNGs in a folder and all within it, in sorted order.
+  """The image files in a folder and all within it, in sorted order.
 
   Hidden files and folders are passed over.
   """
   found = _list_images(folder)
-  for child in folder.iterdir():
-    if child.is_dir() and not child.name.startswith('.'):
-      found += list_images(child)
+  for child in _folders(folder):
+    found += list_images(child)
   return sorted(found)
 
 
 def read_images(
-  paths: Sequence[epath.Path], image_size: tuple[int, int], channels: int
+  paths: Iterable[epath.Path], image_size: ImageSize, channels: int
 ) -> np.ndarray:
-  """Reads PNGs.
+  """Reads image files of any size, scaled and cropped as by `read`.
 
   Args:
     paths: of N files.
-    image_size: (H, W) of the images.
+    image_size: (H, W).
     channels: C, 1 for grey, 3 for RGB.
 
   Returns:
     uint8 [N, H, W, C].
 
   Raises:
-    InputError: an image is damaged, or of another kind or size.
+    InputError: an image is damaged, or not of grey or RGB of 8 bits.
   """
-  images = _read_images(paths)
-  expected = (*image_size, channels)
-  if images.shape[1:] != expected:
+  mode = 'RGB' if channels == 3 else 'L'
+  images = [
+    _pixels(_fit(_read_image(path), image_size, mode)) for path in paths
+  ]
+  return np.stack(images)
+
+
+def _folders(path: epath.Path, *without: str) -> list[epath.Path]:
+  """Those within a folder, in sorted order; hidden ones are passed over."""
+  return sorted(
+    child
+    for child in path.iterdir()
+    if child.is_dir()
+    and not child.name.startswith('.')
+    and child.name not in without
+  )
+
+
+def _list_split(path: epath.Path, *without: str) -> list[_Entry]:
+  """The images of a folder, or of the folders within but for some."""
+  files, folders = _list_images(path), _folders(path, *without)
+  if files and folders:
     raise InputError(
-      f'{paths[0]} has the shape {images.shape[1:]}; expected {expected}'
+      f'{path} holds both images and folders: put each image into the folder '
+      'of its class, or take the folders away'
     )
-  return images
+  # Last, where it is apart from the classes.
+  folders.sort(key=lambda folder: folder.name == _UNLABELLED)
+  found = [(file, None) for file in files]
+  for folder in folders:
+    images = _list_images(folder)
+    if not images:
+      raise InputError(f'{folder}, the folder of a class, holds no image')
+    name = None if folder.name == _UNLABELLED else folder.name
+    found += [(image, name) for image in images]
+  if not found:
+    raise InputError(f'{path} holds no image and no folders of images')
+  return found
+
+
+def _of_files(
+  name: str,
+  train: Sequence[_Entry],
+  test: Sequence[_Entry],
+  image_size: ImageSize | None,
+) -> Dataset:
+  """The data set of the images that are in files."""
+  classes = sorted({label for _, label in train} - {None})
+  for path, label in test if classes else ():
+    if label not in classes:
+      raise InputError(
+        f'{path}, a test image, is of the class {label!r}; expected one of the '
+        f'training images: {", ".join(classes)}'
+      )
+  paths, labels = zip(*train, *test, strict=True)
+  image, num_fitted = _read_alike(paths, image_size)
+  number = {None: -1, **{label: k for k, label in enumerate(classes)}}
+  label = np.array([number[k] for k in labels], np.int32) if classes else None
+  whole, size = Split(image, label), len(train)
+  return Dataset(
+    name=name,
+    train=whole.part(0, size),
+    validation=whole.part(0, 0),
+    test=whole.part(size, len(image)),
+    num_classes=len(classes) or None,
+    class_names=tuple(classes) or None,
+    num_fitted=num_fitted,
+  )
 
 
 def _load_arrays(path: epath.Path) -> dict[str, np.ndarray]:
@@ -264,36 +366,58 @@ def _list_images(folder: epath.Path) -> list[epath.Path]:
   return sorted(
     path
     for path in folder.iterdir()
-    if path.suffix.lower() == '.png' and not path.name.startswith('.')
+    if path.suffix.lower() in _SUFFIXES and not path.name.startswith('.')
   )
 
 
-def _read_images(paths: Sequence[epath.Path]) -> np.ndarray:
-  """Reads images of one shape to uint8 [N, H, W, C]."""
-  first = _read_image(paths[0])
-  images = np.empty((len(paths), *first.shape), np.uint8)
-  for index, path in enumerate(paths):
-    image = _read_image(path)
-    if image.shape != first.shape:
-      raise InputError(
-        f'{path} has the shape {image.shape}, but {paths[0]} has '
-        f'{first.shape}: all images must have one'
-      )
-    images[index] = image
-  return images
+def _read_alike(
+  paths: Sequence[epath.Path], image_size: ImageSize | None
+) -> tuple[np.ndarray, int]:
+  """uint8 [N, H, W, C], and how many of them had another size."""
+  images = [_read_image(path) for path in paths]
+  sizes = [image.size for image in images]
+  if image_size is None:
+    width, height = sizes[0]
+    for path, (w, h) in zip(paths, sizes, strict=True):
+      if (w, h) != (width, height):
+        raise InputError(
+          f'{path} has {h} x {w} pixels, {paths[0]} has {height} x {width}: '
+          'all images must have one size, or be scaled and cropped by '
+          f'--config.dataset.image_size="({height}, {width})"'
+        )
+    image_size = height, width
+  mode = 'RGB' if any(image.mode == 'RGB' for image in images) else 'L'
+  num_fitted = sum(size[::-1] != tuple(image_size) for size in sizes)
+  fitted = [_pixels(_fit(image, image_size, mode)) for image in images]
+  return np.stack(fitted), num_fitted
 
 
-def _read_image(path: epath.Path) -> np.ndarray:
-  """Reads a PNG to uint8 [H, W, C]; C is 1 for grey, else 3."""
+def _fit(image: Image.Image, image_size: ImageSize, mode: str) -> Image.Image:
+  """Scaled by as little as covers the size, and cropped at the centre."""
+  image, (height, width) = image.convert(mode), image_size
+  if image.size == (width, height):
+    return image
+  return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+  """uint8 [H, W, C]."""
+  pixels = np.asarray(image)
+  return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _read_image(path: epath.Path) -> Image.Image:
+  """Reads an image, upright, of mode L or RGB."""
   try:
     with path.open('rb') as file, Image.open(file) as image:
       mode = image.mode
-      pixels = np.array(image.convert(_MODES.get(mode)))
+      # A camera says by a tag how it was held.
+      found = ImageOps.exif_transpose(image).convert(_MODES.get(mode))
   except (OSError, SyntaxError, ValueError) as error:
-    raise InputError(f'{path} is not a whole PNG: {error}') from None
+    raise InputError(f'{path} is not a whole image: {error}') from None
   if mode not in _MODES:
     raise InputError(
       f'{path} must be grey or RGB, 8 bits, without transparency: found '
       f'the mode {mode}'
     )
-  return pixels.reshape(*pixels.shape[:2], -1)
+  return found
