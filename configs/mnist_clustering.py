@@ -9,8 +9,8 @@ benchmarks/results/clustering_30.json and clustering_16.json). 26 minutes on one
 core.
 
 `configs/mnist_clustering.py:any` adds what is no part of the paper's system:
-augmentation, consistency and marginal entropy. 2.2 % with 30 clusters after 50
-epochs, which take a quarter of an hour (mean of two runs, standard deviation
+augmentation, consistency and marginal entropy. 2.0 % with 30 clusters after 50
+epochs, which take a quarter of an hour (mean of three runs, standard deviation
 0.3; benchmarks/results/clustering_30_any.json).
 """
 
