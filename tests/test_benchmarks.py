@@ -15,6 +15,7 @@ PROGRAMS = (
   'baselines',
   'code_lines',
   'compare_codes',
+  'estimators',
   'gallery',
   'kill_and_resume',
   'reproduce',
