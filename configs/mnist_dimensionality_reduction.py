@@ -11,8 +11,8 @@ benchmarks/results/2d_100.json). Fifteen minutes on two busy cores.
 `configs/mnist_dimensionality_reduction.py:any` adds what is no part of the
 paper's system: augmentation, consistency and marginal entropy. 1.7 % in 2-D
 with 100 labels after 30 epochs (one draw; benchmarks/results/2d_100_any.json),
-twelve minutes on an idle core; 1.5 % with 1000 labels, and 2.1 % in 10-D with 100
-(one draw each; 2d_1000_any.json, 10d_100_any.json).
+twelve minutes on an idle core; 1.5 % with 1000 labels, and 2.1 % in 10-D with
+100 (one draw each; 2d_1000_any.json, 10d_100_any.json).
 """
 
 from aae_jax import recipes

@@ -5,7 +5,7 @@
 Maaloe et al. (2016) err in 1.32 ± 0.07 % of the test images. Their code
 trains for 1000 epochs, with batch normalization, which ten labels of an image
 would share; here there is none. It errs in 19.3 % after 20 epochs (one draw;
-benchmarks/results/mnist_100_sdgm.json), where that code stands between 7 and 14.
+benchmarks/results/mnist_100_sdgm.json), where that code is between 7 and 14.
 
 `configs/mnist_sdgm.py:paper` has the other settings of that code.
 """
