@@ -90,7 +90,8 @@ def report(
   """Writes a page of runs, side by side.
 
   Args:
-    workdirs: of runs that have been evaluated, local or in a bucket.
+    workdirs: of runs that have been evaluated, local or in a bucket; each is
+      shown once.
     output: the page.
 
   Returns:
@@ -102,7 +103,7 @@ def report(
   """
   if not workdirs:
     raise errors.InputError('no run is given; expected one workdir or more.')
-  runs = [Run(addresses.folder(workdir)) for workdir in workdirs]
+  runs = [*map(Run, dict.fromkeys(map(addresses.folder, workdirs)))]
   path = addresses.folder(output)
   text = render_report(runs, path.parent)
   path.parent.mkdir(parents=True, exist_ok=True)

@@ -190,6 +190,13 @@ def test_runs_of_one_name_are_told_by_their_folders(tmp_path):
   assert shown(*runs).row('Test images') == [str(r.workdir) for r in runs]
 
 
+def test_a_run_that_is_named_twice_is_shown_once(tmp_path):
+  run = write_run(tmp_path / 'run', make_results((1.0,)))
+  page = pages.report([run.workdir, str(run.workdir)], tmp_path / 'report.html')
+  row = Page(page.read_text()).row('Classification error, %')
+  assert row == shown(run).row('Classification error, %')
+
+
 def test_settings_of_a_search_are_told_with_the_best(tmp_path):
   results = make_results()
   results['search'] = {
