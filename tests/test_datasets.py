@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import http.server
 import os
+import pathlib
 import subprocess
 import sys
 import threading
@@ -926,6 +927,17 @@ def test_table_of_images_without_labels(load, tmp_path):
   dataset = load(write_csv(tmp_path, 'path', 'images/0.png', 'images/1.png'))
   assert (dataset.num_classes, dataset.class_names) == (None, None)
   np.testing.assert_array_equal(dataset.train.image[..., 0], GREY[:2])
+
+
+def test_table_of_a_spreadsheet(load, tmp_path):
+  path = pathlib.Path(write_csv(tmp_path, 'path', 'images/1.png'))
+  path.write_bytes(
+    '\ufeff'.encode() + path.read_bytes().replace(b'\n', b'\r\n')
+  )
+  assert load(str(path)).train.num_images == 1
+  path.write_bytes(b'path\n\xff.png\n')
+  with pytest.raises(ValueError, match='images.csv is no text of UTF-8'):
+    load(str(path))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The user's own images: an .npz file, a folder, or a .csv of their paths."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import csv
 import io
 import zipfile
@@ -16,6 +16,7 @@ _TEST = 'test'
 _UNLABELLED = 'unlabelled'
 _ARRAYS = ('image', 'label', 'test_image', 'test_label')
 _COLUMNS = ('path', 'label', 'split')
+_SPLITS = ('train', 'test')
 _SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff')
 _MODES = {'1': 'L', 'L': 'L', 'P': 'RGB', 'RGB': 'RGB', 'CMYK': 'RGB'}
 
@@ -157,28 +158,25 @@ def list_csv(path: epath.Path) -> tuple[list[_Entry], list[_Entry]]:
     The training and the test images, in the order of the table.
 
   Raises:
-    InputError: if there is no row, a column is missing or unknown, a split is
-      another, or there is no such image.
+    InputError: if it is no text of UTF-8, there is no row, a column is missing
+      or unknown, a split is another, or there is no such image.
   """
-  with path.open() as file:
-    table = csv.DictReader(file)
-    columns, rows = table.fieldnames or [], [*table]
+  try:
+    # Some spreadsheets begin with a mark of the encoding.
+    text = path.read_bytes().decode('utf-8-sig')
+  except UnicodeDecodeError as error:
+    raise InputError(f'{path} is no text of UTF-8: {error}') from None
+  table = csv.DictReader(io.StringIO(text, newline=''))
+  columns, rows = table.fieldnames or [], [*table]
   if 'path' not in columns or {*columns} - {*_COLUMNS}:
     raise InputError(
       f'{path} has the columns {", ".join(columns)}: expected path, and '
       'optionally label and split, and no others'
     )
-  found = {'train': [], 'test': []}
+  found = {split: [] for split in _SPLITS}
   for line, row in enumerate(rows, start=2):
-    split = row.get('split') or 'train'
-    if split not in found:
-      raise InputError(
-        f'{path}, line {line}: split is {split!r}; expected train or test'
-      )
-    image = path.parent / (row['path'] or '')
-    if not image.is_file():
-      raise InputError(f'{path}, line {line}: there is no image {image}')
-    found[split].append((image, row.get('label') or None))
+    split, entry = _checked_row(path, line, row)
+    found[split].append(entry)
   if not found['train']:
     raise InputError(f'{path} names no image to train on')
   return found['train'], found['test']
@@ -216,6 +214,21 @@ def read_images(
     _pixels(_fit(_read_image(path), image_size, mode)) for path in paths
   ]
   return np.stack(images)
+
+
+def _checked_row(
+  path: epath.Path, line: int, row: Mapping[str, str]
+) -> tuple[str, _Entry]:
+  """The split and the image that a row of a table names."""
+  split = row.get('split') or 'train'
+  if split not in _SPLITS:
+    raise InputError(
+      f'{path}, line {line}: split is {split!r}; expected train or test'
+    )
+  image = path.parent / (row['path'] or '')
+  if not image.is_file():
+    raise InputError(f'{path}, line {line}: there is no image {image}')
+  return split, (image, row.get('label') or None)
 
 
 def _folders(path: epath.Path, *without: str) -> list[epath.Path]:
