@@ -17,6 +17,7 @@ os.environ['XLA_FLAGS'] = ' '.join(
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 # A program that a test runs must not leave compiled code behind.
 jax.config.update('jax_enable_compilation_cache', False)
@@ -30,3 +31,11 @@ hypothesis.settings.register_profile(
   max_examples=20,
 )
 hypothesis.settings.load_profile('repeatable')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def compiled_code_is_dropped():
+  """After each file: a process may map so many pieces of memory, 65,530 on
+  Linux, and of all files together their code takes more."""
+  yield
+  jax.clear_caches()
