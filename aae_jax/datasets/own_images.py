@@ -210,10 +210,8 @@ def read_images(
     InputError: an image is damaged, or not of grey or RGB of 8 bits.
   """
   mode = 'RGB' if channels == 3 else 'L'
-  images = [
-    _pixels(_fit(_read_image(path), image_size, mode)) for path in paths
-  ]
-  return np.stack(images)
+  images = (_read_image(path).convert(mode) for path in paths)
+  return np.stack([_pixels(_fit(image, image_size)) for image in images])
 
 
 def _checked_row(
@@ -387,27 +385,38 @@ def _read_alike(
   paths: Sequence[epath.Path], image_size: ImageSize | None
 ) -> tuple[np.ndarray, int]:
   """uint8 [N, H, W, C], and how many of them had another size."""
-  images = [_read_image(path) for path in paths]
-  sizes = [image.size for image in images]
-  if image_size is None:
-    width, height = sizes[0]
-    for path, (w, h) in zip(paths, sizes, strict=True):
-      if (w, h) != (width, height):
-        raise InputError(
-          f'{path} has {h} x {w} pixels, {paths[0]} has {height} x {width}: '
-          'all images must have one size, or be scaled and cropped by '
-          f'--config.dataset.image_size="({height}, {width})"'
-        )
-    image_size = height, width
+  opened, num_fitted = map(_read_image, paths), 0
+  if image_size:
+    # One by one: of photographs all may be too many to hold as they are.
+    pairs = [(image.size, _fit(image, image_size)) for image in opened]
+    images = [image for _, image in pairs]
+    num_fitted = sum(size[::-1] != tuple(image_size) for size, _ in pairs)
+  else:
+    images = [*opened]
+    _check_sizes(paths, [image.size for image in images])
   mode = 'RGB' if any(image.mode == 'RGB' for image in images) else 'L'
-  num_fitted = sum(size[::-1] != tuple(image_size) for size in sizes)
-  fitted = [_pixels(_fit(image, image_size, mode)) for image in images]
-  return np.stack(fitted), num_fitted
+  return np.stack(
+    [_pixels(image.convert(mode)) for image in images]
+  ), num_fitted
 
 
-def _fit(image: Image.Image, image_size: ImageSize, mode: str) -> Image.Image:
+def _check_sizes(
+  paths: Sequence[epath.Path], sizes: Sequence[tuple[int, int]]
+) -> None:
+  """Refuses images of several sizes (W, H)."""
+  width, height = sizes[0]
+  for path, (w, h) in zip(paths, sizes, strict=True):
+    if (w, h) != (width, height):
+      raise InputError(
+        f'{path} has {h} x {w} pixels, {paths[0]} has {height} x {width}: '
+        'all images must have one size, or be scaled and cropped by '
+        f'--config.dataset.image_size="({height}, {width})"'
+      )
+
+
+def _fit(image: Image.Image, image_size: ImageSize) -> Image.Image:
   """Scaled by as little as covers the size, and cropped at the centre."""
-  image, (height, width) = image.convert(mode), image_size
+  height, width = image_size
   if image.size == (width, height):
     return image
   return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
