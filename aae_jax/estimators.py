@@ -57,6 +57,24 @@ class _Estimator(
 ):
   """What the three have in common."""
 
+  def __init__(
+    self,
+    latent_size: int = 10,
+    hidden_sizes: tuple[int, ...] = (128, 128),
+    epochs: int | None = None,
+    batch_size: int = 100,
+    learning_rate: float = 1e-3,
+    random_state: Any = None,
+    verbose: bool = False,
+  ):
+    self.latent_size = latent_size
+    self.hidden_sizes = hidden_sizes
+    self.epochs = epochs
+    self.batch_size = batch_size
+    self.learning_rate = learning_rate
+    self.random_state = random_state
+    self.verbose = verbose
+
   def transform(self, X: Any) -> np.ndarray:
     """The code of each row: y, where there is one, and the style z beside it.
 
@@ -189,32 +207,6 @@ class _Estimator(
     config.batch_size = self.batch_size
     config.epochs = epochs
     return config
-
-  def _make_consistent(
-    self, config: ml_collections.ConfigDict, schema: Schema, begin: float
-  ) -> None:
-    """Adds what gives rows that are alike the same y.
-
-    Args:
-      config: of a system whose encoder gives y.
-      schema: of the data.
-      begin: the share of the epochs after which it counts.
-    """
-    recipes.noisy(config)
-    recipes.consistent(config, begin * config.epochs)
-    config.prior_y.balanced = True
-    config.weights.generator.y_weight = 3.0
-    height, width, _ = schema.image_shape
-    if self._is_of_features:
-      config.encoder.augmentation = recipes.defaults().encoder.augmentation
-      config.consistency.radius = _RADIUS * float(np.sqrt(width))
-    else:
-      shift = 0.08 * min(height, width)
-      config.encoder.augmentation.update(shift=shift, turn=10.0, scale=0.1)
-    config.consistency.consistency_weight = float(self.consistency)
-    if not self.consistency:
-      config.additions = ('marginal_entropy',)
-      config.consistency = recipes.defaults().consistency
 
   def _fit(
     self, X: np.ndarray, label: np.ndarray | None, num_classes: int | None
@@ -374,11 +366,6 @@ class _Estimator(
       raise errors.InputError(
         f'learning_rate is {self.learning_rate!r}; expected above 0.'
       )
-    weight = getattr(self, 'consistency', 0.0)
-    if not 0 <= weight < np.inf:
-      raise errors.InputError(
-        f'consistency is {weight!r}; expected at least 0.'
-      )
     sizes = self.hidden_sizes
     if not all(isinstance(n, numbers.Integral) and n > 0 for n in sizes):
       raise errors.InputError(
@@ -387,7 +374,85 @@ class _Estimator(
       )
 
 
-class AAEClassifier(ClassifierMixin, _Estimator):
+class _Sorter(_Estimator):
+  """What the two have in common that sort rows, into classes or clusters."""
+
+  def __init__(
+    self,
+    latent_size: int = 10,
+    hidden_sizes: tuple[int, ...] = (128, 128),
+    epochs: int | None = None,
+    batch_size: int = 100,
+    learning_rate: float = 1e-3,
+    consistency: float = 1.0,
+    random_state: Any = None,
+    verbose: bool = False,
+  ):
+    super().__init__(
+      latent_size,
+      hidden_sizes,
+      epochs,
+      batch_size,
+      learning_rate,
+      random_state,
+      verbose,
+    )
+    self.consistency = consistency
+
+  def predict(self, X: Any) -> np.ndarray:
+    """The most probable class or cluster of each row, [N]."""
+    return self._name(self.predict_proba(X))
+
+  def predict_proba(self, X: Any) -> np.ndarray:
+    """The probability of each, float64 [N, classes or clusters]."""
+    return _normalized(self._encode(X)['y'])
+
+  def sample(
+    self, n_samples: int = 1, random_state: Any = None
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, as `AAETransformer.sample` draws them, and what they are, [N]."""
+    code = self._draw(n_samples, random_state)
+    return self._decode(code), self._name(code['y'])
+
+  def _name(self, y: np.ndarray) -> np.ndarray:
+    """The classes or clusters [N] where y [N, .] is largest."""
+    raise NotImplementedError
+
+  def _make_consistent(
+    self, config: ml_collections.ConfigDict, schema: Schema, begin: float
+  ) -> None:
+    """Adds what gives rows that are alike the same y.
+
+    Args:
+      config: of a system whose encoder gives y.
+      schema: of the data.
+      begin: the share of the epochs after which it counts.
+    """
+    recipes.noisy(config)
+    recipes.consistent(config, begin * config.epochs)
+    config.prior_y.balanced = True
+    config.weights.generator.y_weight = 3.0
+    height, width, _ = schema.image_shape
+    if self._is_of_features:
+      config.encoder.augmentation = recipes.defaults().encoder.augmentation
+      config.consistency.radius = _RADIUS * float(np.sqrt(width))
+    else:
+      shift = 0.08 * min(height, width)
+      config.encoder.augmentation.update(shift=shift, turn=10.0, scale=0.1)
+    config.consistency.consistency_weight = float(self.consistency)
+    if not self.consistency:
+      config.additions = ('marginal_entropy',)
+      config.consistency = recipes.defaults().consistency
+
+  def _check_parameters(self) -> None:
+    super()._check_parameters()
+    if not 0 <= self.consistency < np.inf:
+      raise errors.InputError(
+        f'consistency is {self.consistency!r}; expected at least 0.'
+      )
+
+
+class AAEClassifier(ClassifierMixin, _Sorter):
   """Semi-supervised adversarial autoencoder, with consistency of y.
 
   Few rows need a label: -1 in `y` is a row without, as in scikit-learn, also
@@ -414,26 +479,6 @@ class AAEClassifier(ClassifierMixin, _Estimator):
     n_features_in_: the size of the second axis of `X`.
   """
 
-  def __init__(
-    self,
-    latent_size: int = 10,
-    hidden_sizes: tuple[int, ...] = (128, 128),
-    epochs: int | None = None,
-    batch_size: int = 100,
-    learning_rate: float = 1e-3,
-    consistency: float = 1.0,
-    random_state: Any = None,
-    verbose: bool = False,
-  ):
-    self.latent_size = latent_size
-    self.hidden_sizes = hidden_sizes
-    self.epochs = epochs
-    self.batch_size = batch_size
-    self.learning_rate = learning_rate
-    self.consistency = consistency
-    self.random_state = random_state
-    self.verbose = verbose
-
   def fit(self, X: Any, y: Any) -> Self:
     """Learns from all rows, and from the labels that there are.
 
@@ -449,21 +494,8 @@ class AAEClassifier(ClassifierMixin, _Estimator):
     self._fit(X, label, len(self.classes_))
     return self
 
-  def predict(self, X: Any) -> np.ndarray:
-    """The most probable class of each row, [N]."""
-    best = self.predict_proba(X).argmax(axis=1)
-    return self.classes_[best]
-
-  def predict_proba(self, X: Any) -> np.ndarray:
-    """The probability of each class, float64 [N, classes]."""
-    return _normalized(self._encode(X)['y'])
-
-  def sample(
-    self, n_samples: int = 1, random_state: Any = None
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows, as `AAETransformer.sample` draws them, and their classes [N]."""
-    code = self._draw(n_samples, random_state)
-    return self._decode(code), self.classes_[code['y'].argmax(axis=1)]
+  def _name(self, y: np.ndarray) -> np.ndarray:
+    return self.classes_[y.argmax(axis=1)]
 
   def _configure(
     self, schema: Schema, epochs: int
@@ -478,7 +510,7 @@ class AAEClassifier(ClassifierMixin, _Estimator):
     return config
 
 
-class AAEClusterer(ClusterMixin, _Estimator):
+class AAEClusterer(ClusterMixin, _Sorter):
   """Clustering adversarial autoencoder, with consistency of y.
 
   `X` is [N, features], which are standardized, or images [N, H, W] or [N, H, W,
@@ -515,15 +547,17 @@ class AAEClusterer(ClusterMixin, _Estimator):
     random_state: Any = None,
     verbose: bool = False,
   ):
+    super().__init__(
+      latent_size,
+      hidden_sizes,
+      epochs,
+      batch_size,
+      learning_rate,
+      consistency,
+      random_state,
+      verbose,
+    )
     self.n_clusters = n_clusters
-    self.latent_size = latent_size
-    self.hidden_sizes = hidden_sizes
-    self.epochs = epochs
-    self.batch_size = batch_size
-    self.learning_rate = learning_rate
-    self.consistency = consistency
-    self.random_state = random_state
-    self.verbose = verbose
 
   def fit(self, X: Any, y: Any = None) -> Self:
     """Learns from all rows.
@@ -544,20 +578,8 @@ class AAEClusterer(ClusterMixin, _Estimator):
     self.labels_ = found[:, self._order].argmax(axis=1)
     return self
 
-  def predict(self, X: Any) -> np.ndarray:
-    """The most probable cluster of each row, int64 [N]."""
-    return self.predict_proba(X).argmax(axis=1)
-
-  def predict_proba(self, X: Any) -> np.ndarray:
-    """The probability of each cluster, float64 [N, n_clusters]."""
-    return _normalized(self._encode(X)['y'])
-
-  def sample(
-    self, n_samples: int = 1, random_state: Any = None
-  ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows, as `AAETransformer.sample` draws them, and their clusters [N]."""
-    code = self._draw(n_samples, random_state)
-    return self._decode(code), code['y'].argmax(axis=1)
+  def _name(self, y: np.ndarray) -> np.ndarray:
+    return y.argmax(axis=1)
 
   def _configure(
     self, schema: Schema, epochs: int
@@ -607,24 +629,6 @@ class AAETransformer(_Estimator):
   Attributes:
     n_features_in_: the size of the second axis of `X`.
   """
-
-  def __init__(
-    self,
-    latent_size: int = 10,
-    hidden_sizes: tuple[int, ...] = (128, 128),
-    epochs: int | None = None,
-    batch_size: int = 100,
-    learning_rate: float = 1e-3,
-    random_state: Any = None,
-    verbose: bool = False,
-  ):
-    self.latent_size = latent_size
-    self.hidden_sizes = hidden_sizes
-    self.epochs = epochs
-    self.batch_size = batch_size
-    self.learning_rate = learning_rate
-    self.random_state = random_state
-    self.verbose = verbose
 
   def fit(self, X: Any, y: Any = None) -> Self:
     """Learns from all rows.
