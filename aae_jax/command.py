@@ -6,6 +6,7 @@ before what takes seconds to import.
 
 import argparse
 from collections.abc import Callable, Sequence
+import functools
 import sys
 from typing import NamedTuple, NoReturn
 
@@ -101,14 +102,6 @@ def _list(arguments: list[str]) -> None:
   print('\n'.join(catalogue.lines()))
 
 
-def _evaluate(arguments: list[str]) -> None:
-  _run_mode('evaluate', arguments)
-
-
-def _export(arguments: list[str]) -> None:
-  _run_mode('export', arguments)
-
-
 def _run_mode(mode: str, arguments: list[str]) -> None:
   """As `train.py --mode`, with the configuration that the workdir holds."""
   parser = _Parser(mode)
@@ -118,14 +111,6 @@ def _run_mode(mode: str, arguments: list[str]) -> None:
 
   config = program.completed(runs.Run(workdir).config)
   program.run_mode(mode, config, workdir)
-
-
-def _predict(arguments: list[str]) -> None:
-  _write_of_images('predict', arguments)
-
-
-def _encode(arguments: list[str]) -> None:
-  _write_of_images('encode', arguments)
 
 
 def _write_of_images(word: str, arguments: list[str]) -> None:
@@ -221,7 +206,7 @@ COMMANDS = {
   'train': _Command('Train, or go on where a stopped run was saved.', _train),
   'evaluate': _Command(
     'Evaluate the last checkpoint of a run, and draw its figures again.',
-    _evaluate,
+    functools.partial(_run_mode, 'evaluate'),
     ('aae evaluate runs/digits_semi_supervised',),
   ),
   'report': _Command(
@@ -234,12 +219,12 @@ COMMANDS = {
   ),
   'export': _Command(
     'Write the networks of a run as StableHLO, for use without this package.',
-    _export,
+    functools.partial(_run_mode, 'export'),
     ('aae export runs/digits_semi_supervised',),
   ),
   'predict': _Command(
     'Write class, cluster and reconstruction error of images, as CSV.',
-    _predict,
+    functools.partial(_write_of_images, 'predict'),
     (
       'aae predict runs/NAME photos -o predictions.csv',
       'aae predict runs/NAME 1.png 2.png -o predictions.csv',
@@ -248,7 +233,7 @@ COMMANDS = {
   ),
   'encode': _Command(
     'Write the codes of images, as an .npz file.',
-    _encode,
+    functools.partial(_write_of_images, 'encode'),
     (
       'aae encode runs/NAME photos -o codes.npz',
       'aae encode runs/NAME images.npz -o codes.npz',

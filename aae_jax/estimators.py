@@ -105,10 +105,8 @@ class _Estimator(
       raise errors.InputError(
         f'X has the shape {list(code.shape)}; expected codes [N, {size}].'
       )
-    names = sorted(sizes)
-    ends = np.cumsum([sizes[name] for name in names])[:-1]
-    parts = np.split(code, ends, axis=1)
-    return self._decode(dict(zip(names, parts, strict=True)))
+    sizes = {name: sizes[name] for name in sorted(sizes)}
+    return self._decode(phases.split(code, sizes))
 
   def score_samples(self, X: Any) -> np.ndarray:
     """How like the training data each row is.

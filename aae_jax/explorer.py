@@ -17,7 +17,7 @@ from PIL import Image
 from scipy import special
 from sklearn.decomposition import PCA
 
-from aae_jax import drawing, measures, networks
+from aae_jax import drawing, measures, networks, phases
 from aae_jax import trained as trained_lib
 from aae_jax.datasets import Scaling, Split
 from aae_jax.systems import Model
@@ -178,10 +178,8 @@ def _parts(model: Model) -> list[str]:
 
 def _batch(model: Model, code: np.ndarray) -> Batch:
   """Codes [N, n] whose parts are side by side, as a model reads them."""
-  parts = _parts(model)
-  ends = np.cumsum([model.code_sizes[part] for part in parts])[:-1]
-  split = np.split(code.astype(np.float32), ends, axis=1)
-  return {'code': dict(zip(parts, split, strict=True))}
+  sizes = {part: model.code_sizes[part] for part in _parts(model)}
+  return {'code': phases.split(code.astype(np.float32), sizes)}
 
 
 def describe(
@@ -215,7 +213,7 @@ def describe(
   output = trained.system.networks['decoder'].output
   return {
     **_carried(layers),
-    **_plane(code[:, y_size:], _heads(trained)),
+    **_plane(code[:, y_size:], trained.cluster_heads()),
     'image_shape': split.image.shape[1:],
     'is_logit': output == 'sigmoid',
     **trained.scaling._asdict(),
@@ -247,23 +245,12 @@ def _points(
     function = model.embed if model.cluster_heads else model.code
     found = trained.run(function, trained_lib.rows(split))
   else:
-    drawn = np.arange(size, dtype=np.int32) % (num_classes or 1)
-    label = drawn if model.by_label else unknown
-    rows = {'label': drawn, 'is_labelled': np.full(size, bool(num_classes))}
+    rows = trained_lib.rows_by_label(size, num_classes)
+    label = rows['label'] if model.by_label else unknown
     found = trained.run(model.prior, rows, jax.random.key(0))
   if isinstance(found, Mapping):
     found = np.concatenate([found[part] for part in _parts(model)], axis=-1)
   return found[0], label
-
-
-def _heads(trained: Trained) -> np.ndarray | None:
-  """The representation of each cluster, [K, n]."""
-  model = trained.model
-  if not model.cluster_heads:
-    return None
-  size = sum(model.code_sizes.values())
-  code = np.eye(model.code_sizes['y'], size)
-  return trained.run(model.cluster_heads, _batch(model, code))[0]
 
 
 def _plane(z: np.ndarray, heads: np.ndarray | None) -> dict[str, Any]:

@@ -196,11 +196,9 @@ class _Shown:
 
   def draw(self, function: Function, size: int) -> tuple[Any, np.ndarray]:
     """What it draws `size` times, all labels equally often, and int [size]."""
-    label = np.arange(size, dtype=np.int32) % (len(self.classes) or 1)
-    known = np.full(size, bool(self.classes))
-    rows = {'label': label, 'is_labelled': known}
+    rows = trained_lib.rows_by_label(size, len(self.classes))
     found = self.trained.run(function, rows, jax.random.key(0), DRAWS_AT_ONCE)
-    return jax.tree.map(lambda x: x[0], found), label
+    return jax.tree.map(lambda x: x[0], found), rows['label']
 
 
 def _shown(
@@ -297,7 +295,7 @@ def _latent(shown: _Shown) -> Figure | None:
   if min(code.shape) < 2:
     return None
   label = shown.held_out.part(0, MAX_POINTS).label
-  heads = _cluster_heads(shown)
+  heads = shown.trained.cluster_heads()
   prior, prior_label = _prior_points(shown, len(code))
   method, axis_names, project = _projection(code, label, heads)
   beside = ' beside samples of the prior' if model.prior else ''
@@ -318,15 +316,6 @@ def _latent(shown: _Shown) -> Figure | None:
     axis_names,
     shown.classes,
   )
-
-
-def _cluster_heads(shown: _Shown) -> np.ndarray | None:
-  """The representation of each cluster, [K, n]."""
-  model = shown.model
-  if not model.cluster_heads:
-    return None
-  clusters = {'code': {'y': np.eye(model.code_sizes['y'], dtype=np.float32)}}
-  return shown.of_rows(model.cluster_heads, clusters)
 
 
 def _prior_points(

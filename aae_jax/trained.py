@@ -142,6 +142,13 @@ class Trained:
       )
     return compiled[name](self.weights, batch, key, positions)
 
+  def cluster_heads(self) -> np.ndarray | None:
+    """The representation of each cluster in the first run, [K, n], if any."""
+    if not self.model.cluster_heads:
+      return None
+    y = np.eye(self.model.code_sizes['y'], dtype=np.float32)
+    return self.run(self.model.cluster_heads, {'code': {'y': y}})[0]
+
   def statistics(self, function: Function, image: Array, key: Key) -> Any:
     """Statistics of batch normalization with the weights at rest.
 
@@ -176,6 +183,12 @@ def rows(split: Split) -> dict[str, np.ndarray]:
   if label is None:
     label = np.zeros(len(image), np.int32)
   return {'image': image, 'label': label}
+
+
+def rows_by_label(size: int, num_classes: int) -> dict[str, np.ndarray]:
+  """Labels [N] to draw by, each equally often; unknown ones of no class."""
+  label = np.arange(size, dtype=np.int32) % (num_classes or 1)
+  return {'label': label, 'is_labelled': np.full(size, bool(num_classes))}
 
 
 def _call(

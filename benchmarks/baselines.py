@@ -12,8 +12,6 @@ settings it is fitted to all training images, and its test error is taken once.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
-import datetime
-import importlib.metadata
 import itertools
 import json
 import time
@@ -25,10 +23,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 
-from aae_jax import experiments, metrics, provenance
+from aae_jax import experiments
 from aae_jax.datasets import Scaling, Split
 from benchmarks import command_line
-from benchmarks.provenance import refuse_changed_files
+from benchmarks.provenance import made_by, refuse_changed_files
 from configs import digits_semi_supervised
 
 NUM_DRAWS = 10
@@ -165,7 +163,7 @@ def measure(
   return {
     'settings': settings,
     'validation_error': float(error),
-    **metrics.summarize({'error': per_draw}, [True] * len(per_draw))['error'],
+    **command_line.summary(per_draw),
   }
 
 
@@ -175,7 +173,7 @@ def _flat(image: np.ndarray) -> np.ndarray:
 
 def run() -> dict[str, Any]:
   """Measures all methods, and says where the numbers come from."""
-  made_by = provenance.of_process()
+  maker = made_by('scikit-learn')
   started = time.monotonic()
   config = digits_semi_supervised.get_config()
   config.num_seeds = NUM_DRAWS
@@ -187,7 +185,6 @@ def run() -> dict[str, Any]:
     )
     for name, baseline in BASELINES.items()
   }
-  version = importlib.metadata.version('scikit-learn')
   return {
     'metrics': measured,
     'protocol': ' '.join(__doc__.split('\n\n', 2)[2].split()),
@@ -201,9 +198,7 @@ def run() -> dict[str, Any]:
       'test': dataset.test.num_images,
     },
     'seconds': round(time.monotonic() - started, 1),
-    'time': datetime.datetime.now(datetime.UTC).isoformat('T', 'seconds'),
-    **made_by,
-    'versions': made_by['versions'] | {'scikit-learn': version},
+    **maker,
   }
 
 

@@ -1,7 +1,7 @@
 """What the programs share: how they are called, and how they end."""
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 import contextlib
 import os
 import pathlib
@@ -53,6 +53,13 @@ def one_line_errors(name: str) -> Iterator[None]:
     yield
   except (errors.InputError, OSError) as error:
     sys.exit(f'{spell(name)}: {error}')
+
+
+def summary(values: Iterable[float]) -> dict[str, Any]:
+  """Mean, standard deviation and value of each draw."""
+  values = list(values)
+  sound = [True] * len(values)
+  return metrics.summarize({'error': values}, sound)['error']
 
 
 def write_result(path: str | os.PathLike, result: Mapping[str, Any]) -> None:

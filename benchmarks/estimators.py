@@ -13,8 +13,6 @@ one-to-one assignment to the classes of the test part.
 """
 
 from collections.abc import Callable, Iterator
-import datetime
-import importlib.metadata
 import time
 from typing import Any
 
@@ -27,10 +25,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.semi_supervised import LabelSpreading
 
-from aae_jax import estimators, metrics, provenance
+from aae_jax import estimators
 from benchmarks import command_line
 from benchmarks.baselines import Baseline, Trial
-from benchmarks.provenance import refuse_changed_files
+from benchmarks.provenance import made_by, refuse_changed_files
 
 NUM_DRAWS = 5
 """Of labels."""
@@ -133,12 +131,14 @@ def measure_classifiers(name: str, num_draws: int) -> dict[str, Any]:
   trials = [draw(name, k) for k in range(num_draws)]
   key = f'test/{name}/{{}}/classification_error'
   return {
-    key.format('aae_classifier'): summary(
+    key.format('aae_classifier'): command_line.summary(
       trial.error(AAE, {'random_state': k}) for k, trial in enumerate(trials)
     ),
     key.format('label_spreading'): {
       'settings': settings,
-      **summary(trial.error(spreading, settings) for trial in trials),
+      **command_line.summary(
+        trial.error(spreading, settings) for trial in trials
+      ),
     },
   }
 
@@ -154,7 +154,7 @@ def measure_clusterers(num_seeds: int) -> dict[str, Any]:
     ),
   }
   return {
-    key.format(name): summary(_clustered(make, num_seeds))
+    key.format(name): command_line.summary(_clustered(make, num_seeds))
     for name, make in makers.items()
   }
 
@@ -166,29 +166,20 @@ def _clustered(make: Callable[[int], Any], num_seeds: int) -> Iterator[float]:
     yield clustering_error(found, trial.judged_label)
 
 
-def summary(values: Iterator[float]) -> dict[str, Any]:
-  """Mean, standard deviation and value of each draw."""
-  values = list(values)
-  return metrics.summarize({'error': values}, [True] * len(values))['error']
-
-
 def run(num_draws: int, num_seeds: int) -> dict[str, Any]:
   """Measures all, and says where the numbers come from."""
-  made_by = provenance.of_process()
+  maker = made_by('scikit-learn')
   started = time.monotonic()
   measured = measure_clusterers(num_seeds)
   for name in DATA:
     measured |= measure_classifiers(name, num_draws)
-  version = importlib.metadata.version('scikit-learn')
   return {
     'metrics': measured,
     'protocol': ' '.join(__doc__.split('\n\n', 2)[2].split()),
     'seeds': list(range(num_seeds)),
     'label_draws': num_draws,
     'seconds': round(time.monotonic() - started, 1),
-    'time': datetime.datetime.now(datetime.UTC).isoformat('T', 'seconds'),
-    **made_by,
-    'versions': made_by['versions'] | {'scikit-learn': version},
+    **maker,
   }
 
 

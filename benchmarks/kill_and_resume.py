@@ -9,7 +9,6 @@ those of a run that nobody disturbed.
 """
 
 from collections.abc import Iterator
-import datetime
 import json
 import multiprocessing
 import os
@@ -25,10 +24,10 @@ from etils import epath
 import jax
 import ml_collections
 
-from aae_jax import experiments, provenance, training
+from aae_jax import experiments, training
 from aae_jax.runs import Run
 from benchmarks import command_line
-from benchmarks.provenance import refuse_changed_files
+from benchmarks.provenance import made_by, refuse_changed_files
 from configs import digits_autoencoder
 
 PRELOAD = ['aae_jax.training']
@@ -219,8 +218,7 @@ def main() -> None:
   refuse_changed_files()
   with tempfile.TemporaryDirectory() as workdir:
     result = kill_and_resume(options.kills, workdir, options.seed)
-  result['date'] = datetime.date.today().isoformat()
-  result |= provenance.of_process()
+  result |= made_by()
   command_line.write_result(options.output, result)
   print(json.dumps(result, indent=2))
   if not result['identical']:

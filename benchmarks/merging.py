@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 from aae_jax import errors, metrics
+from benchmarks.provenance import without_command
 
 _SAME = ('chosen_on', 'step', 'total_steps', 'dataset', 'parameters')
 """What all runs of a row have in common, beside the configuration."""
@@ -46,8 +47,7 @@ def read(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def _maker(seeds: Sequence[int], process: Mapping[str, Any]) -> dict[str, Any]:
-  told = {name: part for name, part in process.items() if name != 'command'}
-  return {'seeds': seeds, **told}
+  return {'seeds': seeds, **without_command(process)}
 
 
 def _curve(path: pathlib.Path, num_seeds: int) -> list[list[list[float]]]:

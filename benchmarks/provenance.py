@@ -1,6 +1,31 @@
 """Results come from code that can be found again."""
 
-from aae_jax import commit
+from collections.abc import Mapping
+import datetime
+import importlib.metadata
+from typing import Any
+
+from aae_jax import commit, provenance
+
+
+def made_by(*packages: str) -> dict[str, Any]:
+  """The time, and the commit, versions and hardware of this process.
+
+  Args:
+    *packages: whose versions are told beside those of every run.
+  """
+  process = without_command(provenance.of_process())
+  versions = {name: importlib.metadata.version(name) for name in packages}
+  return {
+    'time': datetime.datetime.now(datetime.UTC).isoformat('T', 'seconds'),
+    **process,
+    'versions': process['versions'] | versions,
+  }
+
+
+def without_command(process: Mapping[str, Any]) -> dict[str, Any]:
+  """A process without its command, which names folders of a machine."""
+  return {name: part for name, part in process.items() if name != 'command'}
 
 
 def code_at(revision: str) -> str | None:

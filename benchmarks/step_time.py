@@ -15,7 +15,6 @@ products twice over, which takes twice as long if the compiler has removed none.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-import datetime
 import importlib.metadata
 import importlib.util
 import json
@@ -37,12 +36,12 @@ import ml_collections
 import numpy as np
 import optax
 
-from aae_jax import commit, experiments, provenance, train_step
+from aae_jax import commit, experiments, train_step
 from aae_jax.datasets import Dataset, Split, feeding
 from aae_jax.train_state import TrainState
 from aae_jax.types import AXIS
 from benchmarks import command_line
-from benchmarks.provenance import refuse_changed_files
+from benchmarks.provenance import made_by, refuse_changed_files
 from configs import mnist_semi_supervised
 
 _REPETITIONS = flags.DEFINE_integer(
@@ -421,9 +420,6 @@ def main(argv: Sequence[str]) -> None:
   built, config = build_experiment()
   programs = make_programs(config, built)
   times = measure(programs, _REPETITIONS.value, _STEPS.value)
-  made_by = provenance.of_process()
-  if _has_torch():
-    made_by['versions']['torch'] = importlib.metadata.version('torch')
   result = {
     **summarize(times),
     'peer_missing': missing_peer(),
@@ -431,9 +427,8 @@ def main(argv: Sequence[str]) -> None:
     'dataset': built.dataset.name,
     'repetitions': _REPETITIONS.value,
     'steps_per_repetition': _STEPS.value,
-    'time': datetime.datetime.now(datetime.UTC).isoformat('T', 'seconds'),
     'load_average_at_start': load,
-    **made_by,
+    **made_by(*(['torch'] if _has_torch() else [])),
     'config': json.loads(config.to_json()),
   }
   command_line.write_result(_OUTPUT.value, result)

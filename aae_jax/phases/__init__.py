@@ -26,7 +26,7 @@ from aae_jax.phases.labels import (
   marginal_entropy,
   plain_classification,
 )
-from aae_jax.phases.phase import Panel, Phase, join, seeing, together
+from aae_jax.phases.phase import Panel, Phase, join, seeing, split, together
 
 __all__ = [
   'Condition',
@@ -50,5 +50,6 @@ __all__ = [
   'semi_supervised_bound',
   'sees_sample',
   'separation',
+  'split',
   'together',
 ]

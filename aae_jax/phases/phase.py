@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
+import itertools
 
 import jax.numpy as jnp
 import optax
@@ -111,3 +112,17 @@ def seeing(make: Callable[[Array, Keys], Array], phase: Phase) -> Phase:
 def join(code: Code) -> Array:
   """The parts of a code side by side, in the order of their names."""
   return jnp.concatenate([code[name] for name in sorted(code)], axis=-1)
+
+
+def split(joined: Array, sizes: Mapping[str, int]) -> Code:
+  """The parts of a code that are side by side, [..., n].
+
+  Args:
+    joined: the parts, in the order of `sizes`.
+    sizes: of the parts, by name.
+  """
+  ends = itertools.accumulate(sizes.values())
+  return {
+    name: joined[..., end - size : end]
+    for (name, size), end in zip(sizes.items(), ends, strict=True)
+  }
