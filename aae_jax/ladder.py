@@ -30,11 +30,12 @@ class Moments(NamedTuple):
 
   def normalize(self, x: Array) -> Array:
     """x [B, n] with the mean taken off, over the standard deviation."""
-    return (x - self.mean) / self.std
+    return ((x - self.mean) / self.std).astype(x.dtype)
 
 
 def moments(x: Array) -> Moments:
   """Over the global batch: of x [B, n] on every device."""
+  x = x.astype(jnp.float32)
   mean = lax.pmean(jnp.mean(x, axis=0), AXIS)
   variance = lax.pmean(jnp.mean(jnp.square(x - mean), axis=0), AXIS)
   return Moments(mean, jnp.sqrt(variance + EPSILON))

@@ -468,4 +468,4 @@ def add_noise(x: Array, rng: Keys, std: float, path: tuple[str, ...]) -> Array:
   if not std:
     return x
   keys = randomness.named(rng, '/'.join(path))
-  return x + std * randomness.noise(keys, x.shape[1:])
+  return x + (std * randomness.noise(keys, x.shape[1:])).astype(x.dtype)

@@ -240,6 +240,9 @@ def defaults() -> ml_collections.ConfigDict:
       **_optimization(),
       # Decay of the averages that are evaluated; 0 for none.
       'ema_decay': 0.0,
+      # In which networks compute in training: float32, tensorfloat32 or
+      # bfloat16; float32 on a CPU and tensorfloat32 elsewhere if None.
+      'precision': placeholder(str),
       'batch_size': 100,
       'labelled_batch_size': 100,
       'epochs': 100,

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from aae_jax import processes, randomness
+from aae_jax.precision import FLOAT32, Precision
 from aae_jax.train_state import SEED_AXES, TrainState, phase_keys
 from aae_jax.types import AXIS, Apply, Array, Batch, Metrics, Rngs
 
@@ -20,6 +21,7 @@ def bind(
   params: Mapping[str, Any],
   batch_stats: Mapping[str, Any],
   train: bool,
+  precision: Precision = FLOAT32,
 ) -> tuple[Apply, dict[str, Any]]:
   """Makes `apply`, and the dict in which it leaves updated statistics.
 
@@ -28,25 +30,27 @@ def bind(
     params: of each network.
     batch_stats: of the networks that have any.
     train: what suits where a call does not say.
+    precision: in which the networks compute; what they give is float32.
   """
   updated, default = {}, train
 
   def apply(name, *inputs, rng=None, train=None, update_stats=False, **options):
-    variables = {'params': params[name]}
+    variables = {'params': precision.round(params[name])}
     if name in batch_stats:
       variables['batch_stats'] = batch_stats[name]
-    output, changed = networks[name].apply(
-      variables,
-      *inputs,
-      # Each network has noise of its own.
-      rng=None if rng is None else randomness.named(rng, name),
-      train=default if train is None else train,
-      mutable=['batch_stats'],
-      **options,
-    )
+    with precision.products():
+      output, changed = networks[name].apply(
+        variables,
+        *precision.round(inputs),
+        # Each network has noise of its own.
+        rng=None if rng is None else randomness.named(rng, name),
+        train=default if train is None else train,
+        mutable=['batch_stats'],
+        **options,
+      )
     if update_stats and name in batch_stats:
       updated[name] = changed['batch_stats']
-    return output
+    return FLOAT32.round(output)
 
   return apply, updated
 
@@ -57,6 +61,7 @@ def apply_phase(
   state: TrainState,
   batch: Batch,
   rngs: Rngs,
+  precision: Precision = FLOAT32,
 ) -> tuple[TrainState, Metrics]:
   """Runs one phase: the gradient of its loss updates what it trains."""
   hyperparams = state.hyperparams[phase.name]
@@ -64,7 +69,9 @@ def apply_phase(
 
   def loss_fn(trained):
     params = {**state.params, **trained}
-    apply, stats = bind(networks, params, state.batch_stats, train=True)
+    apply, stats = bind(
+      networks, params, state.batch_stats, train=True, precision=precision
+    )
     hyper = {'step': state.step, **hyperparams}
     loss, metrics = phase.loss_fn(apply, batch, rngs, hyper)
     return loss, ({'loss': loss, **metrics}, stats)
@@ -85,7 +92,7 @@ def apply_phase(
 
 
 def make_train_step(
-  system: Any, ema_decay: float = 0.0
+  system: Any, ema_decay: float = 0.0, precision: Precision = FLOAT32
 ) -> Callable[[TrainState, Batch], TrainState]:
   """The step of one seed on one device's share of a batch.
 
@@ -93,6 +100,7 @@ def make_train_step(
     system: the system.
     ema_decay: of the averages that evaluation uses, warmed up as
       (1 + step) / (10 + step); 0 for a state without averages.
+    precision: in which the networks compute.
   """
 
   def train_step(state, batch):
@@ -104,7 +112,7 @@ def make_train_step(
       phase_key = randomness.named(step_key, phase.noise or phase.name)
       rngs = phase_keys(phase_key, batch, lax.axis_index(AXIS))
       state, phase_metrics = apply_phase(
-        system.networks, phase, state, batch, rngs
+        system.networks, phase, state, batch, rngs, precision
       )
       metrics |= phase_metrics
     state = state.replace(report=_reported(state, metrics), step=state.step + 1)

@@ -227,6 +227,7 @@ def describe(
       f' {dataset.test.num_images:,} for the test{_fitted(dataset)}',
       f'Parameters {sizes}',
       f'Devices    {len(devices)} x {devices[0].device_kind}{_in_processes()}',
+      f'Precision  {spec.precision.name}',
       f'Seeds      {", ".join(map(str, spec.seeds))}',
       *_describe_search(experiment),
       f'Steps      {experiment.total_steps:,}: {spec.epochs:,} epochs of '

@@ -22,6 +22,7 @@ TABLE = (
   'svm',
   'priors',
   'posteriors',
+  'precision',
   'augmentation',
   'networks',
   'ladder',

@@ -31,6 +31,7 @@ from aae_jax import (
   optimizers,
   phases,
   posteriors,
+  precision,
   priors,
   processes,
   recipes,
@@ -101,6 +102,7 @@ def build_spec(config: ml_collections.ConfigDict, schema: Schema) -> Spec:
     seeds=range(config.seed, config.seed + config.num_seeds),
     labelled_batch_size=config.labelled_batch_size if is_batched else 0,
     ema_decay=config.ema_decay,
+    precision=precision.find(config.precision),
     searched=build_settings(config, schema),
   )
 

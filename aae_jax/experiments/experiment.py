@@ -21,6 +21,7 @@ from aae_jax import (
 )
 from aae_jax.datasets import Dataset, Schema, Split, feeding
 from aae_jax.finishes import Made
+from aae_jax.precision import FLOAT32, Precision
 from aae_jax.trained import Trained, Weights, averaged, newest, sound_seeds
 
 
@@ -55,6 +56,7 @@ class Spec:
     seeds: of the independent runs of each setting.
     labelled_batch_size: over all devices, of a system that has such batches.
     ema_decay: of the averages that are evaluated, in [0, 1); 0 for none.
+    precision: in which the networks compute in training.
     searched: the settings of a search; the weights of the system's phases if
       there are none.
   """
@@ -65,6 +67,7 @@ class Spec:
   seeds: Sequence[int] = range(1)
   labelled_batch_size: int = 0
   ema_decay: float = 0.0
+  precision: Precision = FLOAT32
   searched: tuple[Setting, ...] = ()
 
   @property
@@ -266,6 +269,7 @@ class Experiment:
     return _run(
       self.system,
       self.spec.ema_decay,
+      self.spec.precision,
       self.feed,
       len(self.spec.runs),
       self.devices,
@@ -401,12 +405,13 @@ def _creation(
 def _run(
   system: systems.System,
   ema_decay: float,
+  precision: Precision,
   feed: feeding.Feed,
   num_runs: int,
   devices: tuple[jax.Device, ...],
 ) -> Callable[..., Any]:
   """See `Experiment.run`."""
-  step = train_step.make_train_step(system, ema_decay)
+  step = train_step.make_train_step(system, ema_decay, precision)
   return train_step.parallelize(step, feed, num_runs, devices)
 
 
