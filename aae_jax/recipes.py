@@ -98,12 +98,12 @@ def variant(
   name: str,
   **made: Callable[[ml_collections.ConfigDict], None],
 ) -> ml_collections.ConfigDict:
-  """The config as it is for 'fast', or as another variant makes it.
+  """The config as a variant makes it; 'fast' leaves it, unless it is made.
 
   Args:
     config: as it is without a variant.
     name: of the variant.
-    **made: what makes the others of the config, by their names.
+    **made: what makes the variants of the config, by their names.
 
   Raises:
     InputError: there is no such variant.
@@ -116,7 +116,7 @@ def variant(
       f'{config.dataset.name}; expected no variant.'
     )
   elif name != 'fast':
-    known = ', '.join(['fast', *made])
+    known = ', '.join(dict.fromkeys(['fast', *made]))
     raise errors.InputError(f'unknown variant {name!r}; known: {known}.')
   return config
 

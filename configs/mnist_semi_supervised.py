@@ -31,8 +31,20 @@ def get_config(variant='fast'):
   config.num_labels = 100
   config.batch_size = 200
   config.schedule.name = 'linear'
-  config.epochs = 50
-  return recipes.variant(config, variant, paper=recipes.paper, any=_any)
+  return recipes.variant(
+    config, variant, fast=_fast, paper=recipes.paper, any=_any
+  )
+
+
+def _fast(config):
+  """Fast adversaries of little weight, and noise on the image alone."""
+  config.encoder.noise = 0.0
+  config.optimizer.discriminator.update(learning_rate=1e-3, b1=0.9)
+  config.optimizer.generator.b1 = 0.9
+  config.weights.generator.y_weight = 1.0
+  config.prior_y.balanced = True
+  config.batch_size = 100
+  config.epochs = 60
 
 
 def _any(config):
