@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from aae_jax import curves, drawing
+from aae_jax import curves, drawing, early_stopping
 from aae_jax import trained as trained_lib
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.experiments import Experiment
@@ -208,11 +208,12 @@ def _shown(
   seeds = experiment.spec.seeds
   first = f' (first sound one of {len(seeds)})' if len(seeds) > 1 else ''
   averaged = ', averaged weights' if state.ema else ''
+  step = early_stopping.best_steps(state)[index]
   return _Shown(
     experiment.trained(trained_lib.averaged(state)).seed(index),
     *held_out(experiment.dataset),
     experiment.schema.classes,
-    f'{name}, seed {seeds[index]}{first}, step {int(state.step):,}{averaged}',
+    f'{name}, seed {seeds[index]}{first}, step {step:,}{averaged}',
   )
 
 

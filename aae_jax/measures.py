@@ -99,6 +99,13 @@ def allowed(model: Model, labels: bool) -> list[str]:
   ]
 
 
+def choosing(experiment: Experiment) -> list[str]:
+  """The numbers of a system on its data by which the best can be told."""
+  labels = experiment.dataset.num_classes is not None
+  names = allowed(experiment.system.model, labels)
+  return [name for name in names if NUMBERS[name].chooses]
+
+
 class AbandonedError(Exception):
   """An evaluation has not been ended, for nobody waits for it."""
 
@@ -136,20 +143,21 @@ class Evaluator:
     Raises:
       AbandonedError: it was not wanted any more.
     """
-    found = self._mean(trained_lib.averaged(state), split, is_wanted)
+    found = self.of_weights(trained_lib.averaged(state), split, is_wanted)
     if state.ema:
-      newest = self._mean(trained_lib.newest(state), split, is_wanted)
+      newest = self.of_weights(trained_lib.newest(state), split, is_wanted)
       found |= {f'{name}_raw': mean for name, mean in newest.items()}
     # Without this a seed of NaN would have an error: their argmax is 0.
     sound = trained_lib.sound_seeds(state)
     return {name: np.where(sound, mean, np.nan) for name, mean in found.items()}
 
-  def _mean(
+  def of_weights(
     self,
     weights: trained_lib.Weights,
     split: Split,
-    is_wanted: Callable[[], bool],
+    is_wanted: Callable[[], bool] = lambda: True,
   ) -> dict[str, np.ndarray]:
+    """The same of one choice of weights [S, ...], sound or not."""
     # The noise of an image is the same at every evaluation.
     batches = Trained(self._system, weights, self._scaling).batches(
       self._measure, trained_lib.rows(split), jax.random.key(0)
@@ -190,28 +198,36 @@ def analyze(experiment: Experiment, state: TrainState) -> dict[str, np.ndarray]:
   return _measure(experiment, state, [*functions])
 
 
-def validate(
-  experiment: Experiment, state: TrainState, name: str
-) -> np.ndarray:
-  """Computes a number of whole samples for the validation images.
+def with_validated(
+  experiment: Experiment,
+  state: TrainState,
+  found: Mapping[str, np.ndarray],
+  name: str,
+) -> dict[str, np.ndarray]:
+  """Adds a number of the validation images, unless it is found already.
 
-  They take the place of the test images. What those are for, to name clusters
-  and to choose a bandwidth, is left to the last training images.
+  Of whole samples, for which they take the place of the test images. What
+  those are for, to name clusters and to choose a bandwidth, is left to the last
+  training images.
 
   Args:
     experiment: the system and its data, whose validation split has images.
     state: of all runs; its averaged weights are used where it has any.
+    found: numbers of the validation images, [R] each.
     name: of the number.
 
   Returns:
-    [R], NaN for a run that is not sound.
+    What is found, with `validation/NAME` [R]: NaN for a run that is not sound.
   """
+  key = f'validation/{name}'
+  if key in found:
+    return dict(found)
   dataset = experiment.dataset
   dataset = dataclasses.replace(
     dataset, test=dataset.validation, validation=dataset.validation.part(0, 0)
   )
   experiment = dataclasses.replace(experiment, dataset=dataset)
-  return _measure(experiment, state, [NUMBERS[name].how])[name]
+  return {**found, key: _measure(experiment, state, [NUMBERS[name].how])[name]}
 
 
 def _measure(

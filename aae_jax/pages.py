@@ -24,6 +24,7 @@ from aae_jax import (
   __version__,
   addresses,
   drawing,
+  early_stopping,
   errors,
   explorer,
   figures,
@@ -150,9 +151,10 @@ def _render_explorer(
   if data is None:
     return None
   number = f'{len(data["labels"]):,} {kind}'
+  step = early_stopping.best_steps(state)[index]
   page = _TEMPLATES.get_template('explorer.html').render(
     title=f'The latent space of {dataset.name}',
-    note=f'Seed {experiment.spec.seeds[index]}, step {int(state.step):,}',
+    note=f'Seed {experiment.spec.seeds[index]}, step {step:,}',
     points=f'Points are the codes of {number}.'
     if data['thumbnails']
     else f'Points are {len(data["labels"]):,} samples of the prior.',
@@ -368,6 +370,7 @@ def _facts(results: Results) -> dict[str, str]:
     'Training': [
       f'{config["epochs"]:,} epochs',
       f'{results["step"]:,} of {results["total_steps"]:,} steps',
+      *_best_epochs(results),
       measured.describe_duration(results['training_seconds']),
     ],
     'Weights': [f'{name} {size:,}' for name, size in sizes],
@@ -384,6 +387,15 @@ def _facts(results: Results) -> dict[str, str]:
     for name, parts in facts.items()
     if parts
   }
+
+
+def _best_epochs(results: Results) -> list[str]:
+  """Which epochs early stopping has chosen, if it has."""
+  told = results.get('early_stopping')
+  if not told:
+    return []
+  epochs = ' and '.join(map(str, told['best_epochs']))
+  return [f'measured is the best by {told["chosen_by"]}: of epoch {epochs}']
 
 
 def _command(results: Results) -> str | None:

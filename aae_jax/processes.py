@@ -141,6 +141,17 @@ def require_equal(**texts: str) -> None:
         )
 
 
+def of_first(array: np.ndarray) -> np.ndarray:
+  """What the first process has, in all.
+
+  Args:
+    array: of the same shape and type in all.
+  """
+  if count() == 1:
+    return array
+  return multihost_utils.process_allgather(array)[0]
+
+
 def own(devices: Sequence[jax.Device]) -> NamedSharding:
   """The sharding of what each device of this process holds whole.
 

@@ -249,18 +249,30 @@ def defaults() -> ml_collections.ConfigDict:
       'seed': 0,
       # Independent runs, with seeds seed, seed + 1, ...
       'num_seeds': 1,
-      # Steps in a call to the devices; -1 for a whole epoch.
-      'steps_per_call': -1,
-      # What a loss that is not finite does: stop, or continue while any seed
-      # is sound.
-      'on_divergence': 'stop',
-      'evaluate_every_epochs': 10,
-      'checkpoint_every_seconds': 60.0,
-      'checkpoints_to_keep': 2,
+      **_running(),
     }
   )
   config.search = _search(config)
   return config
+
+
+def _running() -> dict[str, Any]:
+  """What is done besides training, and when it ends."""
+  return {
+    # Steps in a call to the devices; -1 for a whole epoch.
+    'steps_per_call': -1,
+    # What a loss that is not finite does: stop, or continue while any seed
+    # is sound.
+    'on_divergence': 'stop',
+    # The number of the validation images, such as classification_error, that
+    # is measured after every epoch: a run without a better one for `patience`
+    # epochs is over, and its best is what is evaluated. None for no end but
+    # the last epoch.
+    'early_stopping': {'measure': placeholder(str), 'patience': 10},
+    'evaluate_every_epochs': 10,
+    'checkpoint_every_seconds': 60.0,
+    'checkpoints_to_keep': 2,
+  }
 
 
 def _search(config: ml_collections.ConfigDict) -> dict[str, Any]:

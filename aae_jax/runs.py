@@ -32,7 +32,10 @@ class Run:
   def is_finished(self) -> bool:
     """Whether it holds the results of the run's last step."""
     results = self.results
-    return bool(results) and results['step'] == results['total_steps']
+    if not results:
+      return False
+    stopped = results.get('early_stopping', {}).get('stopped_after_epoch')
+    return results['step'] == results['total_steps'] or stopped is not None
 
   @functools.cached_property
   def config(self) -> dict[str, Any]:

@@ -13,7 +13,14 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from aae_jax import addresses, errors, experiments, randomness, trained
+from aae_jax import (
+  addresses,
+  early_stopping,
+  errors,
+  experiments,
+  randomness,
+  trained,
+)
 from aae_jax.datasets import Schema
 from aae_jax.runs import Run
 from aae_jax.trained import Trained
@@ -42,7 +49,9 @@ _EXPORTED = {
 _PLATFORMS = ('cpu', 'cuda', 'tpu')
 
 
-def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
+def load(
+  workdir: epath.PathLike, seed: int | None = None, which: str = 'best'
+) -> 'LoadedModel':
   """Loads the model of a run's last checkpoint.
 
   Where the run kept averages of its weights they are what is loaded. Of a
@@ -52,23 +61,27 @@ def load(workdir: epath.PathLike, seed: int | None = None) -> 'LoadedModel':
   Args:
     workdir: of the run, local or in a bucket.
     seed: of the run with several, which model; the first sound one if None.
+    which: `best`, of the epoch that early stopping has kept where there is
+      one, or `last`.
 
   Raises:
     InputError: workdir holds no checkpoint of a run, the run has no such
-      seed or is a search that has not been evaluated, or what reads the bucket
-      is not installed.
+      seed or is a search that has not been evaluated, `which` is something
+      else, or what reads the bucket is not installed.
     ValueError: none of the checkpoints is valid.
   """
-  return LoadedModel(*restore(workdir, seed))
+  return LoadedModel(*restore(workdir, seed, which))
 
 
 def restore(
-  workdir: epath.PathLike, seed: int | None = None
+  workdir: epath.PathLike, seed: int | None = None, which: str = 'best'
 ) -> tuple[Trained, Schema]:
   """What `load` makes a model of: one run, and the schema of its data.
 
   The arguments and errors are those of `load`.
   """
+  if which not in ('best', 'last'):
+    raise errors.InputError(f"which is {which!r}; expected 'best' or 'last'.")
   run = Run(addresses.folder(workdir))
   config, schema = ml_collections.ConfigDict(run.config), run.schema
   spec = experiments.build_spec(config, schema)
@@ -77,15 +90,17 @@ def restore(
       f'seed is {seed}, but the run in {workdir} has the seeds '
       f'{", ".join(map(str, spec.seeds))}.'
     )
-  best = _best_setting(run, spec)
+  setting = _best_setting(run, spec)
   device = jax.local_devices()[:1]
   state = run.restore(spec.abstract_state(schema.image_shape, device))
-  spec, state = spec.at_setting(best, state)
+  system = spec.system_at(state, schema.num_train)
+  if which == 'best':
+    state = early_stopping.best(state)
+  _, state = spec.at_setting(setting, state)
   if seed is None:
     index = int(trained.sound_seeds(state).argmax())
   else:
     index = spec.seeds.index(seed)
-  system = spec.system_at(int(state.step), schema.num_train)
   weights = trained.averaged(state)
   return Trained(system, weights, schema.scaling).seed(index), schema
 

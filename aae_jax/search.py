@@ -22,10 +22,9 @@ def measure(experiment: Experiment) -> str:
   Raises:
     InputError: there is none.
   """
-  labels = experiment.dataset.num_classes is not None
-  for name in measures.allowed(experiment.system.model, labels):
-    if measures.NUMBERS[name].chooses:
-      return name
+  names = measures.choosing(experiment)
+  if names:
+    return names[0]
   known = [name for name, number in measures.NUMBERS.items() if number.chooses]
   raise errors.InputError(
     'search cannot tell which setting of this system is the best; expected a '
@@ -45,11 +44,7 @@ def validate(
   """
   if not experiment.spec.searches:
     return dict(found)
-  name = measure(experiment)
-  key = f'validation/{name}'
-  if key in found:
-    return dict(found)
-  return {**found, key: measures.validate(experiment, state, name)}
+  return measures.with_validated(experiment, state, found, measure(experiment))
 
 
 def best(experiment: Experiment, summaries: Sequence[Summaries]) -> int:

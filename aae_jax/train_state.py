@@ -28,6 +28,7 @@ class TrainState(flax.struct.PyTreeNode):
       are looked at after each call. In the state, so that rows and findings
       survive an interruption.
     rng: typed key [], constant.
+    best: what early stopping keeps, see `early_stopping.begin`; or empty.
   """
 
   step: Array
@@ -38,6 +39,7 @@ class TrainState(flax.struct.PyTreeNode):
   ema: Mapping[str, Any]
   report: Mapping[str, Mapping[str, Array]]
   rng: Key
+  best: Mapping[str, Any] = flax.struct.field(default_factory=dict)
 
 
 SEED_AXES = TrainState(
@@ -49,6 +51,7 @@ SEED_AXES = TrainState(
   ema=0,
   report=0,
   rng=0,
+  best=0,
 )
 """For `vmap` over seeds, which share `step`."""
 

@@ -14,6 +14,7 @@ import ml_collections
 import numpy as np
 
 from aae_jax import (
+  early_stopping,
   errors,
   experiments,
   figures,
@@ -101,6 +102,8 @@ def evaluate(
 ) -> None:
   """Evaluates the last checkpoint and writes `results.json`.
 
+  Of a run with early stopping, the best weights that the checkpoint holds.
+
   Raises:
     InputError: there is no checkpoint, or it is another configuration's.
   """
@@ -109,8 +112,8 @@ def evaluate(
   experiment = _build(config)
   check_data(experiment.schema, run)
   state = run.restore(experiment.abstract_state())
-  step = int(state.step)
-  experiment, history = experiment.at_step(step), History(run.workdir, step)
+  experiment = experiment.at_state(state)
+  history = History(run.workdir, int(state.step))
   # The others wait for it when they stop.
   if processes.is_first():
     _finish(config, experiment, run, state, history)
@@ -232,6 +235,7 @@ def describe(
       *_describe_search(experiment),
       f'Steps      {experiment.total_steps:,}: {spec.epochs:,} epochs of '
       f'{experiment.feed.steps_per_epoch:,}, batch size {spec.batch_size}',
+      *_describe_early_stopping(experiment),
       f'Workdir    {workdir}',
     ]
   )
@@ -261,6 +265,23 @@ def _describe_search(experiment: Experiment) -> list[str]:
   ]
 
 
+def _describe_early_stopping(experiment: Experiment) -> list[str]:
+  """Raises InputError where the system does not have what tells the end."""
+  stopping = experiment.spec.early_stopping
+  if not stopping:
+    return []
+  known = measures.choosing(experiment.unfinished)
+  if stopping.measure not in known:
+    raise errors.InputError(
+      f'early_stopping.measure is {stopping.measure!r}; expected what this '
+      f'system has while it is trained: {", ".join(known) or "nothing"}.'
+    )
+  return [
+    f'Stops      by validation/{stopping.measure}; patience, in epochs: '
+    f'{stopping.patience}'
+  ]
+
+
 def steps(
   experiment: Experiment,
   state: TrainState,
@@ -268,7 +289,8 @@ def steps(
 ) -> Iterator[tuple[TrainState, Request]]:
   """Trains to the last step, a call of many steps at a time.
 
-  Nothing is written, and no signal is looked at: who follows does that.
+  Nothing is written, no signal is looked at, and nothing stops early: who
+  follows does that.
 
   Args:
     experiment: what is trained, and on what.
@@ -322,26 +344,56 @@ def _train(
         history.save(int(state.step))
       checkpoints.save(int(state.step), state)
 
-    last = state
-    for last, agreed in steps(experiment, state, pace):
+    last, best = state, state.best
+    # What is kept is nothing to a step.
+    calls = steps(experiment, state.replace(best={}), pace)
+    for last, agreed in () if experiment.is_over(state) else calls:
       pace.returned(agreed)
       # Until the first call is through, which compiles, nothing is new.
       if not interruption.is_deferred:
         stack.enter_context(interruption.deferred())
-      _check_finite(last, experiment.spec.runs, config.on_divergence)
-      if rows and agreed.num_steps:
-        rows.follow(last)
+      last = last.replace(best=best)
+      _check_finite(last, experiment, config.on_divergence)
+      if agreed.num_steps:
+        found = rows.follow(last) if rows else {}
+        last = _with_best(experiment, last, found)
+        best = last.best
       # Before it is saved: the last step is never without what is made then.
-      if int(last.step) == experiment.total_steps:
+      is_over = experiment.is_over(last)
+      if is_over:
         last = experiment.finish(last)
       if agreed.save:
         save(last)
       if agreed.leave:
         checkpoints.wait()
         _leave(last, interruption, agreed.leave)
+      if is_over:
+        break
     save(last)
     checkpoints.wait()
     return last
+
+
+def _with_best(
+  experiment: Experiment, state: TrainState, found: Mapping[str, np.ndarray]
+) -> TrainState:
+  """The state after a call, with what early stopping keeps.
+
+  Args:
+    experiment: that is trained.
+    state: after the call, with what was kept before.
+    found: by the first process, where the call ended an epoch.
+  """
+  spec, steps_per_epoch = experiment.spec, experiment.feed.steps_per_epoch
+  stopping = spec.early_stopping
+  if not stopping or int(state.step) % steps_per_epoch:
+    return state
+  nothing = np.zeros(len(spec.runs), np.float32)
+  scores = found.get(f'validation/{stopping.measure}', nothing)
+  scores = measures.NUMBERS[stopping.measure].chooses * scores
+  scores = processes.of_first(scores.astype(np.float32))
+  patience = stopping.patience * steps_per_epoch
+  return state.replace(best=early_stopping.updated(state, scores, patience))
 
 
 def _leave(state: TrainState, interruption: Interruption, number: int) -> None:
@@ -416,6 +468,7 @@ class _Rows(contextlib.AbstractContextManager):
       experiment.system.unfinished, experiment.schema
     )
     step, spec = int(state.step), experiment.spec
+    self._stopping = spec.early_stopping
     self._writer = metrics_lib.MetricsWriter(run.workdir, step, spec.seeds)
     self._progress = metrics_lib.Progress(
       experiment.total_steps,
@@ -433,10 +486,13 @@ class _Rows(contextlib.AbstractContextManager):
     """Makes the file hold all rows."""
     self._writer.flush()
 
-  def follow(self, state: TrainState) -> None:
+  def follow(self, state: TrainState) -> Mapping[str, np.ndarray]:
     """Writes the rows of an epoch that has just ended, if they are not there.
 
     Unless there is a signal: then the process that goes on writes them.
+
+    Returns:
+      The numbers that it has written, [R] each.
     """
     spec, feed = self._experiment.spec, self._experiment.feed
     step = int(state.step)
@@ -444,13 +500,13 @@ class _Rows(contextlib.AbstractContextManager):
     if steps_into:
       self._progress.update(step, epoch)
     if steps_into or step == self._writer.last_step:
-      return
+      return {}
     found = _means_of_epoch(state, feed.steps_per_epoch)
-    if epoch % self._evaluate_every == 0:
+    if self._stopping or epoch % self._evaluate_every == 0:
       try:
         found |= self._validate(state)
       except measures.AbandonedError:
-        return
+        return {}
     is_sound = np.asarray(state.report['diverged']['weights']) < 0
     rows = _by_setting(spec, found, is_sound)
     for setting, row in zip(spec.settings, rows, strict=True):
@@ -458,16 +514,23 @@ class _Rows(contextlib.AbstractContextManager):
         step, epoch, self._history.seconds, row, setting.values
       )
     self._progress.update(step, epoch, *rows)
+    return found
 
   def _validate(self, state: TrainState) -> dict[str, np.ndarray]:
-    # What is saved of the last step is of after its finishes.
+    # What is saved of the last step is of after its finishes; with early
+    # stopping, any may be the last.
     is_last = int(state.step) == self._experiment.total_steps
-    return _evaluate_split(
+    found = _evaluate_split(
       self._evaluator,
       state,
       'validation',
       self._experiment.dataset.validation,
-      lambda: is_last or self._interruption.signal is None,
+      lambda: bool(self._stopping or is_last) or not self._interruption.signal,
+    )
+    if not self._stopping:
+      return found
+    return measures.with_validated(
+      self._experiment.unfinished, state, found, self._stopping.measure
     )
 
 
@@ -496,17 +559,21 @@ def _part(
 
 
 def _check_finite(
-  state: TrainState, runs: Sequence[str], on_divergence: str
+  state: TrainState, experiment: Experiment, on_divergence: str
 ) -> None:
   """Raises DivergenceError at the first loss, or weights, not finite.
 
-  With `on_divergence='continue'` only once no run is left.
+  With `on_divergence='continue'` only once no run is left. What becomes of a
+  run that is over, while others go on, does not matter.
   """
+  runs = experiment.spec.runs
+  ends = experiment.spec.ends(state, experiment.schema.num_train)
   steps = {
     (step, name, index)
     for name, first in jax.device_get(state.report['diverged']).items()
     for index, step in enumerate(first.tolist())
-    if step >= 0
+    # Weights are of after the step before.
+    if 0 <= step < ends[index] + (name == 'weights')
   }
   if not steps:
     return
@@ -546,9 +613,11 @@ def _finish(
 ) -> None:
   """Evaluates, writes results and figures, and prints the numbers.
 
-  Of a search the best setting, told by validation images, is what is left.
+  Of a search the best setting, told by validation images, is what is left; of
+  early stopping the best epoch of each run.
   """
-  dataset = experiment.dataset
+  dataset, is_over = experiment.dataset, experiment.is_over(state)
+  state = early_stopping.best(state)
   evaluator = measures.Evaluator(experiment.system, experiment.schema)
   found = search.validate(
     experiment,
@@ -562,6 +631,7 @@ def _finish(
   # No other setting sees the test images.
   found = _part(found, spec.places[best])
   experiment, state = experiment.at_setting(best, state)
+  stopped, line = _tell_early_stopping(experiment, state, is_over)
   found |= _evaluate_split(evaluator, state, 'test', dataset.test)
   if dataset.test.num_images:
     numbers = measures.analyze(experiment, state)
@@ -571,6 +641,7 @@ def _finish(
   chosen_on, _ = measures.choosing_split(dataset)
   results = {
     **told,
+    **stopped,
     'metrics': summary,
     'chosen_on': {
       name: chosen_on
@@ -587,15 +658,24 @@ def _finish(
     experiment, state, run, f'{config.system} on {experiment.schema.name}'
   )
   pages.write_pages(experiment, state, run)
-  lines += [f'{key} {_show(value)}' for key, value in summary.items()]
-  if not sound.all():
-    lines.append(
-      f'Means are over the sound seeds, {sound.sum()} of {sound.size}: the '
-      'others have diverged.'
-    )
+  lines += [*line, *_tell_numbers(summary, sound)]
   path = run.workdir / 'results.json'
   lines.append(f'Results in {path}, pictures beside it.')
   print('\n'.join(lines), flush=True)
+
+
+def _tell_numbers(
+  summary: metrics_lib.Summaries, sound: np.ndarray
+) -> list[str]:
+  """Lines of the numbers, and over which seeds they are means."""
+  lines = [f'{key} {_show(value)}' for key, value in summary.items()]
+  if sound.all():
+    return lines
+  return [
+    *lines,
+    f'Means are over the sound seeds, {sound.sum()} of {sound.size}: the '
+    'others have diverged.',
+  ]
 
 
 def _describe_run(
@@ -653,6 +733,30 @@ def _tell_search(
     f'The best is {settings[best].name}, and all that follows is its.'
   )
   return {'search': told}, lines
+
+
+def _tell_early_stopping(
+  experiment: Experiment, state: TrainState, is_over: bool
+) -> tuple[dict[str, Any], list[str]]:
+  """What results hold of early stopping, by seed, and a line that says so."""
+  stopping = experiment.spec.early_stopping
+  if not stopping:
+    return {}, []
+  steps_per_epoch = experiment.feed.steps_per_epoch
+  last, epochs = int(state.step) // steps_per_epoch, experiment.spec.epochs
+  # None of a seed that has kept nothing, whose last weights are measured.
+  best = [int(step) // steps_per_epoch or None for step in state.best['step']]
+  told = {
+    'chosen_by': f'validation/{stopping.measure}',
+    'measured': 'best',
+    'best_epochs': best,
+    'stopped_after_epoch': last if is_over and last < epochs else None,
+  }
+  line = (
+    f'After epoch {last} of {epochs}; all that follows is of the best by '
+    f'{told["chosen_by"]}: epoch {", ".join(map(str, best))}.'
+  )
+  return {'early_stopping': told}, [line]
 
 
 def _count_parameters(

@@ -247,3 +247,43 @@ def test_machine_learns_the_labels_of_the_draw_alone(monkeypatch):
 def test_a_machine_that_cannot_be(key, value, message):
   with pytest.raises(errors.InputError, match=message):
     experiments.build(tiny.make_config('m1_tsvm', **{key: value}))
+
+
+def scaled(encoder, num_classes):
+  """The same, whose classes are there before the finish too."""
+  system = counting(encoder, num_classes)
+  [finish] = system.finish
+  finish = dataclasses.replace(finish, gives=())
+  return dataclasses.replace(system, finish=(finish,))
+
+
+def test_a_run_that_stops_early_is_finished_with_both_weights(
+  tmp_path, monkeypatch
+):
+  scores = {5: 1.0, 10: 2.0}
+  name = 'validation/classification_error'
+  monkeypatch.setattr(
+    training.measures,
+    'with_validated',
+    lambda built, state, found, _: {
+      **found,
+      name: np.full(2, scores[int(state.step)]),
+    },
+  )
+  config = make_config()
+  config.system = f'{__name__}:scaled'
+  config.early_stopping.update(measure='classification_error', patience=1)
+  training.train_and_evaluate(config, tmp_path)
+  state = runs.Run(tmp_path).restore(experiments.build(config).abstract_state())
+  assert int(state.step) == 10
+  assert state.best['step'].tolist() == [5, 5]
+  kept = state.best['weights']
+  for params in (state.params, kept['params'], kept['ema']['params']):
+    np.testing.assert_array_equal(
+      params['counts']['heads'], 2 * np.ones((2, 3, 1))
+    )
+  # And the others are of their epochs.
+  encoders = (state.params['encoder'], kept['params']['encoder'])
+  assert not all(
+    jax.tree.leaves(jax.tree.map(lambda x, y: (x == y).all(), *encoders))
+  )

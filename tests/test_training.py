@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 
 import jax
@@ -21,6 +22,7 @@ from aae_jax import (
   pages,
   provenance,
   runs,
+  saved_model,
   trained,
   training,
 )
@@ -1092,3 +1094,224 @@ def test_steps_need_neither_a_file_nor_a_configuration():
 def test_export_of_nothing(tmp_path):
   with pytest.raises(InputError, match='expected the workdir of a run'):
     training.export(make_single_config(), tmp_path)
+
+
+MEASURE = 'validation/classification_error'
+SCORES = {5: (9.0, 5.0), 10: (8.0, 6.0), 15: (9.0, 1.0)}
+"""After each epoch, of the two seeds: the second is over before it is best."""
+
+
+def make_stopping(**changes):
+  early = {'measure': 'classification_error', 'patience': 1}
+  return make_config(early_stopping=early, **changes)
+
+
+_WITH_VALIDATED = measures.with_validated
+
+
+def with_scores(built, state, found, name):
+  """Every epoch has its score in place of what is measured."""
+  found = _WITH_VALIDATED(built, state, found, name)
+  return {**found, MEASURE: np.array(SCORES[int(state.step)])}
+
+
+@pytest.fixture
+def scored(compiled, monkeypatch):
+  monkeypatch.setattr(training.measures, 'with_validated', with_scores)
+
+
+@pytest.fixture(scope='module')
+def stopped(compiled, tmp_path_factory):
+  """A run that has stopped early, undisturbed."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(training.measures, 'with_validated', with_scores)
+    return train(make_stopping(), tmp_path_factory.mktemp('stopped') / 'run')
+
+
+def states_of(compiled, config):
+  """The states after the epochs of a run, without early stopping."""
+  built = compiled.build(config)
+  states = training.steps(built, built.init())
+  return {int(state.step): tiny.plain(state) for state, _ in states}
+
+
+def test_a_run_stops_early_with_the_best_of_each_seed(stopped, compiled):
+  results = stopped.results
+  assert (results['step'], results['total_steps']) == (15, TOTAL_STEPS)
+  assert [row['epoch'] for row in stopped.rows] == [1, 2, 3]
+  assert results['early_stopping'] == {
+    'chosen_by': MEASURE,
+    'measured': 'best',
+    'best_epochs': [2, 1],
+    'stopped_after_epoch': 3,
+  }
+  saved, states = stopped.state, states_of(compiled, make_config())
+  for index, step in enumerate((10, 5)):
+    for name, kept in saved.best['weights'].items():
+      jax.tree.map(
+        lambda x, y, i=index: np.testing.assert_array_equal(x[i], y[i]),
+        kept,
+        getattr(states[step], name),
+      )
+  jax.tree.map(
+    np.testing.assert_array_equal, saved.replace(best={}), states[15]
+  )
+
+
+def test_early_stopping_changes_no_step(stopped, compiled, tmp_path):
+  plain = train(make_config(evaluate_every_epochs=1), tmp_path / 'run')
+  for row, expected in zip(stopped.rows, plain.rows, strict=False):
+    assert {**row, MEASURE: None} == {**expected, MEASURE: None}
+    assert row[MEASURE]['per_seed'] == list(SCORES[row['step']])
+
+
+def test_numbers_are_of_the_best_which_load_gives(stopped, compiled):
+  states = states_of(compiled, make_config())
+  evaluator = _EVALUATOR(compiled.build(make_config()).system, DATASET.schema)
+  for index, (seed, step) in enumerate(zip(SEEDS, (10, 5), strict=True)):
+    expected = evaluator(states[step], DATASET.test)
+    for name, values in expected.items():
+      found = stopped.results['metrics'][f'test/{name}']['per_seed']
+      assert found[index] == values[index]
+    for which, at in (('best', step), ('last', 15)):
+      run, _ = saved_model.restore(stopped.workdir, seed, which)
+      jax.tree.map(
+        lambda x, y, i=index: np.testing.assert_array_equal(x[0], y[i]),
+        run.weights,
+        trained.averaged(states[at]),
+      )
+  assert saved_model.load(stopped.workdir).functions
+  with pytest.raises(InputError) as raised:
+    saved_model.load(stopped.workdir, which='first')
+  assert str(raised.value) == "which is 'first'; expected 'best' or 'last'."
+
+
+def test_a_run_that_stopped_early_is_finished(stopped, capsys):
+  before = stopped.files
+  train(stopped.config, stopped.workdir)
+  assert 'there is nothing to do' in capsys.readouterr().out
+  assert stopped.files == before
+
+
+@pytest.mark.parametrize('numbers', [(2, 1), (5, 1), (6,)], ids=str)
+def test_early_stopping_that_was_interrupted_is_the_same(
+  numbers, stopped, scored, compiled, tmp_path
+):
+  """Calls end after steps 1, 2, 5, 8, 10, 13, 15."""
+  config = make_stopping(steps_per_call=3, checkpoint_every_seconds=0.0)
+  run = interrupt(compiled, config, tmp_path / 'run', *numbers)
+  assert_same_run(run, stopped)
+  assert run.results['early_stopping'] == stopped.results['early_stopping']
+
+
+def test_a_run_that_stopped_before_its_results(
+  stopped, compiled, tmp_path, capsys
+):
+  before = stopped.results
+  shutil.copytree(stopped.workdir, tmp_path / 'run')
+  (tmp_path / 'run/results.json').unlink()
+  stop_before_call(compiled, 0)
+  results = train(stopped.config, tmp_path / 'run').results
+  assert results['metrics'] == before['metrics']
+  assert results['early_stopping'] == before['early_stopping']
+  assert (
+    'After epoch 3 of 4; all that follows is of the best by '
+    f'{MEASURE}: epoch 2, 1.\n'
+  ) in capsys.readouterr().out
+
+
+def test_with_early_stopping_no_signal_ends_an_evaluation(scored, tmp_path):
+  """Else what is saved would lack what is kept."""
+  interruption = Interruption()
+  original = trained.Trained.call
+
+  def call(self, *arguments):
+    interruption.signal = signal.SIGTERM
+    return original(self, *arguments)
+
+  def leave(message, number=None):
+    raise Stop
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(trained.Trained, 'call', call)
+    patch.setattr(interruption, 'leave', leave)
+    with pytest.raises(Stop):
+      training.train_and_evaluate(
+        make_stopping(), tmp_path / 'run', interruption
+      )
+  saved = Run(make_stopping(), tmp_path / 'run')
+  assert (saved.state.step, len(saved.rows)) == (5, 1)
+  assert saved.state.best['step'].tolist() == [5, 5]
+
+
+def test_a_run_that_is_not_over_may_be_evaluated(scored, compiled, tmp_path):
+  config = make_stopping(steps_per_call=3, checkpoint_every_seconds=0.0)
+  stop_before_call(compiled, 4)
+  with pytest.raises(Stop):
+    train(config, tmp_path / 'run')
+  training.evaluate(config, tmp_path / 'run')
+  run = Run(config, tmp_path / 'run')
+  assert run.results['step'] == 8
+  assert run.results['early_stopping']['best_epochs'] == [1, 1]
+  assert run.results['early_stopping']['stopped_after_epoch'] is None
+  assert not runs.Run(run.workdir).is_finished
+
+
+def test_what_becomes_of_a_seed_that_is_over_does_not_matter(
+  stopped, scored, compiled, tmp_path
+):
+  compiled.before_call = poison(seed=1, step=10)
+  run = train(make_stopping(), tmp_path / 'over')
+  assert run.results['sound_seeds'] == list(SEEDS)
+  assert run.results['metrics'] == stopped.results['metrics']
+  for seed, step in ((0, 10), (1, 5)):
+    compiled.before_call = poison(seed, step)
+    with pytest.raises(errors.DivergenceError, match=f'of seed {seed + 4} '):
+      train(make_stopping(), tmp_path / f'run_{seed}')
+
+
+def test_a_number_of_samples_may_stop_early(compiled, tmp_path, monkeypatch):
+  """The energy distance is none: it does not choose."""
+  monkeypatch.setattr(measures, 'NUM_SAMPLES', 100)
+  config = tiny.make_config(
+    'clustering_aae',
+    epochs=1,
+    early_stopping={'measure': 'clustering_error', 'patience': 1},
+    **{'dataset.num_validation': 9},
+  )
+  run = train(config, tmp_path / 'run')
+  [row] = run.rows
+  name = 'validation/clustering_error'
+  assert np.isfinite(row[name]['mean'])
+  assert run.state.best['score'] == np.float32(row[name]['mean'])
+
+
+@pytest.mark.parametrize('measure', ['clustering_error', 'no_such'])
+def test_what_a_system_does_not_have_cannot_stop_it(
+  measure, compiled, tmp_path
+):
+  config = make_config(**{'early_stopping.measure': measure})
+  with pytest.raises(InputError) as raised:
+    train(config, tmp_path / 'run')
+  assert str(raised.value) == (
+    f'early_stopping.measure is {measure!r}; expected what this system has '
+    'while it is trained: classification_error, parzen_log_likelihood, '
+    'reconstruction_error.'
+  )
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_run_goes_on_with_its_patience_alone(stopped, finished):
+  config = make_stopping(**{'early_stopping.patience': 3})
+  with pytest.raises(
+    InputError, match='early_stopping.patience is 3, in the workdir 1'
+  ):
+    train(config, stopped.workdir)
+  with pytest.raises(InputError, match='measure is classification_error, in '):
+    train(make_stopping(), finished.workdir)
+
+
+def test_early_stopping_is_told(compiled, tmp_path):
+  config = make_stopping()
+  plan = training.describe(config, compiled.build(config), tmp_path)
+  assert f'\nStops      by {MEASURE}; patience, in epochs: 1\n' in plan

@@ -39,6 +39,7 @@ from aae_jax import (
 )
 from aae_jax.augmentation import Augmentation, binarize
 from aae_jax.datasets import Schema
+from aae_jax.early_stopping import EarlyStopping
 from aae_jax.experiments.experiment import (
   Experiment,
   Setting,
@@ -104,6 +105,7 @@ def build_spec(config: ml_collections.ConfigDict, schema: Schema) -> Spec:
     ema_decay=config.ema_decay,
     precision=precision.find(config.precision),
     searched=build_settings(config, schema),
+    early_stopping=_early_stopping(config),
   )
 
 
@@ -317,6 +319,12 @@ def _check_numbers(config: ml_collections.ConfigDict) -> None:
     'seed',
     lambda value: 0 <= value <= 2**31 - config.num_seeds,
     'at least 0, and below 2^31 for every seed',
+  )
+  _require(
+    config,
+    'early_stopping.patience',
+    lambda value: value >= 1,
+    'at least 1',
   )
   _require(config, 'ema_decay', lambda value: 0 <= value < 1, 'in [0, 1)')
   _require(
@@ -656,6 +664,21 @@ def _check_clusters(
       f'num_clusters is {config.num_clusters}; expected at most the '
       f'{num_images} training images of {dataset.name}.'
     )
+
+
+def _early_stopping(
+  config: ml_collections.ConfigDict,
+) -> EarlyStopping | None:
+  options = config.get('early_stopping', {})  # Older workdirs have none.
+  if options.get('measure') is None:
+    default = recipes.defaults().early_stopping.patience
+    if options.get('patience', default) != default:
+      raise errors.InputError(
+        f'early_stopping.patience is {options.patience}, but there is no use '
+        'for it without early_stopping.measure.'
+      )
+    return None
+  return EarlyStopping(**options)
 
 
 def _searched(

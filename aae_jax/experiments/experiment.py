@@ -11,6 +11,7 @@ import numpy as np
 
 from aae_jax import (
   datasets,
+  early_stopping,
   errors,
   metrics,
   processes,
@@ -20,6 +21,7 @@ from aae_jax import (
   train_step,
 )
 from aae_jax.datasets import Dataset, Schema, Split, feeding
+from aae_jax.early_stopping import EarlyStopping
 from aae_jax.finishes import Made
 from aae_jax.precision import FLOAT32, Precision
 from aae_jax.trained import Trained, Weights, averaged, newest, sound_seeds
@@ -59,6 +61,7 @@ class Spec:
     precision: in which the networks compute in training.
     searched: the settings of a search; the weights of the system's phases if
       there are none.
+    early_stopping: when the program ends before the last epoch; None for never.
   """
 
   system: systems.System
@@ -69,6 +72,7 @@ class Spec:
   ema_decay: float = 0.0
   precision: Precision = FLOAT32
   searched: tuple[Setting, ...] = ()
+  early_stopping: EarlyStopping | None = None
 
   @property
   def settings(self) -> tuple[Setting, ...]:
@@ -76,14 +80,35 @@ class Spec:
     own = {phase.name: phase.hyperparams for phase in self.system.phases}
     return self.searched or (Setting({}, own),)
 
-  def system_at(self, step: int, num_train: int) -> systems.System:
-    """The system after a step; before the last, without what a finish gives.
+  def is_over(self, state: train_state.TrainState, num_train: int) -> bool:
+    """Whether a training ends with a state: its last step, or an early one.
 
     Args:
-      step: completed steps.
+      state: of all runs.
       num_train: images to train on.
     """
-    is_over = step == self.epochs * (num_train // self.batch_size)
+    return bool((int(state.step) >= self.ends(state, num_train)).all())
+
+  def ends(self, state: train_state.TrainState, num_train: int) -> np.ndarray:
+    """The step at which each run is over, as far as is known, int [R].
+
+    The arguments are those of `is_over`.
+    """
+    steps_per_epoch = num_train // self.batch_size
+    last = np.full(len(self.runs), self.epochs * steps_per_epoch)
+    if not self.early_stopping:
+      return last
+    patience = self.early_stopping.patience * steps_per_epoch
+    return np.minimum(last, early_stopping.ends(state, patience))
+
+  def system_at(
+    self, state: train_state.TrainState, num_train: int
+  ) -> systems.System:
+    """The system with a state; before the end, without what a finish gives.
+
+    The arguments are those of `is_over`.
+    """
+    is_over = self.is_over(state, num_train)
     return self.system if is_over else self.system.unfinished
 
   @property
@@ -123,7 +148,8 @@ class Spec:
       lambda *values: jnp.repeat(jnp.float32(values), len(self.seeds)),
       *(setting.hyperparams for setting in self.settings),
     )
-    return state.replace(hyperparams=hyperparams)
+    state = state.replace(hyperparams=hyperparams)
+    return early_stopping.begin(state) if self.early_stopping else state
 
   def abstract_state(
     self, image_shape: tuple[int, int, int], devices: Sequence[jax.Device]
@@ -206,12 +232,22 @@ class Experiment:
     spec, state = self.spec.at_setting(index, state)
     return dataclasses.replace(self, spec=spec), state
 
-  def at_step(self, step: int) -> 'Experiment':
-    """The same with the system as it is after a step, `Spec.system_at`."""
-    system = self.spec.system_at(step, self.schema.num_train)
-    return dataclasses.replace(
-      self, spec=dataclasses.replace(self.spec, system=system)
-    )
+  def is_over(self, state: train_state.TrainState) -> bool:
+    """Whether a training ends with a state, `Spec.is_over`."""
+    return self.spec.is_over(state, self.schema.num_train)
+
+  def at_state(self, state: train_state.TrainState) -> 'Experiment':
+    """The same with the system as it is with a state, `Spec.system_at`."""
+    return self._with_system(self.spec.system_at(state, self.schema.num_train))
+
+  @property
+  def unfinished(self) -> 'Experiment':
+    """The same with the system before its finishes."""
+    return self._with_system(self.system.unfinished)
+
+  def _with_system(self, system: systems.System) -> 'Experiment':
+    spec = dataclasses.replace(self.spec, system=system)
+    return dataclasses.replace(self, spec=spec)
 
   def data(self) -> feeding.Data:
     """The training split, and each run's draw of labels, on the devices."""
@@ -241,8 +277,17 @@ class Experiment:
     """The state after the last step, with what the system's finishes make.
 
     They see the weights that are evaluated; these and the newest get what is
-    made. A run that is not sound stays as it is.
+    made, and so do those that early stopping has kept. A run that is not sound
+    stays as it is.
     """
+    best = state.best
+    if best:
+      kept = self._finished(early_stopping.best(state))
+      best = {**best, 'weights': early_stopping.weights(kept)}
+    return self._finished(state).replace(best=best)
+
+  def _finished(self, state: train_state.TrainState) -> train_state.TrainState:
+    """The same of the weights of a state alone."""
     keys = self.spec.keys()
     for finish in self.system.finish:
       trained = self.trained(averaged(state))
@@ -303,6 +348,12 @@ def assemble(
   if spec.searches and not dataset.validation.num_images:
     raise errors.InputError(
       'search needs images that choose the best setting, but '
+      'dataset.num_validation is 0; expected at least 1, for the test images '
+      'choose nothing.'
+    )
+  if spec.early_stopping and not dataset.validation.num_images:
+    raise errors.InputError(
+      'early_stopping needs images that tell the best epoch, but '
       'dataset.num_validation is 0; expected at least 1, for the test images '
       'choose nothing.'
     )
