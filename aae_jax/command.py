@@ -99,7 +99,9 @@ def _train(arguments: list[str]) -> None:
 
 def _list(arguments: list[str]) -> None:
   _Parser('list').parse_args(arguments)
-  print('\n'.join(catalogue.lines()))
+  models = ', '.join(catalogue.models())
+  lines = ['', f'Trained already, for predict and encode: {models}.']
+  print('\n'.join([*catalogue.lines(), *lines]))
 
 
 def _run_mode(mode: str, arguments: list[str]) -> None:
@@ -131,11 +133,11 @@ def _write_of_images(word: str, arguments: list[str]) -> None:
   )
   options = parser.parse_args(arguments)
   output = _to_be_written(options.output)
-  workdir = addresses.folder(options.workdir)
   from aae_jax import datasets, runs
 
   images = datasets.find_images(options.images)
   # Whether there is a run is told before what takes long to import.
+  workdir = catalogue.workdir(options.workdir)
   runs.Run(workdir).schema  # noqa: B018
   from aae_jax import predictions, program
 
@@ -229,6 +231,7 @@ COMMANDS = {
       'aae predict runs/NAME photos -o predictions.csv',
       'aae predict runs/NAME 1.png 2.png -o predictions.csv',
       'aae predict runs/NAME images.npz -o predictions.csv',
+      'aae predict digits_semi_supervised photos -o predictions.csv',
     ),
   ),
   'encode': _Command(
@@ -239,6 +242,8 @@ COMMANDS = {
       'aae encode runs/NAME images.npz -o codes.npz',
     ),
   ),
-  'list': _Command('List what can be trained.', _list, ('aae list',)),
+  'list': _Command(
+    'List what can be trained, and what is.', _list, ('aae list',)
+  ),
 }
 """By the word that is typed."""

@@ -245,6 +245,7 @@ def render_card(run: Run) -> str:
     settings=next(_settings(found))['table'],
     sample=_sample(found),
     numbers=[*_numbers(found, by_seed=False)],
+    shipped=results.get('shipped'),
     num_runs=len(sound),
     lost=len(seeds) - len(sound),
     chosen=[

@@ -14,11 +14,13 @@ import ml_collections
 import numpy as np
 
 from aae_jax import (
-  addresses,
+  catalogue,
   early_stopping,
   errors,
   experiments,
   randomness,
+  recipes,
+  shipped,
   trained,
 )
 from aae_jax.datasets import Schema
@@ -52,21 +54,24 @@ _PLATFORMS = ('cpu', 'cuda', 'tpu')
 def load(
   workdir: epath.PathLike, seed: int | None = None, which: str = 'best'
 ) -> 'LoadedModel':
-  """Loads the model of a run's last checkpoint.
+  """Loads the model of a run, or one that comes with the package.
+
+  Of a run it is that of the last checkpoint.
 
   Where the run kept averages of its weights they are what is loaded. Of a
   search that is the setting that its results name as the best. The data set
   need not be there.
 
   Args:
-    workdir: of the run, local or in a bucket.
+    workdir: of the run, local or in a bucket; or a name of
+      `catalogue.models`, where there is no folder of that name.
     seed: of the run with several, which model; the first sound one if None.
     which: `best`, of the epoch that early stopping has kept where there is
       one, or `last`.
 
   Raises:
-    InputError: workdir holds no checkpoint of a run, the run has no such
-      seed or is a search that has not been evaluated, `which` is something
+    InputError: there is no such model, the run has no checkpoint or no such
+      seed, or is a search that has not been evaluated, `which` is something
       else, or what reads the bucket is not installed.
     ValueError: none of the checkpoints is valid.
   """
@@ -82,7 +87,7 @@ def restore(
   """
   if which not in ('best', 'last'):
     raise errors.InputError(f"which is {which!r}; expected 'best' or 'last'.")
-  run = Run(addresses.folder(workdir))
+  run = Run(catalogue.workdir(workdir))
   config, schema = ml_collections.ConfigDict(run.config), run.schema
   spec = experiments.build_spec(config, schema)
   if seed is not None and seed not in spec.seeds:
@@ -90,6 +95,10 @@ def restore(
       f'seed is {seed}, but the run in {workdir} has the seeds '
       f'{", ".join(map(str, spec.seeds))}.'
     )
+  if shipped.is_here(run.workdir):
+    return Trained(
+      spec.system, shipped.read(run.workdir), schema.scaling
+    ), schema
   setting = _best_setting(run, spec)
   device = jax.local_devices()[:1]
   state = run.restore(spec.abstract_state(schema.image_shape, device))
@@ -326,6 +335,41 @@ class LoadedModel:
       raise errors.InputError(
         f'label is {label}, but {name} takes no label in this model.'
       )
+
+
+def ship(workdir: epath.PathLike, folder: epath.Path) -> None:
+  """Writes the model that `load` loads as a folder that `load` loads.
+
+  Its weights are in float16, see `shipped`.
+
+  Args:
+    workdir: of a run of one seed, local or in a bucket.
+    folder: made if missing.
+
+  Raises:
+    InputError: workdir holds no checkpoint of a run, or several models, a
+      weight is too large, or the folder cannot be written.
+    OSError: the weights cannot be written.
+  """
+  run, schema = restore(workdir)
+  config = Run(catalogue.workdir(workdir)).config
+  spec = experiments.build_spec(ml_collections.ConfigDict(config), schema)
+  if len(spec.runs) > 1:
+    raise errors.InputError(
+      f'{workdir} holds {len(spec.runs)} models ({", ".join(spec.runs)}); '
+      'expected one, so that the numbers of the run are those of the model.'
+    )
+  Run(folder).begin(without_places(config), schema)
+  found = (getattr(run.model, own) for own in _FUNCTIONS.values())
+  functions = [function for function in found if function]
+  shipped.write(folder, shipped.used(run, functions, schema.image_shape))
+
+
+def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+  """A configuration that does not say where the data was on a machine."""
+  default = recipes.defaults().dataset
+  places = {key: default[key] for key in ('data_dir', 'manual_dir')}
+  return {**config, 'dataset': {**config['dataset'], **places}}
 
 
 def export(workdir: epath.PathLike) -> Sequence[str]:

@@ -61,8 +61,9 @@ def listing(folder, then=''):
 def test_it_starts_without_what_takes_long_to_import(tmp_path):
   heavy = 'print({"jax", "numpy", "absl"} & set(sys.modules))'
   with listing(tmp_path, heavy) as process:
-    *rows, imported = process.stdout.read().splitlines()
+    *rows, _, models, imported = process.stdout.read().splitlines()
   assert [row.split()[0] for row in rows] == list(catalogue.files())
+  assert models.endswith(f'encode: {", ".join(catalogue.models())}.')
   assert imported == 'set()'
 
 
@@ -136,7 +137,8 @@ def test_version(capsys):
     ),
     (
       ['predict', 'run', str(programs.ROOT / 'docs'), '-o', 'x.csv'],
-      'there is no folder run; expected the workdir of a run.',
+      'there is no folder run; expected the workdir of a run, or a model that '
+      f'comes with the package: {", ".join(catalogue.models())}.',
     ),
     (
       ['report', 'absent'],
