@@ -101,6 +101,25 @@ def command(
   return _start(_command, folder, {'HOME': str(home)}, arguments)
 
 
+def page(
+  folder: pathlib.Path, home: pathlib.Path, reader: pathlib.Path, *words: str
+) -> Program:
+  """Starts what a page says to type in the folder of its reader, made small.
+
+  Args:
+    folder: for its output.
+    home: as of `start`.
+    reader: the working folder.
+    *words: `aae COMMAND ...`.
+  """
+  # One device: what is compiled for four takes four times as long.
+  environment = {
+    'HOME': str(home),
+    'XLA_FLAGS': os.environ['XLA_FLAGS'].replace('count=4', 'count=1'),
+  }
+  return _start(_page, folder, environment, (str(reader), *words))
+
+
 def call(
   folder: pathlib.Path, home: pathlib.Path, function: str, *arguments
 ) -> Program:
@@ -131,6 +150,16 @@ def _command(folder, environment, arguments):
   _prepare(folder, environment, arguments)
   sys.argv[0] = 'bin/aae'
   importlib.import_module('aae_jax.command').main()
+
+
+def _page(folder, environment, arguments):
+  reader, _, *words = arguments
+  _prepare(folder, environment, words)
+  os.chdir(reader)
+  # Where PYTHONPATH says so.
+  sys.path[:0] = [reader]
+  importlib.import_module('tests.shortened').shorten()
+  importlib.import_module('aae_jax.command').run(words)
 
 
 def _call(folder, environment, arguments):
