@@ -12,6 +12,7 @@ from benchmarks import code_lines, command_line
 ROOT = command_line.ROOT
 FOLDER = ROOT / 'benchmarks'
 PROGRAMS = (
+  'anomalies',
   'baselines',
   'code_lines',
   'compare_codes',

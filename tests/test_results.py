@@ -77,6 +77,7 @@ def test_results_are_of_code_that_can_be_found_again(path):
 
 def test_every_file_is_of_a_row_or_of_another_program():
   others = {
+    'anomalies',
     'digits_100_baselines',
     'estimators',
     'kill_and_resume',
