@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -84,7 +85,7 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     Args:
       step: completed steps.
-      state: pytree of jax.Array, typed keys included.
+      state: a flax dataclass of jax.Array, typed keys included.
 
     Raises:
       OSError: this checkpoint, or the one before it that was still being
@@ -108,7 +109,7 @@ class Checkpoints(contextlib.AbstractContextManager):
       self._manager.save(
         step,
         args=ocp.args.Composite(
-          state=ocp.args.StandardSave(processes.to_all(state)),
+          state=ocp.args.StandardSave(processes.to_all(_stored(state))),
           digests=ocp.args.JsonSave(record),
         ),
         force=True,
@@ -120,7 +121,7 @@ class Checkpoints(contextlib.AbstractContextManager):
     Checkpoints that are passed over are named in warnings.
 
     Args:
-      abstract_state: pytree of jax.ShapeDtypeStruct with shardings.
+      abstract_state: the same of jax.ShapeDtypeStruct with shardings.
 
     Raises:
       InputError: the checkpoint holds other arrays than `abstract_state`, or
@@ -230,8 +231,10 @@ class Checkpoints(contextlib.AbstractContextManager):
     record = self._read(step, digests=ocp.args.JsonRestore())
     arrays = _checked_arrays(record)
     _check_types(arrays, abstract_state, self._directory / str(step))
-    request = ocp.args.StandardRestore(processes.to_all(abstract_state))
-    state = processes.to_own(self._read(step, state=request))
+    stored = _stored(abstract_state)
+    request = ocp.args.StandardRestore(processes.to_all(stored))
+    found = processes.to_own(self._read(step, state=request))
+    state = dataclasses.replace(abstract_state, **found)
     for name, array in _describe(state).items():
       if array != arrays[name]:
         raise _InvalidCheckpointError(f'{name} is not what was saved')
@@ -325,6 +328,20 @@ def _named_leaves(tree: Any) -> dict[str, Any]:
 
 def _type(array: jax.Array | jax.ShapeDtypeStruct) -> str:
   return f'{array.dtype}{list(array.shape)}'
+
+
+def _stored(state: Any) -> dict[str, Any]:
+  """The fields of a state, but for those that may be left out and are empty.
+
+  So what is stored does not change with a field that comes later.
+  """
+  fields = {field.name: field for field in dataclasses.fields(state)}
+  return {
+    name: getattr(state, name)
+    for name, field in fields.items()
+    if field.default_factory is dataclasses.MISSING
+    or jax.tree.leaves(getattr(state, name))
+  }
 
 
 def _describe(state: Any) -> dict[str, dict[str, str]]:

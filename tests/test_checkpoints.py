@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import pathlib
 import resource
@@ -118,6 +119,32 @@ def test_round_trip(tmp_path):
     restored = checkpoints.restore(abstract(make_state()))
   assert same(restored, state)
   assert same(jax.random.split(restored.rng[0]), jax.random.split(state.rng[0]))
+
+
+class LaterState(State):
+  best: Any = flax.struct.field(default_factory=dict)
+
+
+def later(state, **best):
+  fields = dataclasses.fields(State)
+  return LaterState(**{f.name: getattr(state, f.name) for f in fields}, **best)
+
+
+def test_a_field_that_came_later_may_be_left_out(tmp_path):
+  state = make_state(7)
+  best = {'kernel': state.params['encoder']['kernel']}
+  with Checkpoints(tmp_path, 3) as checkpoints:
+    checkpoints.save(7, state)
+    restored = checkpoints.restore(abstract(later(state)))
+    assert isinstance(restored, LaterState) and restored.best == {}
+    assert same(restored, later(state))
+    with pytest.raises(InputError, match='another config: 1 arrays differ, '):
+      checkpoints.restore(abstract(later(state, best=best)))
+    checkpoints.save(8, later(make_state(8)))
+    assert same(checkpoints.restore(abstract(state)), make_state(8))
+    checkpoints.save(9, later(make_state(9), best=best))
+    restored = checkpoints.restore(abstract(later(state, best=best)))
+  assert same(restored, later(make_state(9), best=best))
 
 
 def test_nothing_to_restore(tmp_path):

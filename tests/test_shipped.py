@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import aae_jax
-from aae_jax import catalogue, command, runs, saved_model
+from aae_jax import catalogue, runs, saved_model
 from aae_jax.errors import InputError
 from tests import tiny
 
@@ -116,17 +116,12 @@ def test_a_damaged_file_is_named(workdir, tmp_path):
 
 def test_a_model_of_neither_folder_nor_package(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  for entry in (
-    aae_jax.load,
-    lambda name: command.run(['predict', name, '.', '-o', 'a.csv']),
-  ):
-    with pytest.raises(InputError) as raised:
-      entry('digits_semisupervised')
-    assert str(raised.value) == (
-      'there is no folder digits_semisupervised; expected the workdir of a '
-      'run, or a model that comes with the package: '
-      f'{", ".join(MODELS)}.'
-    )
+  with pytest.raises(InputError) as raised:
+    aae_jax.load('digits_semisupervised')
+  assert str(raised.value) == (
+    'there is no folder digits_semisupervised; expected the workdir of a '
+    f'run, or a model that comes with the package: {", ".join(MODELS)}.'
+  )
 
 
 def test_a_folder_comes_before_a_model_of_its_name(
