@@ -359,10 +359,10 @@ def ship(workdir: epath.PathLike, folder: epath.Path) -> None:
       f'{workdir} holds {len(spec.runs)} models ({", ".join(spec.runs)}); '
       'expected one, so that the numbers of the run are those of the model.'
     )
-  Run(folder).begin(without_places(config), schema)
   found = (getattr(run.model, own) for own in _FUNCTIONS.values())
   functions = [function for function in found if function]
   shipped.write(folder, shipped.used(run, functions, schema.image_shape))
+  Run(folder).begin(without_places(config), schema)
 
 
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:

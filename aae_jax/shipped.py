@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from aae_jax import errors, metrics, randomness, train_step
-from aae_jax.datasets import feeding
 from aae_jax.trained import Trained, Weights
 from aae_jax.types import Function
 
@@ -52,7 +51,7 @@ def write(folder: epath.Path, weights: Weights) -> None:
   """Writes the weights of a model in float16.
 
   Args:
-    folder: that is there.
+    folder: made if missing.
     weights: of one run, [1, ...].
 
   Raises:
@@ -68,6 +67,7 @@ def write(folder: epath.Path, weights: Weights) -> None:
         f'{name} has values that are no finite {array.dtype}; expected at '
         f'most {np.finfo(_DTYPE).max:g}.'
       )
+  folder.mkdir(parents=True, exist_ok=True)
   with metrics.whole(folder / _FILE, 'wb') as file:
     np.savez_compressed(file, **arrays)
 
@@ -95,7 +95,9 @@ def used(
     return bound(name, *inputs, **options)
 
   batch = {
-    **feeding.example_batch(1, 0, image_shape),
+    'image': jnp.zeros((1, *image_shape)),
+    'label': jnp.zeros(1, jnp.int32),
+    'is_labelled': jnp.zeros(1, bool),
     'code': {part: jnp.zeros((1, size)) for part, size in sizes.items()},
   }
   rng = randomness.position_keys(jax.random.key(0), np.arange(1))

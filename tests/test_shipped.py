@@ -25,7 +25,8 @@ def workdir(tmp_path_factory):
 
 def make_run(folder, change=lambda state: state, **changes):
   config = tiny.make_config(
-    'semi_supervised_aae', **{**tiny.NOISY, 'ema_decay': 0.9, **changes}
+    'semi_supervised_aae',
+    **{**tiny.NOISY, 'ema_decay': 0.9, 'prior_y.balanced': True, **changes},
   )
   config.dataset.data_dir = '/a/folder/of/somebody'
   experiment = tiny.assemble(config)
@@ -91,6 +92,7 @@ def test_what_float16_does_not_hold_is_refused(tmp_path):
     'params/encoder/y/bias has values that are no finite float16; expected at '
     'most 65504.'
   )
+  assert not (tmp_path / 'model').exists()
 
 
 def test_of_several_models_none_is_shipped(tmp_path):
