@@ -80,12 +80,12 @@ def _cleaned(results: Mapping[str, Any]) -> dict[str, Any]:
   return {
     **results,
     'config': saved_model.without_places(results['config']),
-    'trained': [_without_command(part) for part in results['trained']],
-    'evaluated': _without_command(results['evaluated']),
+    'trained': [_without_places(part) for part in results['trained']],
+    'evaluated': _without_places(results['evaluated']),
   }
 
 
-def _without_command(process: Mapping[str, Any]) -> dict[str, Any]:
+def _without_places(process: Mapping[str, Any]) -> dict[str, Any]:
   words = [
     word
     for word in process['command']
@@ -104,7 +104,8 @@ def _compare(
   told = {
     'weights': 'float16',
     'metrics': {f'test/{name}': float(mean[0]) for name, mean in found.items()},
-    'made_by': _without_command(provenance.of_process()),
+    # Whose command says nothing but places.
+    'made_by': {**provenance.of_process(), 'command': None},
   }
   if half.model.classify:
     changed = _classes(run, test) != _classes(half, test)
