@@ -33,17 +33,15 @@ def shorten() -> None:
 
 
 def _small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """One with little to compile: without what looks at images twice."""
+  """One with little to compile: plain networks, no phase that is added."""
   default = recipes.defaults()
-  config.epochs, config.num_seeds = 1, min(config.num_seeds, 2)
   for name in ('encoder', 'decoder', 'discriminator'):
     # What a system has no use for stays at its default.
-    if config[name].hidden != default[name].hidden:
+    is_used = config[name].hidden != default[name].hidden
+    config[name] = default[name]
+    if is_used:
       config[name].hidden = (8,)
-  config.additions = tuple(
-    name for name in config.additions if name == 'classification'
-  )
-  config.consistency = default.consistency
-  config.marginal_entropy = default.marginal_entropy
-  config.encoder.augmentation = default.encoder.augmentation
+  for name in ('additions', 'consistency', 'marginal_entropy', 'ema_decay'):
+    config[name] = default[name]
+  config.epochs, config.num_seeds = 1, min(config.num_seeds, 2)
   return config

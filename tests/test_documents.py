@@ -56,7 +56,7 @@ class Reader:
     program = programs.page(
       self.folder / f'.typed/{self.num_typed}', self.home, self.folder, *words
     )
-    assert program.wait() == 0, f'{line}\n{program.out}\n{program.err}'
+    assert program.wait(900) == 0, f'{line}\n{program.out}\n{program.err}'
 
   def run(self, example):
     """Runs Python, or writes it where its first line is the name of a file."""
@@ -249,7 +249,7 @@ def test_keys_that_are_named_exist(name):
 def test_configurations_that_are_named_exist(name):
   text = DOCUMENTS[name]
   named = re.findall(r'\b((?:digits|mnist|svhn)_\w+)\.py', text)
-  named += re.findall(r'aae train (\w+)', text)
+  named += re.findall(r'aae train\s+(\w+)', text)
   named += re.findall(r'--config=(?:configs/)?(\w+)', text)
   files = {path.stem for path in (ROOT / 'configs').iterdir()}
   assert {*named} - {'NAME'} <= files
