@@ -102,7 +102,11 @@ def command(
 
 
 def page(
-  folder: pathlib.Path, home: pathlib.Path, reader: pathlib.Path, *words: str
+  folder: pathlib.Path,
+  home: pathlib.Path,
+  reader: pathlib.Path,
+  *words: str,
+  **variables: str,
 ) -> Program:
   """Starts what a page says to type in the folder of its reader, made small.
 
@@ -111,9 +115,11 @@ def page(
     home: as of `start`.
     reader: the working folder.
     *words: `aae COMMAND ...`.
+    **variables: of the environment.
   """
   # One device: what is compiled for four takes four times as long.
   environment = {
+    **variables,
     'HOME': str(home),
     'XLA_FLAGS': os.environ['XLA_FLAGS'].replace('count=4', 'count=1'),
   }
@@ -156,8 +162,9 @@ def _page(folder, environment, arguments):
   reader, _, *words = arguments
   _prepare(folder, environment, words)
   os.chdir(reader)
-  # Where PYTHONPATH says so.
-  sys.path[:0] = [reader]
+  # As Python does when it starts.
+  path = os.environ.get('PYTHONPATH', '').split(os.pathsep)
+  sys.path[:0] = filter(None, path)
   importlib.import_module('tests.shortened').shorten()
   importlib.import_module('aae_jax.command').run(words)
 

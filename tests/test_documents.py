@@ -49,12 +49,16 @@ class Reader:
 
   def type(self, line):
     """Types a command."""
-    words = shlex.split(line)
-    while '=' in words[0]:  # A variable: PYTHONPATH=.
-      del words[0]
+    words, variables = shlex.split(line), {}
+    while '=' in words[0]:
+      name, variables[name] = words.pop(0).split('=', 1)
     self.num_typed += 1
     program = programs.page(
-      self.folder / f'.typed/{self.num_typed}', self.home, self.folder, *words
+      self.folder / f'.typed/{self.num_typed}',
+      self.home,
+      self.folder,
+      *words,
+      **variables,
     )
     assert program.wait(900) == 0, f'{line}\n{program.out}\n{program.err}'
 
