@@ -372,7 +372,7 @@ class _Run:
     """The numbers of a Parzen window of sampled images."""
     _, validation = choosing_split(self.dataset)
     images = (
-      self.dataset.scaling(split.image)
+      self.dataset.scaling(split.image[:])
       for split in (
         some(validation, MAX_BANDWIDTH_IMAGES),
         self.dataset.test,

@@ -152,14 +152,36 @@ def of_first(array: np.ndarray) -> np.ndarray:
   return multihost_utils.process_allgather(array)[0]
 
 
+def least(number: float) -> float:
+  """The least of the numbers that the processes have, in single precision."""
+  if count() == 1:
+    return number
+  return float(multihost_utils.process_allgather(np.float32(number)).min())
+
+
 def own(devices: Sequence[jax.Device]) -> NamedSharding:
   """The sharding of what each device of this process holds whole.
 
   Args:
     devices: of all processes.
   """
-  mine = [d for d in devices if d.process_index == jax.process_index()]
-  return _whole_on(mine)
+  return _whole_on([devices[place] for place in own_places(devices)])
+
+
+def shares(devices: Sequence[jax.Device]) -> NamedSharding:
+  """The sharding, by the leading axis, of what each device of its own has.
+
+  Args:
+    devices: of all processes.
+  """
+  whole = own(devices)
+  return NamedSharding(whole.mesh, PartitionSpec(AXIS))
+
+
+def own_places(devices: Sequence[jax.Device]) -> list[int]:
+  """Which of the devices of all processes are of this one."""
+  process = jax.process_index()
+  return [i for i, d in enumerate(devices) if d.process_index == process]
 
 
 def to_all(tree: Any) -> Any:

@@ -220,6 +220,10 @@ def defaults() -> ml_collections.ConfigDict:
         'allow_unverified': False,
         # (H, W) to which own images are scaled and cropped.
         'image_size': placeholder(tuple),
+        # Whether images come to the devices in blocks, for which they are
+        # written to a file once; else the devices hold them all. None: as they
+        # fit.
+        'streaming': placeholder(bool),
       },
       # Whether a pixel is 1 with its value as the probability, else 0, drawn
       # anew for every phase of every step of the training.

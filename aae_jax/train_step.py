@@ -198,7 +198,7 @@ def parallelize(
   mapped = jax.pmap(
     meet,
     axis_name=AXIS,
-    in_axes=(None, None, 0),
+    in_axes=(None, feed.DEVICE_AXES, 0),
     out_axes=None,
     devices=devices,
     donate_argnums=0,

@@ -227,7 +227,8 @@ def describe(
       f'Data       {dataset.name}, {" x ".join(map(str, dataset.image_shape))}:'
       f' {dataset.train.num_images:,} images to train on{labels};'
       f' {dataset.validation.num_images:,} for validation,'
-      f' {dataset.test.num_images:,} for the test{_fitted(dataset)}',
+      f' {dataset.test.num_images:,} for the test{_fitted(dataset)};'
+      f' {_fed(dataset)}',
       f'Parameters {sizes}',
       f'Devices    {len(devices)} x {devices[0].device_kind}{_in_processes()}',
       f'Precision  {spec.precision.name}',
@@ -245,6 +246,11 @@ def _fitted(dataset: Dataset) -> str:
   if not dataset.num_fitted:
     return ''
   return f'; {dataset.num_fitted:,} of all scaled and cropped'
+
+
+def _fed(dataset: Dataset) -> str:
+  is_streamed, reason = dataset.placement
+  return f'{"streamed" if is_streamed else "held by the devices"}: {reason}'
 
 
 def _in_processes() -> str:
@@ -296,22 +302,27 @@ def steps(
     experiment: what is trained, and on what.
     state: to begin with; it is donated.
     request: `step -> Request`, what is asked of the call that begins at a step.
-      Whatever it asks, a call ends with its epoch.
+      Whatever it asks, a call ends with its epoch, or with the data that are on
+      the devices.
 
   Yields:
     The state after each call, and what the processes agreed on. The state is
     donated to the next call.
   """
-  call, data = experiment.run(), experiment.data()
-  steps_per_epoch = experiment.feed.steps_per_epoch
+  call, steps_per_epoch = experiment.run(), experiment.feed.steps_per_epoch
   step, agreed = int(state.step), Request(0)
-  while step < experiment.total_steps and not agreed.leave:
-    asked, left = request(step), steps_per_epoch - step % steps_per_epoch
-    asked = asked._replace(num_steps=min(asked.num_steps, left))
-    state, agreed = call(state, data, asked)
-    agreed = Request(*map(int, jax.device_get(agreed)))
-    step += agreed.num_steps
-    yield state, agreed
+  data, until = None, step
+  with contextlib.closing(experiment.chunks(step)) as chunks:
+    while step < experiment.total_steps and not agreed.leave:
+      if step == until:
+        data, until = next(chunks)
+      left = min(until - step, steps_per_epoch - step % steps_per_epoch)
+      asked = request(step)
+      asked = asked._replace(num_steps=min(asked.num_steps, left))
+      state, agreed = call(state, data, asked)
+      agreed = Request(*map(int, jax.device_get(agreed)))
+      step += agreed.num_steps
+      yield state, agreed
 
 
 def _train(
@@ -346,7 +357,9 @@ def _train(
 
     last, best = state, state.best
     # What is kept is nothing to a step.
-    calls = steps(experiment, state.replace(best={}), pace)
+    calls = stack.enter_context(
+      contextlib.closing(steps(experiment, state.replace(best={}), pace))
+    )
     for last, agreed in () if experiment.is_over(state) else calls:
       pace.returned(agreed)
       # Until the first call is through, which compiles, nothing is new.

@@ -103,7 +103,7 @@ def random_images() -> Dataset:
 
 def make_ours(built: experiments.Experiment) -> Program:
   """The program that trains."""
-  run, data = built.run(), built.data()
+  run, (data, _) = built.run(), next(built.chunks(0))
   carry = {'state': built.init()}
 
   def steps(num_steps):

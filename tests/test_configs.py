@@ -11,6 +11,7 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
+import tiny
 
 from aae_jax import (
   datasets,
@@ -154,7 +155,7 @@ def test_two_steps_of_a_small_one_are_finite(variant):
   config.batch_size = config.labelled_batch_size = 4
   config.num_seeds = 1
   built = build(config, variant[0], num_devices=1)
-  state, _ = built.run()(built.init(), built.data(), train_step.Request(2))
+  state, _ = built.run()(built.init(), tiny.data(built), train_step.Request(2))
   assert int(state.step) == 2 and trained.sound_seeds(state).all()
   for name, value in state.report['sums'].items():
     assert np.isfinite(value).all(), name

@@ -567,7 +567,7 @@ def test_data_without_labels():
   with mock.patch.object(datasets, 'load', return_value=dataset):
     with pytest.raises(InputError, match='data set has none'):
       experiments.build(tiny.make_config('semi_supervised_aae'))
-    data = experiments.build(tiny.make_config('aae')).data()
+    data = tiny.data(experiments.build(tiny.make_config('aae')))
   np.testing.assert_array_equal(data.image, image)
   assert not data.is_labelled.any()
 
@@ -725,7 +725,7 @@ def test_labelled_draw_is_balanced_and_from_the_training_split():
     assert len(set(draw.tolist())) == 2 * tiny.NUM_CLASSES
     np.testing.assert_array_equal(np.bincount(label[draw]), [2, 2, 2])
   assert len({tuple(sorted(draw)) for draw in built.labelled.tolist()}) == 3
-  data = built.data()
+  data = tiny.data(built)
   np.testing.assert_array_equal(data.image, tiny.DATASET.train.image)
   np.testing.assert_array_equal(data.label, label)
   for draw, is_labelled in zip(data.labelled, data.is_labelled, strict=True):
@@ -762,7 +762,7 @@ def test_seed_is_the_same_alone_and_among_others(together):
     orders = [
       built.feed.order(
         built.spec.keys()[index],
-        built.data().replace(labelled=built.labelled[index]),
+        tiny.data(built).replace(labelled=built.labelled[index]),
         epoch,
       )
       for built, index in ((together, 1), (alone, 0), (together, 0))

@@ -58,7 +58,7 @@ def test_epoch_is_one_pass_over_the_whole_split(
   num_devices, labelled_batch_size
 ):
   """Public code counts an epoch on the labelled loader, or on a zip's end."""
-  feed = feeding.Feed(20, 4, labelled_batch_size, num_devices)
+  feed = feeding.Resident(20, 4, labelled_batch_size, num_devices)
   assert feed.steps_per_epoch == 5
   for epoch in range(2):
     index = index_of(epoch_batches(feed, make_data(), epoch)['image'])
@@ -66,7 +66,7 @@ def test_epoch_is_one_pass_over_the_whole_split(
 
 
 def test_what_does_not_fill_a_batch_waits():
-  feed = feeding.Feed(23, 4, 0, 1)
+  feed = feeding.Resident(23, 4, 0, 1)
   assert feed.steps_per_epoch == 5
   epochs = [
     index_of(epoch_batches(feed, make_data(23), epoch)['image']).ravel()
@@ -77,7 +77,7 @@ def test_what_does_not_fill_a_batch_waits():
 
 
 def test_order_is_drawn_for_each_epoch_and_seed():
-  feed = feeding.Feed(20, 4, 4, 1)
+  feed = feeding.Resident(20, 4, 4, 1)
   for key in ('image', 'labelled_image'):
     orders = [
       tuple(index_of(epoch_batches(feed, make_data(), *draw)[key]).ravel())
@@ -90,7 +90,7 @@ def test_order_is_drawn_for_each_epoch_and_seed():
 
 def test_labels_belong_to_their_images():
   """Public code shuffles images and labels apart."""
-  batch = epoch_batches(feeding.Feed(20, 4, 8, 2), make_data())
+  batch = epoch_batches(feeding.Resident(20, 4, 8, 2), make_data())
   index = index_of(batch['image'])
   np.testing.assert_array_equal(batch['label'], 1000 + index)
   np.testing.assert_array_equal(batch['is_labelled'], np.isin(index, LABELLED))
@@ -104,7 +104,7 @@ def test_labelled_batches_cycle_evenly(num_labelled, labelled_batch_size):
   """Through exactly what was drawn, however few they are."""
   labelled = LABELLED[:num_labelled]
   data = make_data(labelled=labelled)
-  feed = feeding.Feed(20, 4, labelled_batch_size, 2)
+  feed = feeding.Resident(20, 4, labelled_batch_size, 2)
   batch = epoch_batches(feed, data, epoch=1)
   index, counts = np.unique(
     index_of(batch['labelled_image']), return_counts=True
@@ -116,14 +116,14 @@ def test_labelled_batches_cycle_evenly(num_labelled, labelled_batch_size):
 
 @pytest.mark.parametrize('num_devices', [2, 4])
 def test_batches_do_not_depend_on_the_devices(num_devices):
-  expected = epoch_batches(feeding.Feed(20, 4, 8, 1), make_data(), 1)
-  batch = epoch_batches(feeding.Feed(20, 4, 8, num_devices), make_data(), 1)
+  expected = epoch_batches(feeding.Resident(20, 4, 8, 1), make_data(), 1)
+  batch = epoch_batches(feeding.Resident(20, 4, 8, num_devices), make_data(), 1)
   chex.assert_trees_all_equal(batch, expected)
 
 
 def test_unlabelled_order_does_not_depend_on_the_labelled():
   images = [
-    epoch_batches(feeding.Feed(20, 4, size, 1), make_data(labelled=labels))[
+    epoch_batches(feeding.Resident(20, 4, size, 1), make_data(labelled=labels))[
       'image'
     ]
     for size, labels in ((0, LABELLED), (4, LABELLED), (8, LABELLED[:2]))
@@ -133,14 +133,14 @@ def test_unlabelled_order_does_not_depend_on_the_labelled():
 
 
 def test_images_are_scaled_to_the_unit_interval():
-  image = epoch_batches(feeding.Feed(20, 20, 4, 1), make_data())['image']
+  image = epoch_batches(feeding.Resident(20, 20, 4, 1), make_data())['image']
   np.testing.assert_allclose(
     np.sort(image[0, :, 0, 0, 0]), np.arange(20) / 255, rtol=1e-6
   )
 
 
 def test_images_are_scaled_as_the_data_says():
-  feed = feeding.Feed(20, 20, 4, 1, Scaling(offset=10.0, divisor=2.0))
+  feed = feeding.Resident(20, 20, 4, 1, Scaling(offset=10.0, divisor=2.0))
   batch = epoch_batches(feed, make_data())
   for name, index in (('image', np.arange(20)), ('labelled_image', LABELLED)):
     seen = np.unique(batch[name])
@@ -149,7 +149,7 @@ def test_images_are_scaled_as_the_data_says():
 
 @pytest.mark.parametrize('labelled_batch_size', [0, 8])
 def test_example_batch_is_like_a_real_one(labelled_batch_size):
-  feed = feeding.Feed(20, 4, labelled_batch_size, 1)
+  feed = feeding.Resident(20, 4, labelled_batch_size, 1)
   data = make_data()
 
   def first():
@@ -165,7 +165,7 @@ def test_example_batch_is_like_a_real_one(labelled_batch_size):
 def test_labelled_examples_are_training_images_and_balanced():
   """Public code takes some from the test split, and not as many a class."""
   built = tiny.build('semi_supervised_aae', num_seeds=3)
-  data = tiny.plain(built.data())
+  data = tiny.plain(tiny.data(built))
   train = tiny.DATASET.train
   np.testing.assert_array_equal(data.image, train.image)
   np.testing.assert_array_equal(data.label, train.label)

@@ -17,6 +17,7 @@ import pytest
 from scipy import stats
 from scipy.spatial import distance
 from sklearn.linear_model import LogisticRegression
+import tiny
 
 from aae_jax import (
   experiments,
@@ -141,7 +142,7 @@ def train(
   # The call takes what it is given.
   state = jax.device_put(before, processes.own(built.devices), may_alias=False)
   request = train_step.Request(built.total_steps)
-  after, _ = built.run()(state, built.data(), request)
+  after, _ = built.run()(state, tiny.data(built), request)
   assert trained_lib.sound_seeds(after).all()
   return Trained(built, before, after)
 

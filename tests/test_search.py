@@ -94,7 +94,7 @@ def test_settings_begin_and_draw_alike():
   built = build('semi_supervised_aae', num_seeds=2, **Y_WEIGHT)
   state = built.init()
   parts = state.params, state.batch_stats, state.rng, built.spec.keys()
-  data = built.data()
+  data = tiny.data(built)
   one, other = by_setting(
     built, tiny.plain((parts, data.labelled, data.is_labelled))
   )
@@ -117,7 +117,7 @@ def test_settings_begin_and_draw_alike():
 
 def test_a_setting_is_the_run_that_has_its_weight():
   built = build('semi_supervised_aae', num_seeds=2, **Y_WEIGHT)
-  state, _ = built.run()(built.init(), built.data(), Request(7))
+  state, _ = built.run()(built.init(), tiny.data(built), Request(7))
   for index, weight in enumerate((1.0, 30.0)):
     _, part = built.at_setting(index, state)
     alone = build(
@@ -125,7 +125,7 @@ def test_a_setting_is_the_run_that_has_its_weight():
       num_seeds=2,
       weights={'generator': {'y_weight': weight}},
     )
-    expected, _ = alone.run()(alone.init(), alone.data(), Request(7))
+    expected, _ = alone.run()(alone.init(), tiny.data(alone), Request(7))
     assert int(part.step) == 7
     jax.tree.map(
       lambda one, other: np.testing.assert_allclose(

@@ -416,7 +416,7 @@ def test_every_example_counts_once_an_epoch(num_devices, num_seeds):
   devices = jax.local_devices()[:num_devices]
   sharding = processes.own(devices)
   index = np.arange(num_examples, dtype=np.uint8)
-  feed = feeding.Feed(num_examples, batch_size, 0, num_devices)
+  feed = feeding.Resident(num_examples, batch_size, 0, num_devices)
   data = jax.device_put(
     feeding.Data(
       index.reshape(-1, 1, 1, 1),

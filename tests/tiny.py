@@ -1,5 +1,6 @@
 """Every system made tiny, on random images, without a file."""
 
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -137,7 +138,13 @@ def system(name: str, num_devices: int = 1, **changes) -> Tiny:
 @functools.cache
 def _system(name, num_devices, **changes):
   built = build(name, num_devices, **changes)
-  return Tiny(built, built.run(), built.data(), built.init())
+  return Tiny(built, built.run(), data(built), built.init())
+
+
+def data(experiment: experiments.Experiment) -> Data:
+  """The data on the devices, which serve for all steps."""
+  with contextlib.closing(experiment.chunks(0)) as chunks:
+    return next(chunks)[0]
 
 
 def plain(tree: Any) -> Any:

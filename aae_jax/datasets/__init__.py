@@ -4,6 +4,7 @@ from aae_jax.datasets.dataset import Dataset, Scaling, Schema, Split
 from aae_jax.datasets.labels import draw_labelled, frequencies
 from aae_jax.datasets.loading import load
 from aae_jax.datasets.named_images import NamedImages, find_images
+from aae_jax.datasets.stored import free_bytes
 
 __all__ = [
   'Dataset',
@@ -13,6 +14,7 @@ __all__ = [
   'Split',
   'draw_labelled',
   'find_images',
+  'free_bytes',
   'frequencies',
   'load',
 ]

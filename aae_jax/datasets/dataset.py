@@ -7,8 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aae_jax.datasets import stored
 from aae_jax.errors import InputError
 from aae_jax.types import Array
+
+_IMAGES_AT_ONCE = 1024
+"""Hashed."""
 
 
 class Scaling(NamedTuple):
@@ -39,14 +43,15 @@ class Scaling(NamedTuple):
 
 
 class Split(NamedTuple):
-  """Images in memory and their labels, in one order.
+  """Images and their labels, in one order.
 
   Attributes:
-    image: uint8 [N, H, W, C], or floats as networks see them.
+    image: uint8 [N, H, W, C], or floats as networks see them; of a file that is
+      mapped, they are read when they are asked for, by an index or slice.
     label: int32 [N], -1 for an image without; None where there are no labels.
   """
 
-  image: np.ndarray
+  image: np.ndarray | stored.Rows
   label: np.ndarray | None
 
   @property
@@ -69,7 +74,7 @@ class Split(NamedTuple):
   def chosen(self, index: np.ndarray) -> 'Split':
     """The images at int [M], or where bool [N] is true."""
     label = None if self.label is None else self.label[index]
-    return Split(self.image[index], label)
+    return Split(stored.chosen(self.image, index), label)
 
 
 class Schema(NamedTuple):
@@ -119,6 +124,7 @@ class Dataset:
     class_names: of the classes, in their order; None where they have numbers
       alone.
     num_fitted: how many images were scaled or cropped.
+    placement: where the images are while a system is trained on them.
   """
 
   name: str
@@ -129,6 +135,7 @@ class Dataset:
   scaling: Scaling = Scaling()
   class_names: tuple[str, ...] | None = None
   num_fitted: int = 0
+  placement: stored.Placement = stored.Placement()
 
   @property
   def image_shape(self) -> tuple[int, int, int]:
@@ -167,7 +174,9 @@ class Dataset:
         if array is None:
           continue
         found.update(f'{array.dtype} {array.shape}'.encode())
-        found.update(np.ascontiguousarray(array).data)
+        for start in range(0, len(array), _IMAGES_AT_ONCE):
+          some = array[start : start + _IMAGES_AT_ONCE]
+          found.update(np.ascontiguousarray(some).data)
     return found.hexdigest()
 
   def hold_out(self, num_validation: int) -> 'Dataset':

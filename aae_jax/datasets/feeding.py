@@ -1,20 +1,59 @@
-"""Batches of a data set that the devices hold whole.
+"""Batches of a data set: the devices hold all of it, or some blocks in turn.
 
-The images are put on the devices once, as they are stored. Within a step a
-batch is gathered by index and scaled, so the host does nothing between steps.
+Images come to the devices as they are stored, and are scaled within a step.
+Whoever trains does not know which way they came.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 import dataclasses
-from typing import ClassVar
+import functools
+from typing import Any, ClassVar, NamedTuple
 
 import flax.struct
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 
-from aae_jax import randomness
-from aae_jax.datasets.dataset import Scaling
+from aae_jax import processes, randomness
+from aae_jax.datasets.dataset import Scaling, Split
 from aae_jax.types import Array, Batch, Key
+
+BLOCK_BYTES = 2**26
+"""Of the images that come to the devices at a time, about."""
+
+_FOR_EVER = 2**31 - 1
+"""More steps than there are."""
+
+
+class Source(NamedTuple):
+  """What batches are made of, as it is on the host.
+
+  Attributes:
+    split: to train on, N examples.
+    labelled: int32 [S, n], the examples whose labels each run uses.
+    keys: typed keys [S], of the runs.
+    devices: that share every batch, of all processes.
+  """
+
+  split: Split
+  labelled: np.ndarray
+  keys: Key
+  devices: Sequence[jax.Device]
+
+  @property
+  def label(self) -> np.ndarray:
+    """int32 [N]; 0 without labels."""
+    image, label = self.split
+    return np.zeros(len(image), np.int32) if label is None else label
+
+  @property
+  def is_labelled(self) -> np.ndarray:
+    """bool [S, N]."""
+    found = np.zeros((len(self.labelled), self.split.num_images), bool)
+    np.put_along_axis(found, self.labelled, True, axis=1)
+    return found
 
 
 class Data(flax.struct.PyTreeNode):
@@ -40,9 +79,23 @@ class Order(flax.struct.PyTreeNode):
   labelled: Array
 
 
+class Block(flax.struct.PyTreeNode):
+  """The batches of K steps in a row, each device's share on that device.
+
+  Attributes:
+    first: int32 [], the first of the steps.
+    common: the parts [D, K, B / D, ...] of a batch that all runs see.
+    own: the parts [D, S, K, B / D, ...] that each run has of its own.
+  """
+
+  first: Array
+  common: Batch
+  own: Batch
+
+
 @dataclasses.dataclass(frozen=True)
 class Feed:
-  """Which examples a step sees.
+  """Which examples a step sees, and how they come to the devices.
 
   An epoch is one pass over the whole training split, in an order drawn anew;
   what does not fill a batch waits for another epoch. The labelled batches
@@ -54,6 +107,8 @@ class Feed:
     labelled_batch_size: over all devices; 0 for none.
     num_devices: that share a batch.
     scaling: of the images.
+    SEED_AXES: which parts of the data the runs have of their own, for `vmap`.
+    DEVICE_AXES: which parts the devices have of their own, for `pmap`.
   """
 
   num_examples: int
@@ -62,37 +117,60 @@ class Feed:
   num_devices: int
   scaling: Scaling = Scaling()
 
-  SEED_AXES: ClassVar[Data] = Data(
-    image=None, label=None, is_labelled=0, labelled=0
-  )
+  SEED_AXES: ClassVar[Any]
+  DEVICE_AXES: ClassVar[Any]
 
   @property
   def steps_per_epoch(self) -> int:
     """Full batches in the training split."""
     return self.num_examples // self.batch_size
 
+  def order(self, rng: Key, data: Any, epoch: Array) -> Any:
+    """What `batch` has to know of an epoch; within the loop over steps."""
+    raise NotImplementedError
+
+  def batch(self, data: Any, order: Any, step: Array, device: Array) -> Batch:
+    """A device's share of the batch of a step; within the loop over steps."""
+    raise NotImplementedError
+
+  def chunks(self, source: Source, step: int) -> Iterator[tuple[Any, int]]:
+    """What is on the devices from a step on; to be closed.
+
+    Yields:
+      The data, and the step up to which they serve.
+    """
+    raise NotImplementedError
+
+  def _positions(self, device: Array) -> Array:
+    """The places of a device's share in the batch."""
+    size = self.batch_size // self.num_devices
+    return device * size + jnp.arange(size)
+
+
+class Resident(Feed):
+  """Each device holds all images, and the host does nothing between steps."""
+
+  SEED_AXES = Data(image=None, label=None, is_labelled=0, labelled=0)
+  DEVICE_AXES = None
+
   def order(self, rng: Key, data: Data, epoch: Array) -> Order:
     """The order of an epoch: a function of key and epoch alone."""
-    key = randomness.fold_in(randomness.named(rng, 'order'), epoch)
-    unlabelled = jax.random.permutation(
-      randomness.named(key, 'unlabelled'), self.num_examples
+    return Order(
+      _permuted(rng, epoch, 'unlabelled', self.num_examples),
+      _permuted(rng, epoch, 'labelled', data.labelled),
     )
-    labelled = jax.random.permutation(
-      randomness.named(key, 'labelled'), data.labelled
-    )
-    return Order(unlabelled, labelled)
 
   def batch(
     self, data: Data, order: Order, step: Array, device: Array
   ) -> Batch:
-    """A device's share of the batch of a step."""
+    """Gathered by index."""
     step = step % self.steps_per_epoch
     size = self.batch_size // self.num_devices
     start = step * self.batch_size + device * size
     index = lax.dynamic_slice(order.unlabelled, (start,), (size,))
     batch = {
       'image': self.scaling(data.image[index]),
-      'position': device * size + jnp.arange(size),
+      'position': self._positions(device),
       'label': data.label[index],
       'is_labelled': data.is_labelled[index],
     }
@@ -104,6 +182,130 @@ class Feed:
       batch['labelled_image'] = self.scaling(data.image[index])
       batch['labelled_label'] = data.label[index]
     return batch
+
+  def chunks(self, source: Source, step: int) -> Iterator[tuple[Data, int]]:
+    """The training split, which serves for ever."""
+    del step
+    data = Data(
+      source.split.image, source.label, source.is_labelled, source.labelled
+    )
+    yield jax.device_put(data, processes.own(source.devices)), _FOR_EVER
+
+
+class Streamed(Feed):
+  """A thread brings blocks of images to the devices while these compute.
+
+  The orders are those of `Resident`; but several runs share the images, and so
+  the first one's order of them.
+  """
+
+  SEED_AXES = Block(first=None, common=None, own=0)
+  DEVICE_AXES = Block(first=None, common=0, own=0)
+
+  def order(self, rng: Key, data: Block, epoch: Array) -> tuple[()]:
+    """Nothing: the block is in order."""
+    del rng, data, epoch
+    return ()
+
+  def batch(
+    self, data: Block, order: tuple[()], step: Array, device: Array
+  ) -> Batch:
+    """Taken from the block."""
+    del order
+    batch = {
+      name: lax.dynamic_index_in_dim(x, step - data.first, keepdims=False)
+      for name, x in {**data.common, **data.own}.items()
+    }
+    for name in {'image', 'labelled_image'} & batch.keys():
+      batch[name] = self.scaling(batch[name])
+    return {**batch, 'position': self._positions(device)}
+
+  def chunks(self, source: Source, step: int) -> Iterator[tuple[Block, int]]:
+    """Blocks, each in turn; the next one is on its way meanwhile."""
+    image, runs = source.split.image, len(source.labelled)
+    images = self.batch_size + runs * self.labelled_batch_size
+    step_bytes = images * image.dtype.itemsize * int(np.prod(image.shape[1:]))
+    num_steps = min(self.steps_per_epoch, max(1, BLOCK_BYTES // step_bytes))
+    # Of the epochs that meet in a block.
+    draw = functools.lru_cache(2)(functools.partial(self._draw, source))
+    read = functools.partial(self._read, source, source.is_labelled, draw)
+    with futures.ThreadPoolExecutor(1, 'feed') as thread:
+      ahead = thread.submit(read, range(step, step + num_steps))
+      while True:
+        data, step = ahead.result(), step + num_steps
+        ahead = thread.submit(read, range(step, step + num_steps))
+        yield data, step
+
+  def _draw(self, source: Source, epoch: int) -> Order:
+    """The order of an epoch, of all runs; NumPy's [N] and [S, n]."""
+    # The devices would keep the thread waiting for the steps they are at.
+    with jax.default_device(jax.local_devices(backend='cpu')[0]):
+      order = Order(
+        _permutation(source.keys[0], epoch, 'unlabelled', self.num_examples),
+        _permutations(source.keys, epoch, 'labelled', source.labelled),
+      )
+      return jax.device_get(order)
+
+  def _read(
+    self,
+    source: Source,
+    is_labelled: np.ndarray,
+    draw: Callable[[int], Order],
+    steps: Sequence[int],
+  ) -> Block:
+    """The block of some steps, on the devices of this process."""
+    (image, _), label = source.split, source.label
+    index = self._shared_out(source, self._unlabelled(draw, steps))
+    common = {'image': image[index], 'label': label[index]}
+    own = {'is_labelled': np.moveaxis(is_labelled[:, index], 0, 1)}
+    if self.labelled_batch_size:
+      index = self._shared_out(source, self._labelled(draw, steps))
+      own |= {'labelled_image': image[index], 'labelled_label': label[index]}
+    return Block(
+      jax.device_put(np.int32(steps[0]), processes.own(source.devices)),
+      *jax.device_put((common, own), processes.shares(source.devices)),
+    )
+
+  def _unlabelled(
+    self, draw: Callable[[int], Order], steps: Sequence[int]
+  ) -> np.ndarray:
+    """Indexes of the examples of some steps, [K, B]."""
+    size, found = self.batch_size, []
+    for epoch, step in (divmod(step, self.steps_per_epoch) for step in steps):
+      found.append(draw(epoch).unlabelled[step * size : (step + 1) * size])
+    return np.stack(found)
+
+  def _labelled(
+    self, draw: Callable[[int], Order], steps: Sequence[int]
+  ) -> np.ndarray:
+    """Indexes of the labelled examples of some steps, [S, K, B]."""
+    size, found = self.labelled_batch_size, []
+    for epoch, step in (divmod(step, self.steps_per_epoch) for step in steps):
+      order = draw(epoch).labelled
+      position = np.arange(step * size, (step + 1) * size) % order.shape[1]
+      found.append(order[:, position])
+    return np.stack(found, axis=1)
+
+  def _shared_out(self, source: Source, index: np.ndarray) -> np.ndarray:
+    """[..., B] to [D, ..., B / devices], of the D devices of this process."""
+    index = index.reshape(*index.shape[:-1], self.num_devices, -1)
+    places = processes.own_places(source.devices)
+    return np.moveaxis(index, -2, 0)[places]
+
+
+def _permuted(rng: Key, epoch: Array, name: str, examples: Any) -> Array:
+  """Examples, or the numbers below one, in the order of an epoch."""
+  key = randomness.fold_in(randomness.named(rng, 'order'), epoch)
+  return jax.random.permutation(randomness.named(key, name), examples)
+
+
+_permutation = jax.jit(_permuted, static_argnums=(2, 3))
+_permutations = jax.jit(
+  lambda rng, epoch, name, examples: jax.vmap(
+    lambda rng, examples: _permuted(rng, epoch, name, examples)
+  )(rng, examples),
+  static_argnums=2,
+)
 
 
 def example_batch(

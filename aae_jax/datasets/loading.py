@@ -4,13 +4,14 @@ import dataclasses
 import difflib
 import functools
 import importlib.util
+import math
 import os
 import re
 
 from etils import epath
 import tensorflow_datasets as tfds
 
-from aae_jax.datasets import own_images
+from aae_jax.datasets import own_images, stored
 from aae_jax.datasets.builders import BUILDERS, FilesBuilder
 from aae_jax.datasets.dataset import Dataset
 from aae_jax.datasets.preparing import prepare_and_read
@@ -25,8 +26,10 @@ def load(
   num_validation: int = 0,
   allow_unverified: bool = False,
   image_size: tuple[int, int] | None = None,
+  streaming: bool | None = None,
+  free_bytes: float = math.inf,
 ) -> Dataset:
-  """Loads a data set to memory; prepares it first, once, if need be.
+  """Loads a data set; prepares it first, once, if need be.
 
   Args:
     name: `digits` (needs no files), `mnist`, `svhn_cropped`; the path of an
@@ -41,24 +44,31 @@ def load(
     allow_unverified: whether to take files that are not the published ones.
       They are prepared apart, and the data set's name tells.
     image_size: (H, W) of the user's own images; see `own_images.read`.
+    streaming: whether images are streamed to the devices: they are then in a
+      file in `data_dir`, written once, but those of an .npz file, and not in
+      memory. None: where they take more than half of `free_bytes`.
+    free_bytes: of the memory of each device.
 
   Returns:
     The data set. Its test split has length zero where there is none.
 
   Raises:
     InputError: if the name is unknown, or files are missing, damaged, or not
-      as published.
+      as published; or there is no room for the images.
     OSError: if files cannot be downloaded, or `data_dir` not written.
   """
   data_dir = epath.Path(data_dir).expanduser()
   folder = _find_folder(name, manual_dir)
   _check_image_size(name, image_size)
+  place = functools.partial(
+    stored.place, streaming=streaming, free_bytes=free_bytes
+  )
   if own_images.is_path(name):
-    dataset = own_images.read(name, image_size)
+    dataset = own_images.read(name, image_size, data_dir, place)
   elif name in BUILDERS:
-    dataset = _load_built_in(name, data_dir, folder, allow_unverified)
+    dataset = _load_built_in(name, data_dir, folder, allow_unverified, place)
   else:
-    dataset = _load_stock(name, data_dir, folder)
+    dataset = _load_stock(name, data_dir, folder, place)
   return dataset.hold_out(num_validation)
 
 
@@ -99,14 +109,14 @@ def _load_built_in(
   data_dir: epath.Path,
   folder: epath.Path | None,
   allow_unverified: bool,
+  place: stored.Place,
 ) -> Dataset:
   builder_class = BUILDERS[name]
   if not issubclass(builder_class, FilesBuilder):
-    return prepare_and_read(name, builder_class, data_dir)
+    return prepare_and_read(name, builder_class, data_dir, place)
   config = builder_class.choose_content(folder, allow_unverified)
-  dataset = prepare_and_read(
-    name, functools.partial(builder_class, config=config), data_dir, folder
-  )
+  make_builder = functools.partial(builder_class, config=config)
+  dataset = prepare_and_read(name, make_builder, data_dir, place, folder)
   if config.verified:
     return dataset
   return dataclasses.replace(
@@ -117,7 +127,10 @@ def _load_built_in(
 
 
 def _load_stock(
-  name: str, data_dir: epath.Path, folder: epath.Path | None
+  name: str,
+  data_dir: epath.Path,
+  folder: epath.Path | None,
+  place: stored.Place,
 ) -> Dataset:
   """Loads a data set by tfds's own builder, which needs TensorFlow."""
   known = tfds.list_builders(with_community_datasets=False)
@@ -136,5 +149,5 @@ def _load_stock(
       f'there are {own}, .npz and .csv files and folders of images'
     )
   return prepare_and_read(
-    name, functools.partial(tfds.builder, name), data_dir, folder
+    name, functools.partial(tfds.builder, name), data_dir, place, folder
   )

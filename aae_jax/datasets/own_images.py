@@ -1,14 +1,18 @@
 """The user's own images: an .npz file, a folder, or a .csv of their paths."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
 import csv
+import hashlib
 import io
+import math
 import zipfile
 
 from etils import epath
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
+from aae_jax.datasets import stored
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.errors import InputError
 
@@ -41,7 +45,12 @@ def is_path(name: str) -> bool:
   )
 
 
-def read(name: str, image_size: ImageSize | None = None) -> Dataset:
+def read(
+  name: str,
+  image_size: ImageSize | None,
+  data_dir: epath.Path,
+  place: stored.Place,
+) -> Dataset:
   """Reads the images at a path.
 
   Image files are PNG, JPEG, WebP or TIFF, grey or RGB, 8 bits; where both are,
@@ -53,6 +62,8 @@ def read(name: str, image_size: ImageSize | None = None) -> Dataset:
       or a .csv file of their paths and labels (see `list_csv`).
     image_size: (H, W) to which image files are scaled, as little as covers it,
       and cropped at the centre; if None all must have one size.
+    data_dir: where those that are streamed are written, as they are scaled.
+    place: chooses where the images are, by the bytes that they take.
 
   Returns:
     The data set, without validation images; `name` is the path.
@@ -62,13 +73,13 @@ def read(name: str, image_size: ImageSize | None = None) -> Dataset:
   """
   path = epath.Path(name).expanduser()
   if path.is_dir():
-    return _of_files(name, *list_folder(path), image_size)
+    return _of_files(name, *list_folder(path), image_size, data_dir, place)
   if not path.exists():
     raise InputError(
       f'{name}: there is no such .npz file, .csv file or folder of images'
     )
   if path.suffix == '.csv':
-    return _of_files(name, *list_csv(path), image_size)
+    return _of_files(name, *list_csv(path), image_size, data_dir, place)
   if image_size:
     raise InputError(
       f'dataset.image_size is {image_size}, but {name} holds arrays; expected '
@@ -86,6 +97,7 @@ def read(name: str, image_size: ImageSize | None = None) -> Dataset:
     validation=train.part(0, 0),
     test=test,
     num_classes=num_classes,
+    placement=place(train.image.nbytes + test.image.nbytes),
   )
 
 
@@ -267,6 +279,8 @@ def _of_files(
   train: Sequence[_Entry],
   test: Sequence[_Entry],
   image_size: ImageSize | None,
+  data_dir: epath.Path,
+  place: stored.Place,
 ) -> Dataset:
   """The data set of the images that are in files."""
   classes = sorted({label for _, label in train} - {None})
@@ -277,7 +291,22 @@ def _of_files(
         f'training images: {", ".join(classes)}'
       )
   paths, labels = zip(*train, *test, strict=True)
-  image, num_fitted = _read_alike(paths, image_size)
+  kinds = [_kind(path) for path in paths]
+  sizes = [size for _, size in kinds]
+  if not image_size:
+    _check_sizes(paths, sizes)
+  height, width = image_size = image_size or sizes[0]
+  channels = 3 if any(mode == 'RGB' for mode, _ in kinds) else 1
+  shape = len(paths), height, width, channels
+  placement = place(math.prod(shape))
+  image, _ = stored.gather(
+    lambda start, stop: (
+      read_images(paths[start:stop], image_size, channels),
+      None,
+    ),
+    shape,
+    _folder(data_dir, paths, shape) if placement.is_streamed else None,
+  )
   number = {None: -1, **{label: k for k, label in enumerate(classes)}}
   label = np.array([number[k] for k in labels], np.int32) if classes else None
   whole, size = Split(image, label), len(train)
@@ -288,8 +317,20 @@ def _of_files(
     test=whole.part(size, len(image)),
     num_classes=len(classes) or None,
     class_names=tuple(classes) or None,
-    num_fitted=num_fitted,
+    num_fitted=sum(size != (height, width) for size in sizes),
+    placement=placement,
   )
+
+
+def _folder(
+  data_dir: epath.Path, paths: Sequence[epath.Path], shape: tuple[int, ...]
+) -> epath.Path:
+  """Where images of files are written; of files that change, another."""
+  found = hashlib.sha256(f'{shape}'.encode())
+  for path in paths:
+    stat = path.stat()
+    found.update(f'{path.resolve()} {stat.length} {stat.mtime}\n'.encode())
+  return data_dir / 'own_images' / found.hexdigest()[:16]
 
 
 def _load_arrays(path: epath.Path) -> dict[str, np.ndarray]:
@@ -381,32 +422,13 @@ def _list_images(folder: epath.Path) -> list[epath.Path]:
   )
 
 
-def _read_alike(
-  paths: Sequence[epath.Path], image_size: ImageSize | None
-) -> tuple[np.ndarray, int]:
-  """uint8 [N, H, W, C], and how many of them had another size."""
-  opened, num_fitted = map(_read_image, paths), 0
-  if image_size:
-    # One by one: of photographs all may be too many to hold as they are.
-    pairs = [(image.size, _fit(image, image_size)) for image in opened]
-    images = [image for _, image in pairs]
-    num_fitted = sum(size[::-1] != tuple(image_size) for size, _ in pairs)
-  else:
-    images = [*opened]
-    _check_sizes(paths, [image.size for image in images])
-  mode = 'RGB' if any(image.mode == 'RGB' for image in images) else 'L'
-  return np.stack(
-    [_pixels(image.convert(mode)) for image in images]
-  ), num_fitted
-
-
 def _check_sizes(
-  paths: Sequence[epath.Path], sizes: Sequence[tuple[int, int]]
+  paths: Sequence[epath.Path], sizes: Sequence[ImageSize]
 ) -> None:
-  """Refuses images of several sizes (W, H)."""
-  width, height = sizes[0]
-  for path, (w, h) in zip(paths, sizes, strict=True):
-    if (w, h) != (width, height):
+  """Refuses images of several sizes."""
+  height, width = sizes[0]
+  for path, (h, w) in zip(paths, sizes, strict=True):
+    if (h, w) != (height, width):
       raise InputError(
         f'{path} has {h} x {w} pixels, {paths[0]} has {height} x {width}: '
         'all images must have one size, or be scaled and cropped by '
@@ -428,18 +450,32 @@ def _pixels(image: Image.Image) -> np.ndarray:
   return pixels.reshape(*pixels.shape[:2], -1)
 
 
+def _kind(path: epath.Path) -> tuple[str, ImageSize]:
+  """The mode, L or RGB, and the size of an image, by the head of its file."""
+  with _opened(path) as image:
+    # A camera says by a tag how it was held: from 5 on, on its side.
+    is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    return _MODES[image.mode], image.size if is_turned else image.size[::-1]
+
+
 def _read_image(path: epath.Path) -> Image.Image:
   """Reads an image, upright, of mode L or RGB."""
+  with _opened(path) as image:
+    return ImageOps.exif_transpose(image).convert(_MODES[image.mode])
+
+
+@contextlib.contextmanager
+def _opened(path: epath.Path) -> Iterator[Image.Image]:
+  """An image; InputError if it is damaged, or not of grey or RGB of 8 bits."""
   try:
     with path.open('rb') as file, Image.open(file) as image:
       mode = image.mode
-      # A camera says by a tag how it was held.
-      found = ImageOps.exif_transpose(image).convert(_MODES.get(mode))
+      if mode in _MODES:
+        yield image
+        return
   except (OSError, SyntaxError, ValueError) as error:
     raise InputError(f'{path} is not a whole image: {error}') from None
-  if mode not in _MODES:
-    raise InputError(
-      f'{path} must be grey or RGB, 8 bits, without transparency: found '
-      f'the mode {mode}'
-    )
-  return found
+  raise InputError(
+    f'{path} must be grey or RGB, 8 bits, without transparency: found the mode '
+    f'{mode}'
+  )

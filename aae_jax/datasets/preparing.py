@@ -1,8 +1,9 @@
 """Preparing a data set with tfds, and reading it to memory."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import io
+import math
 import threading
 from typing import Any
 import urllib.parse
@@ -13,6 +14,7 @@ import numpy as np
 import requests
 import tensorflow_datasets as tfds
 
+from aae_jax.datasets import stored
 from aae_jax.datasets.dataset import Dataset, Split
 from aae_jax.errors import InputError
 
@@ -31,6 +33,7 @@ def prepare_and_read(
   name: str,
   make_builder: Callable[..., Builder],
   data_dir: epath.Path,
+  place: stored.Place,
   manual_dir: epath.Path | None = None,
 ) -> Dataset:
   """Loads a data set that a tfds builder makes, preparing it if need be.
@@ -43,6 +46,7 @@ def prepare_and_read(
     make_builder: makes the builder, given `data_dir`; its images must be uint8
       of one shape. Called again after preparing.
     data_dir: where tfds prepares data sets and downloads files.
+    place: chooses where the images are, by the bytes that they take.
     manual_dir: passed on to the builder's download manager.
 
   Returns:
@@ -57,7 +61,7 @@ def prepare_and_read(
   if not builder.data_path.exists():
     _prepare(name, builder, manual_dir)
     builder = _open(name, make_builder, data_dir)
-  return _read(name, builder)
+  return _read(name, builder, place)
 
 
 @contextlib.contextmanager
@@ -152,17 +156,34 @@ def _is_reachable(url: str) -> bool:
   return any(answers)
 
 
-def _read(name: str, builder: Builder) -> Dataset:
-  train = _read_split(name, builder, 'train')
-  has_test = 'test' in builder.info.splits
-  test = _read_split(name, builder, 'test') if has_test else train.part(0, 0)
+def _read(name: str, builder: Builder, place: stored.Place) -> Dataset:
+  with _reading(name, builder):
+    sources = {
+      split: builder.as_data_source(split)
+      for split in ('train', 'test')
+      if split == 'train' or split in builder.info.splits
+    }
+  num_images = sum(len(source) for source in sources.values())
+  placement = place(num_images * math.prod(_image_shape(builder)))
+  splits = {}
+  for split, source in sources.items():
+    folder = builder.data_path / f'streamed_{split}'
+    splits[split] = _read_split(
+      name, builder, source, folder if placement.is_streamed else None
+    )
+  none = splits['train'].part(0, 0)
   return Dataset(
     name=name,
-    train=train,
-    validation=train.part(0, 0),
-    test=test,
+    train=splits['train'],
+    validation=none,
+    test=splits.get('test', none),
     num_classes=_count_classes(builder),
+    placement=placement,
   )
+
+
+def _image_shape(builder: Builder) -> tuple[int, int, int]:
+  return builder.info.features['image'].shape
 
 
 def _count_classes(builder: Builder) -> int | None:
@@ -172,22 +193,34 @@ def _count_classes(builder: Builder) -> int | None:
   return label.num_classes if is_class else None
 
 
-def _read_split(name: str, builder: Builder, split: str) -> Split:
+def _read_split(
+  name: str, builder: Builder, source: Sequence[Any], folder: epath.Path | None
+) -> Split:
+  has_labels = _count_classes(builder) is not None
+
+  def read(start, stop):
+    with _reading(name, builder):
+      # Six times faster than one by one.
+      examples = source.__getitems__(list(range(start, stop)))
+    image = np.stack([example['image'] for example in examples])
+    if not has_labels:
+      return image, None
+    return image, np.array([example['label'] for example in examples], np.int32)
+
+  shape = len(source), *_image_shape(builder)
+  return Split(*stored.gather(read, shape, folder))
+
+
+@contextlib.contextmanager
+def _reading(name: str, builder: Builder) -> Iterator[None]:
+  """Raises InputError if the prepared data cannot be read."""
   try:
-    source = builder.as_data_source(split)
-    # Six times faster than one by one.
-    examples = source.__getitems__(list(range(len(source))))
+    yield
   except Exception as error:  # Damaged bytes fail in many ways.
     raise InputError(
       f'{name}: the prepared data in {builder.data_path} cannot be read '
       f'({_first_line(error)}). Delete that folder and run again'
     ) from error
-  image = np.stack([example['image'] for example in examples])
-  if _count_classes(builder) is None:
-    return Split(image, None)
-  return Split(
-    image, np.array([example['label'] for example in examples], np.int32)
-  )
 
 
 def _first_line(error: Exception) -> str:

@@ -72,8 +72,9 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   """
   _check_numbers(config)
   find('system', systems.SYSTEMS, config.system)
+  free_bytes = processes.least(datasets.free_bytes())
   with processes.first_goes_ahead():
-    dataset = datasets.load(**config.dataset)
+    dataset = datasets.load(**config.dataset, free_bytes=free_bytes)
   devices = tuple(jax.devices())
   check_batches(
     config.batch_size, config.labelled_batch_size, dataset.schema, len(devices)

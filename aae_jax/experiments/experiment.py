@@ -1,6 +1,6 @@
 """An experiment of plain values and data in memory."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import functools
 from typing import Any, NamedTuple
@@ -184,7 +184,7 @@ class Experiment:
 
   Attributes:
     spec: what is trained.
-    dataset: in memory.
+    dataset: what it is trained on.
     labelled: int32 [S, n], the training examples whose labels each seed uses.
     devices: that share every batch, of all processes.
   """
@@ -207,7 +207,8 @@ class Experiment:
   @functools.cached_property
   def feed(self) -> feeding.Feed:
     """Batches of the training split."""
-    return feeding.Feed(
+    is_streamed = self.dataset.placement.is_streamed
+    return (feeding.Streamed if is_streamed else feeding.Resident)(
       self.dataset.train.num_images,
       self.spec.batch_size,
       self.spec.labelled_batch_size,
@@ -249,16 +250,15 @@ class Experiment:
     spec = dataclasses.replace(self.spec, system=system)
     return dataclasses.replace(self, spec=spec)
 
-  def data(self) -> feeding.Data:
-    """The training split, and each run's draw of labels, on the devices."""
-    image, label = self.dataset.train
-    if label is None:
-      label = np.zeros(len(image), np.int32)
-    labelled = np.tile(self.labelled, (len(self.spec.settings), 1))
-    is_labelled = np.zeros((len(labelled), len(image)), bool)
-    np.put_along_axis(is_labelled, labelled, True, axis=1)
-    data = feeding.Data(image, label, is_labelled, labelled)
-    return jax.device_put(data, processes.own(self.devices))
+  def chunks(self, step: int) -> Iterator[tuple[Any, int]]:
+    """The data on the devices from a step on, see `feeding.Feed.chunks`."""
+    source = feeding.Source(
+      self.dataset.train,
+      np.tile(self.labelled, (len(self.spec.settings), 1)),
+      self.spec.keys(),
+      self.devices,
+    )
+    return self.feed.chunks(source, step)
 
   def init(self) -> train_state.TrainState:
     """The state before the first step, on the devices."""
@@ -363,6 +363,11 @@ def assemble(
     raise errors.InputError(
       'the system learns from all labels, but some training images of '
       f'{dataset.name} have none.'
+    )
+  if spec.system.finish and dataset.placement.is_streamed:
+    raise errors.InputError(
+      'the system ends with what takes all training images at once, and those '
+      f'of {dataset.name} are streamed; expected that the devices hold them.'
     )
   needs_labels = spec.system.labels in ('drawn', 'batched')
   if len(labelled) != len(spec.seeds) or (needs_labels and not labelled.size):
