@@ -17,6 +17,7 @@ PROGRAMS = (
   'code_lines',
   'compare_codes',
   'estimators',
+  'feed',
   'gallery',
   'kill_and_resume',
   'reproduce',

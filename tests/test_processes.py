@@ -79,8 +79,16 @@ def weights_of(workdir):
   )
 
 
-def test_two_processes_compute_what_one_does(start, start_two, tmp_path):
-  """In 52 steps, of which the best epoch is kept and loaded."""
+@pytest.mark.parametrize(
+  'streaming', ['False', pytest.param('True', marks=pytest.mark.whole)]
+)
+def test_two_processes_compute_what_one_does(
+  start, start_two, tmp_path, streaming
+):
+  """In 52 steps, of which the best epoch is kept and loaded.
+
+  Each reads its share where images are streamed.
+  """
   paths = [tmp_path / name for name in ('alone', 'together')]
   shared = (
     '--config.epochs=4',
@@ -88,6 +96,7 @@ def test_two_processes_compute_what_one_does(start, start_two, tmp_path):
     '--config.early_stopping.measure=reconstruction_error',
   )
   alone, together = ((*shared, f'--workdir={path}') for path in paths)
+  together = (*together, f'--config.dataset.streaming={streaming}')
   for program in (start(4, *alone), *start_two(*together)):
     assert program.wait() == 0, program.err
   np.testing.assert_allclose(*map(weights_of, paths), rtol=0, atol=1e-5)

@@ -6,6 +6,7 @@ import functools
 import threading
 
 import chex
+from etils import epath
 import jax
 import numpy as np
 from PIL import Image
@@ -250,6 +251,14 @@ def test_images_that_fit_neither_way(load, monkeypatch):
     load('digits', free_bytes=1e4)
 
 
+def test_files_are_local():
+  with one_line(
+    'images are to be streamed from gs://b/x; expected a local folder as '
+    'dataset.data_dir'
+  ):
+    stored.gather(None, (1, 1, 1, 1), epath.Path('gs://b/x'))
+
+
 def test_damaged_file(load, tmp_path):
   load('digits', streaming=True)
   path = tmp_path / 'prepared/digits/1.0.0/streamed_train/image.npy'
@@ -279,4 +288,4 @@ def test_system_that_ends_with_all_images():
     'the system ends with what takes all training images at once, and those of '
     'random are streamed; expected that the devices hold them.'
   ):
-    build(True, 'virtual_adversarial')
+    build(True, 'vat')

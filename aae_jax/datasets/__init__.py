@@ -4,11 +4,12 @@ from aae_jax.datasets.dataset import Dataset, Scaling, Schema, Split
 from aae_jax.datasets.labels import draw_labelled, frequencies
 from aae_jax.datasets.loading import load
 from aae_jax.datasets.named_images import NamedImages, find_images
-from aae_jax.datasets.stored import free_bytes
+from aae_jax.datasets.stored import Placement, free_bytes
 
 __all__ = [
   'Dataset',
   'NamedImages',
+  'Placement',
   'Scaling',
   'Schema',
   'Split',

@@ -136,7 +136,7 @@ def gather(
     All examples, the images in memory or as a `np.memmap`.
 
   Raises:
-    InputError: there is no room for the file, or it is damaged.
+    InputError: there is no room for the file, or it is damaged, or not local.
     OSError: the file cannot be written.
   """
   starts = range(0, shape[0], _IMAGES_AT_ONCE)
@@ -146,6 +146,11 @@ def gather(
   if folder is None:
     image, label = zip(*blocks, strict=True)
     return np.concatenate(image), _joined(label)
+  if '://' in str(folder):
+    raise InputError(
+      f'images are to be streamed from {folder}; expected a local folder as '
+      'dataset.data_dir'
+    )
   if not folder.exists():
     _write(blocks, shape, folder)
   return _map(folder, shape)
