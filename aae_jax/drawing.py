@@ -264,7 +264,7 @@ def draw_clusters(
   cells = np.full((num_clusters, 1 + num_columns, *shape), np.nan)
   cells[:, 0] = _unit(head)
   for row in range(num_clusters):
-    members = _unit(image[cluster == row][:num_columns])
+    members = _unit(image[np.flatnonzero(cluster == row)[:num_columns]])
     cells[row, 1 : 1 + len(members)] = members
   counts = np.bincount(cluster, minlength=num_clusters)
   empty = np.flatnonzero(counts == 0)

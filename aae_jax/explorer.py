@@ -227,7 +227,7 @@ def describe(
       colors.to_hex(colour) for colour in drawing.label_colours(len(classes))
     ],
     'columns': _COLUMNS,
-    'thumbnails': _thumbnails(split.image, trained.scaling)
+    'thumbnails': _thumbnails(split.image[:], trained.scaling)
     # Samples of the prior are of no image.
     if model.encode
     else '',

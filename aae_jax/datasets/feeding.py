@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 import dataclasses
 import functools
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import flax.struct
 import jax
@@ -27,7 +27,8 @@ _FOR_EVER = 2**31 - 1
 """More steps than there are."""
 
 
-class Source(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Source:
   """What batches are made of, as it is on the host.
 
   Attributes:
@@ -42,13 +43,13 @@ class Source(NamedTuple):
   keys: Key
   devices: Sequence[jax.Device]
 
-  @property
+  @functools.cached_property
   def label(self) -> np.ndarray:
     """int32 [N]; 0 without labels."""
     image, label = self.split
     return np.zeros(len(image), np.int32) if label is None else label
 
-  @property
+  @functools.cached_property
   def is_labelled(self) -> np.ndarray:
     """bool [S, N]."""
     found = np.zeros((len(self.labelled), self.split.num_images), bool)
@@ -228,7 +229,7 @@ class Streamed(Feed):
     num_steps = min(self.steps_per_epoch, max(1, BLOCK_BYTES // step_bytes))
     # Of the epochs that meet in a block.
     draw = functools.lru_cache(2)(functools.partial(self._draw, source))
-    read = functools.partial(self._read, source, source.is_labelled, draw)
+    read = functools.partial(self._read, source, draw)
     with futures.ThreadPoolExecutor(1, 'feed') as thread:
       ahead = thread.submit(read, range(step, step + num_steps))
       while True:
@@ -249,15 +250,14 @@ class Streamed(Feed):
   def _read(
     self,
     source: Source,
-    is_labelled: np.ndarray,
     draw: Callable[[int], Order],
     steps: Sequence[int],
   ) -> Block:
     """The block of some steps, on the devices of this process."""
-    (image, _), label = source.split, source.label
+    image, label = source.split.image, source.label
     index = self._shared_out(source, self._unlabelled(draw, steps))
     common = {'image': image[index], 'label': label[index]}
-    own = {'is_labelled': np.moveaxis(is_labelled[:, index], 0, 1)}
+    own = {'is_labelled': np.moveaxis(source.is_labelled[:, index], 0, 1)}
     if self.labelled_batch_size:
       index = self._shared_out(source, self._labelled(draw, steps))
       own |= {'labelled_image': image[index], 'labelled_label': label[index]}
