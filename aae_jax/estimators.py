@@ -33,6 +33,7 @@ from aae_jax import (
   metrics,
   phases,
   recipes,
+  rules,
   trained,
   training,
 )
@@ -43,9 +44,6 @@ from aae_jax.types import Batch, Code, Function, Key
 _NUM_ROWS = 250
 """At a time. Batches of one size make what is computed for a row independent
 of the others, to the last digit, and are compiled once."""
-
-_NUM_STEPS = 3000
-"""Of a training whose epochs are not given; at least 30 and at most 200."""
 
 _RADIUS = 1.0
 """Times the root of the number of features: how far a row is moved that keeps
@@ -224,7 +222,8 @@ class _Estimator(
       counts = np.bincount(label[label >= 0], minlength=num_classes)
       shares = tuple((counts / counts.sum()).tolist())
     schema = dataset.schema._replace(digest='', shares=shares)
-    epochs = self.epochs or _epochs(schema.num_train // self.batch_size)
+    steps = schema.num_train // self.batch_size
+    epochs = self.epochs or rules.num_epochs(steps)
     self._config = self._configure(schema, epochs).to_json()
     self._schema = schema
     seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -430,12 +429,12 @@ class _Sorter(_Estimator):
     recipes.consistent(config, begin * config.epochs)
     config.prior_y.balanced = True
     config.weights.generator.y_weight = 3.0
-    height, width, _ = schema.image_shape
     if self._is_of_features:
+      _, width, _ = schema.image_shape
       config.encoder.augmentation = recipes.defaults().encoder.augmentation
       config.consistency.radius = _RADIUS * float(np.sqrt(width))
     else:
-      shift = 0.08 * min(height, width)
+      shift = rules.shift(schema.image_shape)
       config.encoder.augmentation.update(shift=shift, turn=10.0, scale=0.1)
     config.consistency.consistency_weight = float(self.consistency)
     if not self.consistency:
@@ -653,11 +652,6 @@ def _spec(config: str, schema: Schema) -> experiments.Spec:
   """Of a configuration as JSON: the same one again, with what is compiled."""
   config = ml_collections.ConfigDict(json.loads(config))
   return experiments.build_spec(config, schema)
-
-
-def _epochs(steps_per_epoch: int) -> int:
-  """Where none are given."""
-  return int(np.clip(_NUM_STEPS // steps_per_epoch, 30, 200))
 
 
 def _filled(index: np.ndarray, batch_size: int) -> np.ndarray:

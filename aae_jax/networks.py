@@ -10,6 +10,7 @@ import functools
 import math
 
 from flax import linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -240,6 +241,8 @@ class Encoder(nn.Module):
     heads: the size of each output by its name.
     initializer: of the heads' weights.
     augmentation: of the image, before the noise.
+    standardize: whether each channel of each image is given the mean 0 and the
+      variance 1, whatever its light and its colours.
     input_noise: standard deviation of Gaussian noise on the image.
     input_dropout: the share of the image's values that are set to zero.
     batch_norm_heads: whether to normalize the heads.
@@ -249,6 +252,7 @@ class Encoder(nn.Module):
   heads: Mapping[str, int]
   initializer: str = 'he'
   augmentation: Augmentation = Augmentation()
+  standardize: bool = False
   input_noise: float = 0.0
   input_dropout: float = 0.0
   batch_norm_heads: bool = False
@@ -267,9 +271,9 @@ class Encoder(nn.Module):
     The first dense layer sees `beside` [B, n] too: the noise of a universal
     approximator, a label, whatever the code is conditional on.
     """
-    x = image
+    x = self.augmentation(image, rng) if train else image
+    x = standardized(x) if self.standardize else x
     if train:
-      x = self.augmentation(x, rng)
       x = drop_out(x, rng, self.input_dropout)
       x = add_noise(x, rng, self.input_noise, ('input',))
     x = self.trunk(x, rng, train, beside)
@@ -452,6 +456,14 @@ def _tiles(
     return x[:, :height, :width]
 
   return math.prod(tile), arrange
+
+
+def standardized(image: Array) -> Array:
+  """Images [B, H, W, C], each channel of mean 0 and variance 1.
+
+  One that is hardly more than one value stays near 0.
+  """
+  return jax.nn.standardize(image, axis=(1, 2), epsilon=1e-3)
 
 
 def drop_out(x: Array, rng: Keys, share: float) -> Array:

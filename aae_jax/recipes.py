@@ -93,6 +93,11 @@ def consistent(config: ml_collections.ConfigDict, begin: float) -> None:
   config.marginal_entropy.marginal_weight = 2.0
 
 
+def sure_clusters(config: ml_collections.ConfigDict) -> None:
+  """After `consistent`: clusters of equal size, each image in one of them."""
+  config.marginal_entropy.update(marginal_weight=1.0, conditional_weight=0.1)
+
+
 def variant(
   config: ml_collections.ConfigDict,
   name: str,
@@ -254,6 +259,9 @@ def defaults() -> ml_collections.ConfigDict:
       # Independent runs, with seeds seed, seed + 1, ...
       'num_seeds': 1,
       **_running(),
+      # Keys that follow from the data where they have no value: of
+      # aae_jax.rules.RULES.
+      'left_to_data': (),
     }
   )
   config.search = _search(config)
@@ -343,11 +351,13 @@ def _networks_of_all() -> dict[str, Any]:
   return {
     # Its image is shifted (pixels), turned (degrees) and scaled (a share) at
     # random in training, each uniformly from minus to plus the amount; with
-    # `target`, so is the image that the decoder should make.
+    # `target`, so is the image that the decoder should make. Then each of its
+    # channels is given the mean 0 and the variance 1, with `standardize`.
     'encoder': _network(
       batch_norm=False,
       momentum=placeholder(float),
       augmentation={'shift': 0.0, 'turn': 0.0, 'scale': 0.0, 'target': False},
+      standardize=False,
       input_noise=0.0,
       input_dropout=0.0,
       batch_norm_heads=False,

@@ -57,7 +57,7 @@ class Run:
       InputError: there is none, or an older version of aae_jax wrote it.
     """
     # The first ones said nothing of these.
-    later = {'scaling': Scaling(), 'class_names': None}
+    later = {'scaling': Scaling(), 'class_names': None, 'num_labelled': 0}
     content = {**later, **self._read('model.json')}
     if content.keys() != set(Schema._fields):
       raise self._older('model.json has other keys')

@@ -24,6 +24,7 @@ from aae_jax import (
   processes,
   provenance,
   recipes,
+  rules,
   saved_model,
   search,
   trained,
@@ -139,12 +140,18 @@ def _build(config: ml_collections.ConfigDict) -> Experiment:
 
 
 def check_config(config: ml_collections.ConfigDict, run: Run) -> None:
-  """Refuses a workdir that holds the run of another configuration, or none."""
+  """Refuses a workdir that holds the run of another configuration, or none.
+
+  What the configuration leaves to the data is completed in place, by the data
+  of the run.
+  """
+  before = run.config
+  rules.complete(config, run.schema)
   different = differences(
     *(
       traverse_util.flatten_dict(content, sep='.')
       for content in (
-        run.config,
+        before,
         json.loads(config.to_json()),
         json.loads(recipes.defaults().to_json()),
       )
@@ -233,6 +240,7 @@ def describe(
       f'Devices    {len(devices)} x {devices[0].device_kind}{_in_processes()}',
       f'Precision  {spec.precision.name}',
       f'Seeds      {", ".join(map(str, spec.seeds))}',
+      *_describe_rules(config),
       *_describe_search(experiment),
       f'Steps      {experiment.total_steps:,}: {spec.epochs:,} epochs of '
       f'{experiment.feed.steps_per_epoch:,}, batch size {spec.batch_size}',
@@ -259,6 +267,12 @@ def _in_processes() -> str:
     return ''
   own = jax.process_index()
   return f', in {count} processes; this one is {own}, and 0 writes and tells'
+
+
+def _describe_rules(config: ml_collections.ConfigDict) -> list[str]:
+  """What follows from the data, or was given in its place."""
+  found = [f'{key}={value}' for key, value in rules.chosen(config).items()]
+  return [f'Recipe     {", ".join(found)}'] if found else []
 
 
 def _describe_search(experiment: Experiment) -> list[str]:

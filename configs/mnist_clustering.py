@@ -45,6 +45,5 @@ def get_config(variant='fast'):
 def _any(config):
   """What is no part of the paper's system: augmentation and consistency."""
   recipes.consistent(config, begin=0.0)
-  config.marginal_entropy.marginal_weight = 1.0
-  config.marginal_entropy.conditional_weight = 0.1
+  recipes.sure_clusters(config)
   config.epochs = 50

@@ -34,6 +34,15 @@ DATASETS = {
 }
 """By the first word of a file: the data set, its images, and how many."""
 
+OF_ANY = {
+  'clustering': 'clustering_aae',
+  'map': 'dimensionality_reduction_aae',
+  'semi_supervised': 'semi_supervised_aae',
+  'style': 'supervised_aae',
+}
+"""The files for any images: the system of each; see test_rules.py."""
+TUNED = FILES.keys() - OF_ANY
+
 get_configs = {
   name: runpy.run_path(str(path))['get_config'] for name, path in FILES.items()
 }
@@ -53,6 +62,7 @@ OWN = {'mnist_catgan', 'mnist_ladder', 'mnist_m2', 'mnist_sdgm', 'mnist_vat'}
 
 VARIANTS = [(name,) for name in FILES]
 VARIANTS += [(name, 'paper') for name in PAPER | OWN]
+VARIANTS += [('map', 'unlabelled')]
 VARIANTS.sort()
 
 
@@ -63,7 +73,8 @@ def make_config(name, *variant):
 @functools.cache
 def make_dataset(name):
   """Random images of the shape of the data set's, and every label."""
-  dataset, shape, _ = DATASETS[name.split('_')[0]]
+  data = 'svhn' if name in OF_ANY else name.split('_')[0]
+  dataset, shape, _ = DATASETS[data]
   generator = np.random.default_rng(0)
 
   def split(size):
@@ -90,7 +101,7 @@ def test_first_line_says_what_it_is(name):
   assert public.name == 'get_config' and ast.get_docstring(public)
 
 
-@pytest.mark.parametrize('name', FILES)
+@pytest.mark.parametrize('name', sorted(TUNED))
 def test_name_says_data_and_system(name):
   config = make_config(name)
   data, system = name.split('_', 1)
@@ -99,6 +110,12 @@ def test_name_says_data_and_system(name):
   assert config.system in (system, f'{system}_aae')
   left = num_images - config.dataset.num_validation
   assert left >= max(config.batch_size, config.num_labels)
+
+
+@pytest.mark.parametrize('name', OF_ANY)
+def test_those_for_any_images_are_tried_on_digits(name):
+  config = make_config(name)
+  assert (config.system, config.dataset.name) == (OF_ANY[name], 'digits')
 
 
 @pytest.mark.parametrize(
@@ -172,6 +189,7 @@ def test_fast_variant_is_the_default_one():
     ('digits_aae', 'fast'),
     ('mnist_aae', 'fast, paper'),
     ('mnist_semi_supervised', 'fast, paper, any'),
+    ('map', 'fast, unlabelled'),
   ],
 )
 def test_unknown_variant(name, known):
@@ -251,7 +269,7 @@ NOISY = {
 }
 
 
-@pytest.mark.parametrize('name', FILES)
+@pytest.mark.parametrize('name', sorted(TUNED))
 def test_recipes_that_numbers_were_measured_with(name):
   """What drifts in a shared recipe moves every number of the README."""
   data, system = name.split('_', 1)

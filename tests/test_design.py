@@ -44,6 +44,7 @@ TABLE = (
   'statistics',
   'interruption',
   'recipes',
+  'rules',
   'experiments',
   'measures',
   'measured',

@@ -282,12 +282,3 @@ def test_rows_are_repeated_evenly():
     assert len(found) % 10 == 0 and len(times) == size
     assert times.max() - times.min() <= 1
     np.testing.assert_array_equal(found[:size], np.arange(size))
-
-
-def test_epochs_follow_from_the_size():
-  assert [estimators._epochs(n) for n in (1, 15, 60, 1000)] == [
-    200,
-    200,
-    50,
-    30,
-  ]

@@ -91,6 +91,7 @@ class Schema(NamedTuple):
     scaling: of its images.
     class_names: of the classes, in their order; None where they have numbers
       alone.
+    num_labelled: those of the images to train on that have a label.
   """
 
   name: str
@@ -101,6 +102,7 @@ class Schema(NamedTuple):
   digest: str = ''
   scaling: Scaling = Scaling()
   class_names: tuple[str, ...] | None = None
+  num_labelled: int = 0
 
   @property
   def classes(self) -> tuple[str, ...]:
@@ -145,11 +147,12 @@ class Dataset:
   @functools.cached_property
   def schema(self) -> Schema:
     """What there is to know of it without its images."""
-    shares = None
+    shares, num_labelled = None, 0
     if self.num_classes:
       label = self.train.labelled.label
       counts = np.bincount(label, minlength=self.num_classes)
-      shares = tuple((counts / len(label)).tolist())
+      num_labelled = len(label)
+      shares = tuple((counts / num_labelled).tolist())
     return Schema(
       self.name,
       self.image_shape,
@@ -159,6 +162,7 @@ class Dataset:
       self.digest,
       self.scaling,
       self.class_names,
+      num_labelled,
     )
 
   @functools.cached_property

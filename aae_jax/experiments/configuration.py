@@ -35,6 +35,7 @@ from aae_jax import (
   priors,
   processes,
   recipes,
+  rules,
   systems,
 )
 from aae_jax.augmentation import Augmentation, binarize
@@ -67,6 +68,9 @@ NEUTRAL_KEYS = (
 def build(config: ml_collections.ConfigDict) -> Experiment:
   """Checks a configuration and builds what it describes.
 
+  Args:
+    config: of an experiment; what it leaves to the data is completed in place.
+
   Raises:
     InputError: names the first key that is wrong, and what was expected.
   """
@@ -75,6 +79,7 @@ def build(config: ml_collections.ConfigDict) -> Experiment:
   free_bytes = processes.least(datasets.free_bytes())
   with processes.first_goes_ahead():
     dataset = datasets.load(**config.dataset, free_bytes=free_bytes)
+  rules.complete(config, dataset.schema)
   devices = tuple(jax.devices())
   check_batches(
     config.batch_size, config.labelled_batch_size, dataset.schema, len(devices)
@@ -351,7 +356,7 @@ def _require(
   value = functools.reduce(
     lambda part, name: part[name], key.split('.'), config
   )
-  if not accepts(value):
+  if not rules.is_open(config, key) and not accepts(value):
     raise errors.InputError(f'{key} is {value}; expected {expected}.')
 
 

@@ -1,0 +1,23 @@
+"""Semi-supervised AAE on any images, of which few are labelled.
+
+  aae train semi_supervised --config.dataset.name=./photos \
+      --config.dataset.image_size="(32, 32)"
+"""
+
+from aae_jax import recipes, rules
+
+
+def get_config(variant='fast'):
+  """Sizes follow from the data; all labels that are given are learnt from."""
+  config = recipes.start('semi_supervised_aae', 'digits')
+  recipes.noisy(config)
+  recipes.adam(
+    config, 'reconstruction', 'discriminator', 'generator', 'classification'
+  )
+  recipes.consistent(config, begin=0.0)
+  config.weights.generator.y_weight = 3.0
+  config.prior_y.frequencies = 'labelled'
+  config.latent_size = 10
+  config.schedule.name = 'linear'
+  rules.leave(config, *rules.OF_IMAGES, *rules.OF_Y, 'labelled_batch_size')
+  return recipes.variant(config, variant)
