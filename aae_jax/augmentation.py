@@ -33,15 +33,22 @@ class Augmentation:
     shift: in pixels, down and to the right, at least 0.
     turn: in degrees, in [0, 180].
     scale: what is added to the factor 1, in [0, 1).
+    colour: what is added to each entry of the identity matrix that maps the
+      channels, about their means, in [0, 1].
   """
 
   shift: float = 0.0
   turn: float = 0.0
   scale: float = 0.0
+  colour: float = 0.0
 
   def __call__(self, image: Array, rng: Keys) -> Array:
     """Changes each image [B, H, W, C] by its own key: [B, H, W, C]."""
     if self == Augmentation():
+      return image
+    if self.colour:
+      image = mix(image, self.colour, randomness.named(rng, 'colour'))
+    if self == Augmentation(colour=self.colour):
       return image
     keys = randomness.named(rng, 'augmentation')
     down, right, turn, scale = 2 * randomness.uniform(keys, (4,)).T - 1
@@ -51,6 +58,26 @@ class Augmentation:
       turn=jnp.deg2rad(self.turn) * turn,
       factor=1 + self.scale * scale,
     )
+
+
+def mix(image: Array, amount: float, rng: Keys) -> Array:
+  """Maps channels by a matrix of each image's own; their means stay.
+
+  Light, contrast, saturation and hue are changed in one.
+
+  Args:
+    image: [B, H, W, C].
+    amount: by which the matrix differs from the identity, at most.
+    rng: keys [B].
+
+  Returns:
+    [B, H, W, C].
+  """
+  channels = image.shape[-1]
+  level = 2 * randomness.uniform(rng, (channels, channels)) - 1
+  matrix = jnp.eye(channels) + amount * level
+  mean = jnp.mean(image, axis=(1, 2), keepdims=True)
+  return mean + jnp.einsum('bhwc,bcd->bhwd', image - mean, matrix)
 
 
 def warp(image: Array, shift: Array, turn: Array, factor: Array) -> Array:

@@ -349,14 +349,21 @@ def _codes() -> dict[str, Any]:
 def _networks_of_all() -> dict[str, Any]:
   """The networks that there may be."""
   return {
-    # Its image is shifted (pixels), turned (degrees) and scaled (a share) at
-    # random in training, each uniformly from minus to plus the amount; with
-    # `target`, so is the image that the decoder should make. Then each of its
-    # channels is given the mean 0 and the variance 1, with `standardize`.
+    # Its image is shifted (pixels), turned (degrees), scaled (a share) and its
+    # colours mixed (a share) at random in training, each uniformly from minus
+    # to plus the amount; with `target`, so is the image that the decoder should
+    # make. With `standardize`, each channel of the image that the encoder sees
+    # is then given the mean 0 and the variance 1.
     'encoder': _network(
       batch_norm=False,
       momentum=placeholder(float),
-      augmentation={'shift': 0.0, 'turn': 0.0, 'scale': 0.0, 'target': False},
+      augmentation={
+        'shift': 0.0,
+        'turn': 0.0,
+        'scale': 0.0,
+        'colour': 0.0,
+        'target': False,
+      },
       standardize=False,
       input_noise=0.0,
       input_dropout=0.0,

@@ -19,9 +19,6 @@ from aae_jax.datasets import Schema
 Rule = Callable[[ml_collections.ConfigDict, Schema], Any]
 """`(config, schema) -> value` of a key."""
 
-_NUM_STEPS = 3000
-"""Of a training, within the limits of `num_epochs`."""
-
 
 def leave(config: ml_collections.ConfigDict, *keys: str) -> None:
   """Leaves keys to the data; what the command line gives goes before.
@@ -63,14 +60,17 @@ def chosen(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return {key: part[name] for key, (part, name) in places.items()}
 
 
-def num_epochs(steps_per_epoch: int, least: int = 30) -> int:
-  """Passes over the data: 3,000 steps, but no fewer than `least` or over 200.
+def num_epochs(
+  steps_per_epoch: int, least: int = 30, num_steps: int = 3000
+) -> int:
+  """Passes over the data: so many steps, but `least` to 200 passes.
 
   Args:
     steps_per_epoch: at least 1.
     least: up to 200.
+    num_steps: in all.
   """
-  return int(np.clip(_NUM_STEPS // steps_per_epoch, least, 200))
+  return int(np.clip(num_steps // steps_per_epoch, least, 200))
 
 
 def shift(image_shape: tuple[int, int, int]) -> float:
@@ -137,7 +137,7 @@ def _discriminator_hidden(
 ) -> tuple[int, ...]:
   """Of codes, which are small whatever the images are."""
   del config
-  return _of_perceptron(schema)
+  return _of_perceptron(schema) if _is_plain(schema) else (128, 128)
 
 
 def _batch_size(config: ml_collections.ConfigDict, schema: Schema) -> int:
@@ -156,9 +156,10 @@ def _labelled_batch_size(
 
 
 def _epochs(config: ml_collections.ConfigDict, schema: Schema) -> int:
-  """To find clusters takes longer."""
+  """To find clusters takes longer, and so does a step of convolutions."""
   least = 30 if _learns_labels(config) else 50
-  return num_epochs(schema.num_train // config.batch_size, least)
+  num_steps = 3000 if _is_plain(schema) else 1000
+  return num_epochs(schema.num_train // config.batch_size, least, num_steps)
 
 
 def _radius(config: ml_collections.ConfigDict, schema: Schema) -> float:
@@ -184,6 +185,9 @@ RULES: dict[str, Rule] = {
   'encoder.augmentation.shift': lambda config, schema: shift(
     schema.image_shape
   ),
+  'encoder.augmentation.colour': lambda config, schema: (
+    1.0 if schema.image_shape[2] == 3 else 0.0
+  ),
   'discriminator.hidden': _discriminator_hidden,
   'decoder.network': _decoder_network,
   'decoder.channels': functools.partial(_channels, 'decoder'),
@@ -195,6 +199,10 @@ RULES: dict[str, Rule] = {
   'batch_size': _batch_size,
   'labelled_batch_size': _labelled_batch_size,
   'epochs': _epochs,
+  # What is normalized bears a larger one, and needs it to get anywhere.
+  'optimizer.classification.learning_rate': lambda config, schema: (
+    1e-3 if _is_plain(schema) else 3e-3
+  ),
   'consistency.radius': _radius,
   # Not before y is mostly right, for consistency locks in what it finds.
   'consistency.begin': lambda config, schema: (
@@ -220,5 +228,13 @@ OF_IMAGES = (
 )
 """For any system with an encoder and a decoder."""
 
-OF_Y = ('encoder.augmentation.shift', 'consistency.radius', 'consistency.begin')
+OF_Y = (
+  'encoder.augmentation.shift',
+  'encoder.augmentation.colour',
+  'consistency.radius',
+  'consistency.begin',
+)
 """For one whose y is consistent: after `recipes.consistent`."""
+
+OF_LABELS = ('labelled_batch_size', 'optimizer.classification.learning_rate')
+"""For one that has few labels."""

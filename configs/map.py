@@ -25,7 +25,7 @@ def get_config(variant='fast'):
   config.weights.generator.y_weight = 3.0
   config.weights.separation.threshold = 4.0
   config.schedule.name = 'linear'
-  rules.leave(config, *rules.OF_IMAGES, *rules.OF_Y, 'labelled_batch_size')
+  rules.leave(config, *rules.OF_IMAGES, *rules.OF_Y, *rules.OF_LABELS)
   return recipes.variant(config, variant, unlabelled=_unlabelled)
 
 

@@ -19,5 +19,5 @@ def get_config(variant='fast'):
   config.prior_y.frequencies = 'labelled'
   config.latent_size = 10
   config.schedule.name = 'linear'
-  rules.leave(config, *rules.OF_IMAGES, *rules.OF_Y, 'labelled_batch_size')
+  rules.leave(config, *rules.OF_IMAGES, *rules.OF_Y, *rules.OF_LABELS)
   return recipes.variant(config, variant)

@@ -1,5 +1,7 @@
 """Tests of aae_jax.augmentation, and of the option of the encoder."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -200,6 +202,30 @@ def test_seeds_may_be_mapped_over():
     np.testing.assert_allclose(
       found[seed], ALL(IMAGE, keys[seed]), rtol=1e-5, atol=1e-6
     )
+
+
+def test_colours_are_mixed_about_their_means():
+  """By one matrix for all pixels of an image, uniform about the identity."""
+  images = np.tile(IMAGE, (500, 1, 1, 1))
+  found = np.asarray(Augmentation(colour=0.4)(images, tiny.keys(2000)))
+  matrices = []
+  for before, after in zip(images, found, strict=True):
+    x, y = before.reshape(-1, 3), after.reshape(-1, 3)
+    np.testing.assert_allclose(y.mean(axis=0), x.mean(axis=0), atol=1e-5)
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    matrix, *_ = np.linalg.lstsq(x, y, rcond=None)
+    np.testing.assert_allclose(x @ matrix, y, atol=1e-4)
+    matrices.append(matrix - np.eye(3))
+  entries = np.stack(matrices).reshape(2000, 9).T
+  for entry in entries:
+    assert_uniform(entry, -0.4, 0.4)
+  assert np.abs(np.corrcoef(entries) - np.eye(9)).max() < 0.1
+
+
+def test_places_change_as_they_do_without_colours():
+  keys = tiny.keys(4)
+  both = dataclasses.replace(ALL, colour=1e-6)(IMAGE, keys)
+  np.testing.assert_allclose(both, ALL(IMAGE, keys), atol=1e-4)
 
 
 def test_nothing_is_the_image_itself():

@@ -282,6 +282,18 @@ def test_dropout_is_on_the_image_only_while_training():
   np.testing.assert_array_equal(seen['z'], 1)
 
 
+def test_an_encoder_may_see_nothing_of_light_and_contrast():
+  image = jnp.asarray(np.random.default_rng(0).uniform(size=(3, 4, 5, 2)))
+  module, variables = identity_encoder(standardize=True)
+  code = module.apply(variables, image)['z'].reshape(3, 4, 5, 2)
+  np.testing.assert_allclose(code.mean(axis=(1, 2)), 0, atol=1e-5)
+  np.testing.assert_allclose(code.std(axis=(1, 2)), 1, atol=0.01)
+  darker = module.apply(variables, 0.5 * image + [0.1, 0.3])['z']
+  np.testing.assert_allclose(darker.reshape(code.shape), code, atol=0.06)
+  flat = module.apply(variables, jnp.full_like(image, 0.7))['z']
+  np.testing.assert_allclose(flat, 0, atol=1e-4)
+
+
 def test_encoder_sees_noise_beside_the_image():
   """A universal approximator's noise is an input, in evaluation as well."""
   module = networks.Encoder(networks.Perceptron(()), {'z': 19})

@@ -1,5 +1,6 @@
 """Tests of aae_jax.rules, and of the recipes that leave keys to the data."""
 
+import json
 import pathlib
 import runpy
 
@@ -7,8 +8,9 @@ import ml_collections
 import numpy as np
 import pytest
 
-from aae_jax import experiments, recipes, rules
+from aae_jax import errors, experiments, program, recipes, rules, training
 from aae_jax.datasets import Schema
+from aae_jax.runs import Run
 
 FOLDER = pathlib.Path(__file__).parent.parent / 'configs'
 NAMES = ('clustering', 'map', 'semi_supervised', 'style')
@@ -128,3 +130,20 @@ def test_what_is_not_left_to_the_data_stays():
   config = recipes.defaults()
   rules.complete(config, PHOTOS)
   assert config.to_json() == recipes.defaults().to_json()
+
+
+def test_a_workdir_has_plain_values_and_the_same_command_goes_on(tmp_path):
+  config = completed('semi_supervised', PHOTOS)
+  Run(tmp_path).begin(json.loads(config.to_json()), PHOTOS)
+  assert Run(tmp_path).config['epochs'] == 125
+  again = make_config('semi_supervised')
+  training.check_config(again, Run(tmp_path))
+  assert again.to_json() == config.to_json()
+  of_workdir = program.completed(Run(tmp_path).config)
+  training.check_config(of_workdir, Run(tmp_path))
+  other = make_config('semi_supervised')
+  other.epochs = 3
+  with pytest.raises(
+    errors.InputError, match='epochs is 3, in the workdir 125'
+  ):
+    training.check_config(other, Run(tmp_path))

@@ -618,6 +618,7 @@ def _check_network(section: str, options: Mapping[str, Any]) -> None:
     ),
     ('turn', lambda degrees: 0 <= degrees <= 180, 'in [0, 180]'),
     ('scale', lambda share: 0 <= share < 1, 'in [0, 1)'),
+    ('colour', lambda share: 0 <= share <= 1, 'in [0, 1]'),
   ):
     if key in options and not accepts(options[key]):
       raise errors.InputError(
