@@ -93,6 +93,16 @@ def consistent(config: ml_collections.ConfigDict, begin: float) -> None:
   config.marginal_entropy.marginal_weight = 2.0
 
 
+def of_any_frequency(config: ml_collections.ConfigDict) -> None:
+  """After `consistent`: nothing makes classes as frequent as their labels.
+
+  Those may be given in equal numbers where the classes are not.
+  """
+  config.marginal_entropy.marginal_weight = 0.0
+  config.weights.generator.y_weight = 0.0
+  config.prior_y.frequencies = 'labelled'
+
+
 def sure_clusters(config: ml_collections.ConfigDict) -> None:
   """After `consistent`: clusters of equal size, each image in one of them."""
   config.marginal_entropy.update(marginal_weight=1.0, conditional_weight=0.1)

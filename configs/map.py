@@ -22,7 +22,7 @@ def get_config(variant='fast'):
     'separation',
   )
   recipes.consistent(config, begin=0.0)
-  config.weights.generator.y_weight = 3.0
+  recipes.of_any_frequency(config)
   config.weights.separation.threshold = 4.0
   config.schedule.name = 'linear'
   rules.leave(config, *rules.OF_IMAGES, *rules.OF_Y, *rules.OF_LABELS)
@@ -36,5 +36,7 @@ def _unlabelled(config):
   config.optimizer.separation.learning_rate = 1e-2
   recipes.without_labels(config)
   recipes.sure_clusters(config)
+  config.prior_y.frequencies = 'uniform'
+  config.weights.generator.y_weight = 3.0
   config.labelled_batch_size = recipes.defaults().labelled_batch_size
   rules.leave(config, *rules.OF_IMAGES, *rules.OF_Y, 'num_clusters')

@@ -15,8 +15,7 @@ def get_config(variant='fast'):
     config, 'reconstruction', 'discriminator', 'generator', 'classification'
   )
   recipes.consistent(config, begin=0.0)
-  config.weights.generator.y_weight = 3.0
-  config.prior_y.frequencies = 'labelled'
+  recipes.of_any_frequency(config)
   config.latent_size = 10
   config.schedule.name = 'linear'
   rules.leave(config, *rules.OF_IMAGES, *rules.OF_Y, *rules.OF_LABELS)
