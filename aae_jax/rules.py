@@ -49,9 +49,11 @@ def complete(config: ml_collections.ConfigDict, schema: Schema) -> None:
 
 def is_open(config: ml_collections.ConfigDict, key: str) -> bool:
   """Whether a key is left to the data, and has no value yet."""
-  part, name = _place(config, key)
   # Older workdirs leave none.
-  return part[name] is None and key in config.get('left_to_data', ())
+  if key not in config.get('left_to_data', ()):
+    return False
+  part, name = _place(config, key)
+  return part[name] is None
 
 
 def chosen(config: ml_collections.ConfigDict) -> dict[str, Any]:

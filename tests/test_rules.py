@@ -3,13 +3,23 @@
 import json
 import pathlib
 import runpy
+from unittest import mock
 
 import ml_collections
 import numpy as np
 import pytest
 
-from aae_jax import errors, experiments, program, recipes, rules, training
-from aae_jax.datasets import Schema
+from aae_jax import (
+  datasets,
+  errors,
+  experiments,
+  program,
+  recipes,
+  rules,
+  trained,
+  training,
+)
+from aae_jax.datasets import Dataset, Schema, Split
 from aae_jax.runs import Run
 
 FOLDER = pathlib.Path(__file__).parent.parent / 'configs'
@@ -147,3 +157,33 @@ def test_a_workdir_has_plain_values_and_the_same_command_goes_on(tmp_path):
     errors.InputError, match='epochs is 3, in the workdir 125'
   ):
     training.check_config(other, Run(tmp_path))
+
+
+def make_unequal():
+  """300 images of a bright bar in one of three places; 4 of each labelled."""
+  generator = np.random.default_rng(0)
+  label = np.repeat(np.arange(3, dtype=np.int32), (210, 60, 30))
+  image = generator.uniform(0, 0.6, (300, 8, 8, 1)).astype(np.float32)
+  for row, place in zip(image, label, strict=True):
+    row[2 * place + 1] += 0.4
+  known = np.full(300, -1, np.int32)
+  for place in range(3):
+    known[np.flatnonzero(label == place)[:4]] = place
+  none = Split(image[:0], known[:0])
+  return Dataset('bars', Split(image, known), none, none, 3), label
+
+
+def test_classes_of_unequal_size_with_as_many_labels_of_each():
+  dataset, label = make_unequal()
+  config = make_config('semi_supervised')
+  config.encoder.hidden = config.decoder.hidden = (16,)
+  config.discriminator.hidden = (8,)
+  config.epochs = 40
+  with mock.patch.object(datasets, 'load', return_value=dataset):
+    built = experiments.build(config)
+  *_, (state, _) = training.steps(built, built.init())
+  model = built.trained(trained.averaged(state))
+  y = model.run(built.system.model.classify, trained.rows(dataset.train))
+  found = np.bincount(y[0].argmax(axis=1), minlength=3)
+  np.testing.assert_allclose(found, (210, 60, 30), atol=9)
+  assert np.mean(y[0].argmax(axis=1) != label) < 0.04
