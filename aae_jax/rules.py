@@ -150,11 +150,11 @@ def _batch_size(config: ml_collections.ConfigDict, schema: Schema) -> int:
 def _labelled_batch_size(
   config: ml_collections.ConfigDict, schema: Schema
 ) -> int:
-  """Half as many of few labels, which would be seen too often."""
+  """Half of a large batch where labels are few: they are seen often enough."""
   size, num_labels = config.batch_size, config.num_labels
   if num_labels == -1:
     num_labels = schema.num_labelled
-  return size if num_labels >= size else max(1, size // 2)
+  return size if num_labels >= size else min(size, 100)
 
 
 def _epochs(config: ml_collections.ConfigDict, schema: Schema) -> int:

@@ -103,7 +103,7 @@ def test_sizes_follow_from_how_many_images_and_labels_there_are():
     for num_train, num_labelled in ((40, 40), (2450, 30), (200_000, 200_000))
   ]
   assert [config.batch_size for config in found] == [40, 100, 200]
-  assert [config.labelled_batch_size for config in found] == [40, 50, 200]
+  assert [config.labelled_batch_size for config in found] == [40, 100, 200]
   assert [config.epochs for config in found] == [200, 125, 30]
 
 
