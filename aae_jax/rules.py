@@ -161,7 +161,9 @@ def _epochs(config: ml_collections.ConfigDict, schema: Schema) -> int:
   """To find clusters takes longer, and so does a step of convolutions."""
   least = 30 if _learns_labels(config) else 50
   num_steps = 3000 if _is_plain(schema) else 1000
-  return num_epochs(schema.num_train // config.batch_size, least, num_steps)
+  # A batch that is too large is refused later.
+  steps_per_epoch = max(1, schema.num_train // config.batch_size)
+  return num_epochs(steps_per_epoch, least, num_steps)
 
 
 def _radius(config: ml_collections.ConfigDict, schema: Schema) -> float:

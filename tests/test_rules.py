@@ -120,6 +120,14 @@ def test_what_is_given_goes_before():
   np.testing.assert_allclose(config.consistency.begin, 0.2 * 7)
 
 
+def test_a_batch_that_is_too_large_is_told(tmp_path):
+  config = make_config('semi_supervised')
+  config.batch_size = 5000
+  config.dataset.data_dir = str(tmp_path)
+  with pytest.raises(errors.InputError, match='^batch_size is 5000; expected'):
+    experiments.build(config)
+
+
 @pytest.mark.parametrize('name', NAMES)
 def test_no_key_is_left_open(name):
   for schema in (MNIST, PHOTOS):
