@@ -2,6 +2,9 @@
 
   aae train clustering --config.dataset.name=./photos \
       --config.dataset.image_size="(32, 32)"
+
+Without a name it takes digits: 13.1 % of the test images are in a cluster of
+another digit (one run), after a minute and a half of one core.
 """
 
 from aae_jax import recipes, rules

@@ -10,6 +10,8 @@ from aae_jax import recipes, rules
 def get_config(variant='fast'):
   """The decoder is told the label of every image."""
   config = recipes.start('supervised_aae', 'digits')
+  # Beside a style this small the decoder learns first what the label tells it.
+  config.prior.std = 0.1
   config.encoder.batch_norm = True
   # The style follows its prior given the label, and so says little of it.
   config.discriminator_z.sees_label = True

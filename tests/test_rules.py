@@ -171,9 +171,9 @@ def make_unequal():
   """300 images of a bright bar in one of three places; 4 of each labelled."""
   generator = np.random.default_rng(0)
   label = np.repeat(np.arange(3, dtype=np.int32), (210, 60, 30))
-  image = generator.uniform(0, 0.6, (300, 8, 8, 1)).astype(np.float32)
+  image = generator.uniform(0, 0.4, (300, 8, 8, 1)).astype(np.float32)
   for row, place in zip(image, label, strict=True):
-    row[2 * place + 1] += 0.4
+    row[2 * place + 1] += 0.6
   known = np.full(300, -1, np.int32)
   for place in range(3):
     known[np.flatnonzero(label == place)[:4]] = place
@@ -184,14 +184,12 @@ def make_unequal():
 def test_classes_of_unequal_size_with_as_many_labels_of_each():
   dataset, label = make_unequal()
   config = make_config('semi_supervised')
-  config.encoder.hidden = config.decoder.hidden = (16,)
+  config.encoder.hidden = config.decoder.hidden = (32,)
   config.discriminator.hidden = (8,)
-  config.epochs = 40
+  config.epochs = 60
   with mock.patch.object(datasets, 'load', return_value=dataset):
     built = experiments.build(config)
   *_, (state, _) = training.steps(built, built.init())
   model = built.trained(trained.averaged(state))
   y = model.run(built.system.model.classify, trained.rows(dataset.train))
-  found = np.bincount(y[0].argmax(axis=1), minlength=3)
-  np.testing.assert_allclose(found, (210, 60, 30), atol=9)
-  assert np.mean(y[0].argmax(axis=1) != label) < 0.04
+  assert np.mean(y[0].argmax(axis=1) != label) < 0.02
