@@ -172,6 +172,13 @@ def _radius(config: ml_collections.ConfigDict, schema: Schema) -> float:
   return 2.0 * math.sqrt(max(1.0, math.prod(schema.image_shape) / 784))
 
 
+def _begin(config: ml_collections.ConfigDict, schema: Schema) -> float:
+  """Not before y is mostly right, for consistency locks in what it finds."""
+  if not _learns_labels(config):
+    return 0.0
+  return (0.2 if _is_plain(schema) else 0.5) * config.epochs
+
+
 def _learns_labels(config: ml_collections.ConfigDict) -> bool:
   return 'clustering' not in config.system
 
@@ -208,10 +215,7 @@ RULES: dict[str, Rule] = {
     1e-3 if _is_plain(schema) else 3e-3
   ),
   'consistency.radius': _radius,
-  # Not before y is mostly right, for consistency locks in what it finds.
-  'consistency.begin': lambda config, schema: (
-    0.2 * config.epochs if _learns_labels(config) else 0.0
-  ),
+  'consistency.begin': _begin,
 }
 """By the key, in the order in which they are asked."""
 

@@ -3,8 +3,8 @@
   aae train semi_supervised --config.dataset.name=./photos \
       --config.dataset.image_size="(32, 32)"
 
-Without a name it takes digits: of 100 labels (--config.num_labels=100) it errs
-in 5.6 % of the test images (one draw), after a minute and a half of one core.
+Without a name it takes digits: with --config.num_labels=100 it errs in 5.6 % of
+the test images (one draw), after a minute and a half of one core.
 """
 
 from aae_jax import recipes, rules
