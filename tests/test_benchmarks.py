@@ -20,6 +20,7 @@ PROGRAMS = (
   'feed',
   'gallery',
   'kill_and_resume',
+  'package_model',
   'reproduce',
   'step_time',
   'table',
