@@ -161,9 +161,7 @@ def test_a_workdir_has_plain_values_and_the_same_command_goes_on(tmp_path):
   training.check_config(of_workdir, Run(tmp_path))
   other = make_config('semi_supervised')
   other.epochs = 3
-  with pytest.raises(
-    errors.InputError, match='epochs is 3, in the workdir 41'
-  ):
+  with pytest.raises(errors.InputError, match='epochs is 3, in the workdir 41'):
     training.check_config(other, Run(tmp_path))
 
 
