@@ -4,8 +4,8 @@
       --config.dataset.image_size="(32, 32)"
 
 Without a name it takes digits: where 90 % is chance, a linear probe of the
-style errs in 69 % of the test images and an MLP probe in 33 % (one run), after a
-minute and a half of one core.
+style errs in 69 % of the test images and an MLP probe in 33 % (one run),
+after a minute and a half of one core.
 """
 
 from aae_jax import recipes, rules
