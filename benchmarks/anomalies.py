@@ -12,8 +12,6 @@ the error of the reconstruction as well.
 """
 
 from collections.abc import Callable, Iterator
-import datetime
-import importlib.metadata
 import time
 from typing import Any
 
@@ -24,10 +22,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import LocalOutlierFactor
 
-from aae_jax import estimators, provenance
+from aae_jax import estimators
 from benchmarks import command_line
-from benchmarks.estimators import DATA, summary
-from benchmarks.provenance import refuse_changed_files
+from benchmarks.estimators import DATA
+from benchmarks.provenance import made_by, refuse_changed_files
 
 Detector = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Of images to learn from [N, H, W] and others [M, H, W]: how like the former
@@ -85,21 +83,20 @@ def pairs_told_apart(detector: Detector) -> Iterator[float]:
 
 def run() -> dict[str, Any]:
   """Measures all, and says where the numbers come from."""
-  made_by = provenance.of_process()
+  maker = made_by('scikit-learn')
   started = time.monotonic()
   measured = {
-    f'test/digits/{name}/pairs_told_apart': summary(pairs_told_apart(detector))
+    f'test/digits/{name}/pairs_told_apart': command_line.summary(
+      pairs_told_apart(detector)
+    )
     for name, detector in DETECTORS.items()
   }
-  version = importlib.metadata.version('scikit-learn')
   return {
     'metrics': measured,
     'protocol': ' '.join(__doc__.split('\n\n', 2)[2].split()),
     'unseen': list(range(NUM_CLASSES)),
     'seconds': round(time.monotonic() - started, 1),
-    'time': datetime.datetime.now(datetime.UTC).isoformat('T', 'seconds'),
-    **made_by,
-    'versions': made_by['versions'] | {'scikit-learn': version},
+    **maker,
   }
 
 
