@@ -28,7 +28,7 @@ def three_steps(monkeypatch):
 
 
 @functools.cache
-def build(is_streamed, name='semi_supervised_aae', num_devices=1, num_seeds=1):
+def build(is_streamed, name='classifier', num_devices=1, num_seeds=1):
   config = tiny.make_config(name, num_seeds=num_seeds, **CHANGES)
   dataset = dataclasses.replace(
     tiny.DATASET, placement=stored.Placement(is_streamed)
@@ -53,11 +53,17 @@ def feeders():
   return [t for t in threading.enumerate() if t.name.startswith('feed')]
 
 
-@pytest.mark.parametrize('num_devices', [1, 2])
-def test_streamed_is_resident_bit_for_bit(num_devices):
+@pytest.mark.parametrize(
+  ('name', 'images', 'num_devices'),
+  [('classifier', 16, 1), ('autoencoder', 8, 2)],
+)
+def test_streamed_is_resident_bit_for_bit(
+  monkeypatch, name, images, num_devices
+):
   """With one seed; four epochs, whose ends are within blocks."""
+  monkeypatch.setattr(feeding, 'BLOCK_BYTES', 3 * images * IMAGE_BYTES)
   found, expected = (
-    train(build(is_streamed, num_devices=num_devices))
+    train(build(is_streamed, name, num_devices))
     for is_streamed in (True, False)
   )
   assert list(expected) == [5, 10, 15, 20]
@@ -220,7 +226,7 @@ def test_choice_by_size(num_bytes, streaming, expected):
 
 def test_choice_is_told():
   for is_streamed, told in ((True, 'streamed: '), (False, 'held by the dev')):
-    config = tiny.make_config('semi_supervised_aae', **CHANGES)
+    config = tiny.make_config('classifier', **CHANGES)
     assert told in training.describe(config, build(is_streamed), 'runs/1')
 
 
