@@ -78,9 +78,9 @@ def test_goes_on_in_the_middle_of_an_epoch():
   with contextlib.closing(
     training.steps(experiment, experiment.init(), lambda step: Request(2))
   ) as calls:
-    state = next(state for state, _ in calls if int(state.step) == 7)
+    state = next(state for state, _ in calls if int(state.step) == 8)
   found = train(experiment, 1, state)
-  assert min(found) == 8
+  assert min(found) == 9
   chex.assert_trees_all_equal(found[20], train(experiment)[20])
 
 
