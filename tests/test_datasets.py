@@ -771,10 +771,19 @@ def test_folder_of_classes(load, tmp_path):
   write_files(tmp_path / 'images/cat', {'notes.txt': b'', '._a.png': b''})
   dataset = load(str(tmp_path / 'images'))
   assert dataset.num_classes == 2
-  np.testing.assert_array_equal(dataset.train.label, [0, 0, 1])
-  np.testing.assert_array_equal(dataset.train.image[..., 0], GREY[[2, 1, 0]])
+  np.testing.assert_array_equal(dataset.train.label, [0, 1, 0])
+  np.testing.assert_array_equal(dataset.train.image[..., 0], GREY[[2, 0, 1]])
   assert dataset.test.image.shape == (0, 4, 3, 1)
   assert dataset.test.label.shape == (0,)
+
+
+def test_what_is_held_out_of_a_folder_has_all_classes(load, tmp_path):
+  for name, count in (('ant', 12), ('bee', 6), ('unlabelled', 4)):
+    for index in range(count):
+      write_png(tmp_path / f'images/{name}/{index:02}.png')
+  dataset = load(str(tmp_path / 'images'), num_validation=6)
+  assert np.bincount(dataset.validation.label).tolist() == [4, 2]
+  assert np.bincount(dataset.train.label + 1).tolist() == [4, 8, 4]
 
 
 def test_folder_of_classes_and_of_unlabelled_images(load, tmp_path):

@@ -149,7 +149,8 @@ def list_folder(path: epath.Path) -> tuple[list[_Entry], list[_Entry]]:
       hidden files are passed over.
 
   Returns:
-    The training and the test images, of each class in sorted order.
+    The training and the test images, of each class in sorted order, the classes
+    mixed.
 
   Raises:
     InputError: if there are no images, both kinds, or an empty class.
@@ -260,18 +261,30 @@ def _list_split(path: epath.Path, *without: str) -> list[_Entry]:
       f'{path} holds both images and folders: put each image into the folder '
       'of its class, or take the folders away'
     )
-  # Last, where it is apart from the classes.
-  folders.sort(key=lambda folder: folder.name == _UNLABELLED)
-  found = [(file, None) for file in files]
+  found = {None: files} if files else {}
   for folder in folders:
     images = _list_images(folder)
     if not images:
       raise InputError(f'{folder}, the folder of a class, holds no image')
-    name = None if folder.name == _UNLABELLED else folder.name
-    found += [(image, name) for image in images]
+    found[None if folder.name == _UNLABELLED else folder.name] = images
   if not found:
     raise InputError(f'{path} holds no image and no folders of images')
-  return found
+  unlabelled = [(image, None) for image in found.pop(None, [])]
+  return _mixed(found) + unlabelled
+
+
+def _mixed(images: Mapping[str, Sequence[epath.Path]]) -> list[_Entry]:
+  """Images of classes, any part of which has the classes in their shares.
+
+  So has the part that is held out.
+  """
+  placed = [
+    ((place + 0.5) / len(paths), path, name)
+    for name, paths in images.items()
+    for place, path in enumerate(paths)
+  ]
+  placed.sort(key=lambda found: found[0])
+  return [(path, name) for _, path, name in placed]
 
 
 def _of_files(
