@@ -57,7 +57,16 @@ def test_every_line_has_the_numbers_of_its_row(rows):
     'a': results(4.823, 0.231, 3, 1430.0),
     'b': results(21.0),
     'a_any': results(
-      1.5, 0.25, 10, 90.0, config={'epochs': 20, 'additions': ['consistency']}
+      1.5,
+      0.25,
+      10,
+      90.0,
+      config={
+        'epochs': 20,
+        'additions': ['consistency'],
+        'encoder': {'augmentation': {'shift': 2.0, 'turn': 15.0}},
+        'prior_y': {'balanced': True},
+      },
     ),
   }
   assert lines_of(found) == [
@@ -67,7 +76,7 @@ def test_every_line_has_the_numbers_of_its_row(rows):
       '1.7',
       '[4.82 ± 0.23](benchmarks/results/a.json) (3); 50 epochs, 24 min',
       '[1.50 ± 0.25](benchmarks/results/a_any.json) (10); 20 epochs, 1.5 min; '
-      'with consistency',
+      'with consistency, augmentation, prior_y.balanced=True',
     ],
     [
       'things: distance',
@@ -75,7 +84,7 @@ def test_every_line_has_the_numbers_of_its_row(rows):
       '-',
       '[4.8230 ± 0.2310](benchmarks/results/a.json) (3); 50 epochs, 24 min',
       '[1.5000 ± 0.2500](benchmarks/results/a_any.json) (10); 20 epochs, '
-      '1.5 min; with consistency',
+      '1.5 min; with consistency, augmentation, prior_y.balanced=True',
     ],
     [
       'things: error, %',
