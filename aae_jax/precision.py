@@ -28,7 +28,7 @@ class Precision:
 
   def round(self, tree: Any) -> Any:
     """Arrays in the type that networks compute in."""
-    return jax.tree.map(lambda x: x.astype(self.dtype), tree)
+    return jax.tree.map(lambda x: jnp.asarray(x, self.dtype), tree)
 
 
 FLOAT32 = Precision('float32', jnp.dtype('float32'))
