@@ -404,17 +404,17 @@ def test_without_a_search_nothing_is_compared():
   """Nor need there be anything to compare by."""
   built = build('gan')
   assert search.best(built, [{}]) == 0
-  with mock.patch.object(measures, 'validate') as validate:
+  with mock.patch.object(measures, 'with_validated') as with_validated:
     assert search.validate(built, None, {'a': 1}) == {'a': 1}
-  assert not validate.called
+  assert not with_validated.called
 
 
 def test_numbers_that_are_found_are_not_computed_again():
   built = build('semi_supervised_aae', **Y_WEIGHT)
   found = {'validation/classification_error': np.array([1.0, 2.0])}
-  with mock.patch.object(measures, 'validate') as validate:
+  with mock.patch.object(measures, 'analyze') as analyze:
     assert search.validate(built, None, found) == found
-  assert not validate.called
+  assert not analyze.called
 
 
 @pytest.mark.parametrize(
