@@ -412,9 +412,9 @@ def test_without_a_search_nothing_is_compared():
 def test_numbers_that_are_found_are_not_computed_again():
   built = build('semi_supervised_aae', **Y_WEIGHT)
   found = {'validation/classification_error': np.array([1.0, 2.0])}
-  with mock.patch.object(measures, 'analyze') as analyze:
+  with mock.patch.object(measures, '_measure') as measure:
     assert search.validate(built, None, found) == found
-  assert not analyze.called
+  assert not measure.called
 
 
 @pytest.mark.parametrize(
