@@ -480,4 +480,5 @@ def add_noise(x: Array, rng: Keys, std: float, path: tuple[str, ...]) -> Array:
   if not std:
     return x
   keys = randomness.named(rng, '/'.join(path))
-  return x + (std * randomness.noise(keys, x.shape[1:])).astype(x.dtype)
+  noise = std * randomness.noise(keys, x.shape[1:])
+  return x + noise.astype(jnp.result_type(x))

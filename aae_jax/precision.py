@@ -27,8 +27,14 @@ class Precision:
     return jax.default_matmul_precision(self.name)
 
   def round(self, tree: Any) -> Any:
-    """Arrays in the type that networks compute in."""
-    return jax.tree.map(lambda x: jnp.asarray(x, self.dtype), tree)
+    """Numbers in the type that networks compute in; keys stay as they are."""
+
+    def cast(x):
+      x = jnp.asarray(x)
+      is_key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+      return x if is_key else x.astype(self.dtype)
+
+    return jax.tree.map(cast, tree)
 
 
 FLOAT32 = Precision('float32', jnp.dtype('float32'))

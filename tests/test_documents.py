@@ -114,13 +114,24 @@ def reader(tmp_path, home, demo, monkeypatch):
   return Reader(tmp_path, home)
 
 
+FIRST = ('README.md', 'docs/start.md', 'docs/images.md', 'docs/add_a_system.md')
+"""The pages that are done in every run of the tests."""
+
+
 def is_typed(line):
   """Whether a test can do it in a folder, alone, without a network."""
   words = shlex.split(line)
   return 'aae' in words and '--coordinator' not in line and line != DEMO
 
 
-@pytest.mark.parametrize('name', [n for n, blocks in BLOCKS.items() if blocks])
+@pytest.mark.parametrize(
+  'name',
+  [
+    n if n in FIRST else pytest.param(n, marks=pytest.mark.whole)
+    for n, blocks in BLOCKS.items()
+    if blocks
+  ],
+)
 def test_a_page_does_what_it_says(name, reader, capsys):
   for language, block in BLOCKS[name]:
     if language == 'python':

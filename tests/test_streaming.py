@@ -147,7 +147,7 @@ def test_thread_ends_with_the_training(error):
 
 def test_errors_of_the_thread_are_told():
   experiment = build(True)
-  split = experiment.dataset.train._replace(image=np.zeros((3, 4, 4, 1)))
+  split = experiment.dataset.train._replace(label=np.zeros(3, np.int32))
   dataset = dataclasses.replace(experiment.dataset, train=split)
   with pytest.raises(IndexError):
     next(dataclasses.replace(experiment, dataset=dataset).chunks(0))

@@ -103,11 +103,12 @@ def test_help_lists_the_keys_with_their_defaults(usage):
     (
       ['--config=configs/digits_autoencodr.py'],
       "unknown configuration 'configs/digits_autoencodr.py'; "
-      "known: digits_aae, .*mnist_vae, .*Did you mean 'digits_autoencoder'?",
+      'known: clustering, digits_aae, .*mnist_vae, .*'
+      "Did you mean 'digits_autoencoder'?",
     ),
     (
       ['--config', 'configs'],
-      "unknown configuration 'configs'; known: digits_aae",
+      "unknown configuration 'configs'; known: clustering, digits_aae",
     ),
     (
       ['--config=configs/mnist_semi_supervised.py:papre'],
@@ -172,7 +173,7 @@ def test_help_lists_the_keys_with_their_defaults(usage):
     ),
     (
       ['--workdir', 'config', '--config=mnist_ae'],
-      "unknown configuration 'mnist_ae'; known: digits_aae",
+      "unknown configuration 'mnist_ae'; known: clustering, digits_aae",
     ),
     (
       [CONFIG, '--workdir=az://bucket/run'],

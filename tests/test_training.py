@@ -430,6 +430,7 @@ def test_run_that_lacks_a_newer_key_goes_on(finished, tmp_path):
   content = json.loads(finished.config.to_json())
   del content['encoder']['initializer'], content['posterior']
   path.write_text(json.dumps(content))
+  shutil.copy(finished.workdir / 'model.json', tmp_path)
   training.check_config(finished.config, runs.Run(tmp_path))
   config = finished.config.copy_and_resolve_references()
   config.encoder.initializer = 'normal'
@@ -851,10 +852,12 @@ def test_plan_is_told(compiled, tmp_path):
     ),
     'Data': (
       'random, 4 x 4 x 1: 44 images to train on, 6 of them labelled; '
-      '9 for validation, 13 for the test'
+      '9 for validation, 13 for the test; held by the devices: they are in '
+      'memory'
     ),
     'Parameters': lines['Parameters'],
     'Devices': '1 x cpu',
+    'Precision': 'float32',
     'Seeds': '4, 5',
     'Steps': '20: 4 epochs of 5, batch size 8',
     'Workdir': str(tmp_path),
