@@ -24,7 +24,6 @@ from aae_jax import (
   metrics,
   pages,
   program,
-  provenance,
   saved_model,
   trained,
   training,
@@ -33,7 +32,7 @@ from aae_jax.datasets import Split
 from aae_jax.runs import Run
 from aae_jax.trained import Trained
 from benchmarks.command_line import ROOT, make_parser, one_line_errors
-from benchmarks.provenance import refuse_changed_files
+from benchmarks.provenance import made_by, refuse_changed_files
 
 _PLACES = ('--workdir', '--config.dataset.data_dir')
 """Flags of a command that say where something is on a machine."""
@@ -52,12 +51,17 @@ def package(workdir: epath.PathLike, folder: pathlib.Path) -> None:
   """
   run, shipped = Run(addresses.folder(workdir)), Run(epath.Path(folder))
   _check(run)
+  # Before anything is written, which would change the files of the commit.
+  maker = made_by()
   config = program.completed(run.config)
   dataset = datasets.load(**config.dataset)
   training.check_data(dataset.schema, run)
   saved_model.ship(run.workdir, shipped.workdir)
   results = _cleaned(run.results)
-  results['shipped'] = _compare(run.workdir, shipped.workdir, dataset.test)
+  results['shipped'] = {
+    **_compare(run.workdir, shipped.workdir, dataset.test),
+    'made_by': maker,
+  }
   metrics.write_json(shipped.workdir / 'results.json', results)
   pages.write_card(shipped)
 
@@ -104,8 +108,6 @@ def _compare(
   told = {
     'weights': 'float16',
     'metrics': {f'test/{name}': float(mean[0]) for name, mean in found.items()},
-    # Whose command says nothing but places.
-    'made_by': {**provenance.of_process(), 'command': None},
   }
   if half.model.classify:
     changed = _classes(run, test) != _classes(half, test)

@@ -1,12 +1,11 @@
 """Tests of benchmarks.package_model."""
 
 import json
-import types
 
 import numpy as np
 import pytest
 
-from aae_jax import datasets, measured, metrics, saved_model
+from aae_jax import datasets, measured, metrics, provenance, saved_model
 from aae_jax.errors import InputError
 from benchmarks import package_model
 from tests import test_shipped, tiny
@@ -18,8 +17,7 @@ COMMIT = 40 * 'a'
 def workdir(tmp_path, monkeypatch):
   """Of a run that says that it was trained."""
   monkeypatch.setattr(datasets, 'load', lambda **_: tiny.DATASET)
-  monkeypatch.setattr(package_model, 'provenance', types.SimpleNamespace())
-  package_model.provenance.of_process = lambda: made_by('package')
+  monkeypatch.setattr(provenance, 'of_process', lambda: made_by('package'))
   folder = test_shipped.make_run(tmp_path / 'run')
   write_results(folder)
   return folder
@@ -92,6 +90,18 @@ def test_a_model_says_where_it_comes_from_and_what_float16_changes(
   share = f'{told["changed_classes"]:.2f}'
   assert f'float16, which gives\n{share} % of the test images another' in card
   assert 'train.py' in card
+
+
+def test_the_commit_is_that_of_before_anything_is_written(
+  workdir, tmp_path, monkeypatch
+):
+  folder = tmp_path / 'model'
+  files = lambda: 'new' if folder.exists() else 'none'
+  told = lambda: made_by('package', commit=files())
+  monkeypatch.setattr(provenance, 'of_process', told)
+  package_model.package(workdir, folder)
+  results = json.loads((folder / 'results.json').read_text())
+  assert results['shipped']['made_by']['commit'] == 'none'
 
 
 @pytest.mark.parametrize(
