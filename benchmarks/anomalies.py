@@ -12,7 +12,6 @@ the error of the reconstruction as well.
 """
 
 from collections.abc import Callable, Iterator
-import time
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from sklearn.neighbors import LocalOutlierFactor
 from aae_jax import estimators
 from benchmarks import command_line
 from benchmarks.estimators import DATA
-from benchmarks.provenance import made_by, refuse_changed_files
+from benchmarks.provenance import refuse_changed_files
 
 Detector = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Of images to learn from [N, H, W] and others [M, H, W]: how like the former
@@ -82,9 +81,7 @@ def pairs_told_apart(detector: Detector) -> Iterator[float]:
 
 
 def run() -> dict[str, Any]:
-  """Measures all, and says where the numbers come from."""
-  maker = made_by('scikit-learn')
-  started = time.monotonic()
+  """Measures all."""
   measured = {
     f'test/digits/{name}/pairs_told_apart': command_line.summary(
       pairs_told_apart(detector)
@@ -93,10 +90,7 @@ def run() -> dict[str, Any]:
   }
   return {
     'metrics': measured,
-    'protocol': ' '.join(__doc__.split('\n\n', 2)[2].split()),
     'unseen': list(range(NUM_CLASSES)),
-    'seconds': round(time.monotonic() - started, 1),
-    **maker,
   }
 
 
@@ -106,7 +100,7 @@ def main() -> None:
   command_line.add_output(parser, 'anomalies.json')
   options = parser.parse_args()
   refuse_changed_files()
-  result = run()
+  result = command_line.measured(__doc__, run)
   command_line.write_result(options.output, result)
   for name, found in result['metrics'].items():
     print(f'{name:45}{found["mean"]:6.2f} ± {found["std"]:.2f} %')

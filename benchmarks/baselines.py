@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import itertools
 import json
-import time
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from sklearn.svm import SVC
 from aae_jax import experiments
 from aae_jax.datasets import Scaling, Split
 from benchmarks import command_line
-from benchmarks.provenance import made_by, refuse_changed_files
+from benchmarks.provenance import refuse_changed_files
 from configs import digits_semi_supervised
 
 NUM_DRAWS = 10
@@ -172,9 +171,7 @@ def _flat(image: np.ndarray) -> np.ndarray:
 
 
 def run() -> dict[str, Any]:
-  """Measures all methods, and says where the numbers come from."""
-  maker = made_by('scikit-learn')
-  started = time.monotonic()
+  """Measures all methods."""
   config = digits_semi_supervised.get_config()
   config.num_seeds = NUM_DRAWS
   built = experiments.build(config)
@@ -187,7 +184,6 @@ def run() -> dict[str, Any]:
   }
   return {
     'metrics': measured,
-    'protocol': ' '.join(__doc__.split('\n\n', 2)[2].split()),
     'seeds': list(built.spec.seeds),
     'label_draws': NUM_DRAWS,
     'labels': config.num_labels,
@@ -197,8 +193,6 @@ def run() -> dict[str, Any]:
       'kept_back_to_choose': NUM_VALIDATION,
       'test': dataset.test.num_images,
     },
-    'seconds': round(time.monotonic() - started, 1),
-    **maker,
   }
 
 
@@ -208,7 +202,7 @@ def main() -> None:
   command_line.add_output(parser, 'digits_100_baselines.json')
   options = parser.parse_args()
   refuse_changed_files()
-  result = run()
+  result = command_line.measured(__doc__, run)
   command_line.write_result(options.output, result)
   for name, found in result['metrics'].items():
     print(

@@ -1,16 +1,18 @@
 """What the programs share: how they are called, and how they end."""
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import contextlib
 import os
 import pathlib
 import sys
+import time
 from typing import Any
 
 from etils import epath
 
 from aae_jax import errors, metrics
+from benchmarks.provenance import made_by
 
 ROOT = pathlib.Path(__file__).parent.parent
 """Of the repository."""
@@ -60,6 +62,24 @@ def summary(values: Iterable[float]) -> dict[str, Any]:
   values = list(values)
   sound = [True] * len(values)
   return metrics.summarize({'error': values}, sound)['error']
+
+
+def measured(
+  program: str, measure: Callable[[], Mapping[str, Any]]
+) -> dict[str, Any]:
+  """What a program measures beside scikit-learn, and where it comes from.
+
+  Args:
+    program: its docstring, which says how from its third paragraph on.
+    measure: what to do.
+  """
+  maker, started = made_by('scikit-learn'), time.monotonic()
+  return {
+    **measure(),
+    'protocol': ' '.join(program.split('\n\n', 2)[2].split()),
+    'seconds': round(time.monotonic() - started, 1),
+    **maker,
+  }
 
 
 def write_result(path: str | os.PathLike, result: Mapping[str, Any]) -> None:

@@ -13,7 +13,6 @@ one-to-one assignment to the classes of the test part.
 """
 
 from collections.abc import Callable, Iterator
-import time
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from sklearn.semi_supervised import LabelSpreading
 from aae_jax import estimators
 from benchmarks import command_line
 from benchmarks.baselines import Baseline, Trial
-from benchmarks.provenance import made_by, refuse_changed_files
+from benchmarks.provenance import refuse_changed_files
 
 NUM_DRAWS = 5
 """Of labels."""
@@ -167,19 +166,14 @@ def _clustered(make: Callable[[int], Any], num_seeds: int) -> Iterator[float]:
 
 
 def run(num_draws: int, num_seeds: int) -> dict[str, Any]:
-  """Measures all, and says where the numbers come from."""
-  maker = made_by('scikit-learn')
-  started = time.monotonic()
+  """Measures all."""
   measured = measure_clusterers(num_seeds)
   for name in DATA:
     measured |= measure_classifiers(name, num_draws)
   return {
     'metrics': measured,
-    'protocol': ' '.join(__doc__.split('\n\n', 2)[2].split()),
     'seeds': list(range(num_seeds)),
     'label_draws': num_draws,
-    'seconds': round(time.monotonic() - started, 1),
-    **maker,
   }
 
 
@@ -189,7 +183,7 @@ def main() -> None:
   command_line.add_output(parser, 'estimators.json')
   options = parser.parse_args()
   refuse_changed_files()
-  result = run(NUM_DRAWS, NUM_SEEDS)
+  result = command_line.measured(__doc__, lambda: run(NUM_DRAWS, NUM_SEEDS))
   command_line.write_result(options.output, result)
   for name, found in result['metrics'].items():
     print(f'{name:55}{found["mean"]:6.2f} ± {found["std"]:.2f} %')
