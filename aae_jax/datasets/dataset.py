@@ -11,9 +11,6 @@ from aae_jax.datasets import stored
 from aae_jax.errors import InputError
 from aae_jax.types import Array
 
-_IMAGES_AT_ONCE = 1024
-"""Hashed."""
-
 
 class Scaling(NamedTuple):
   """What networks see of an image that is stored as uint8.
@@ -178,8 +175,8 @@ class Dataset:
         if array is None:
           continue
         found.update(f'{array.dtype} {array.shape}'.encode())
-        for start in range(0, len(array), _IMAGES_AT_ONCE):
-          some = array[start : start + _IMAGES_AT_ONCE]
+        for start in range(0, len(array), stored.IMAGES_AT_ONCE):
+          some = array[start : start + stored.IMAGES_AT_ONCE]
           found.update(np.ascontiguousarray(some).data)
     return found.hexdigest()
 

@@ -17,8 +17,8 @@ import psutil
 
 from aae_jax.errors import InputError
 
-_IMAGES_AT_ONCE = 1024
-"""Read, and held in memory, while a file is written."""
+IMAGES_AT_ONCE = 1024
+"""Read, and held in memory, of those that may be too many to be."""
 
 _SHARE_OF_IMAGES = 0.5
 """Of the free memory of a device; the rest is for what is trained."""
@@ -139,9 +139,9 @@ def gather(
     InputError: there is no room for the file, or it is damaged, or not local.
     OSError: the file cannot be written.
   """
-  starts = range(0, shape[0], _IMAGES_AT_ONCE)
+  starts = range(0, shape[0], IMAGES_AT_ONCE)
   blocks = (
-    read(start, min(start + _IMAGES_AT_ONCE, shape[0])) for start in starts
+    read(start, min(start + IMAGES_AT_ONCE, shape[0])) for start in starts
   )
   if folder is None:
     image, label = zip(*blocks, strict=True)
