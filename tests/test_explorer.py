@@ -236,56 +236,55 @@ ACTIONS = """
 """
 
 
+BY_HAND = """
+  found.before = [[...code], where()];
+  send('pointerdown', 0.25, 0.5);
+  send('pointermove', 0.5, 0.75);
+  found.dragged = [[...code], where()];
+  send('pointerup', 0.5, 0.75);
+  send('pointermove', 0.1, 0.1);
+  found.released = where();
+  send('pointermove', ...at(7));
+  found.hovered = [near, text(), isHidden(), where()];
+  send('pointerdown', ...at(7));
+  send('pointerup', ...at(7));
+  found.taken = [...code];
+  send('pointerleave', 0, 0);
+  found.left = isHidden();
+  send('pointerdown', 0.5, 0.5, 'touch');
+  send('pointermove', 0.75, 0.5, 'touch');
+  send('pointercancel', 0.75, 0.5, 'touch');
+  found.touched = where();
+  press('ArrowUp');
+  press('ArrowLeft', {shiftKey: true});
+  found.stepped = where();
+  press('2');
+  found.label = [...code].slice(0, ySize);
+  send('pointerdown', 2, -1);
+  found.outside = where();
+  send('pointercancel', 2, -1);
+  show();
+  found.pressed = [...find('labels').children].map(
+    (button) => button.getAttribute('aria-pressed'));
+  find('labels').children[1].click();
+  found.clicked = [...code].slice(0, ySize);
+  press('n');
+  press('n');
+  press('p');
+  found.next = near;
+  const slider = find('axes').querySelector('input');
+  slider.value = slider.max;
+  slider.dispatchEvent(new Event('input'));
+  found.third = [coordinate(code, 2), Number(slider.max), where()];
+  return found;
+"""
+"""What mouse, finger and keys do, and what comes of each."""
+
+
 @browser.needs_browser
 def test_page_follows_mouse_finger_and_keys(tmp_path):
   data, page = render(make(SEMI_SUPERVISED[0], **SEMI_SUPERVISED[1]))
-  found = browser.evaluate(
-    page,
-    ACTIONS
-    + """
-    found.before = [[...code], where()];
-    send('pointerdown', 0.25, 0.5);
-    send('pointermove', 0.5, 0.75);
-    found.dragged = [[...code], where()];
-    send('pointerup', 0.5, 0.75);
-    send('pointermove', 0.1, 0.1);
-    found.released = where();
-    send('pointermove', ...at(7));
-    found.hovered = [near, text(), isHidden(), where()];
-    send('pointerdown', ...at(7));
-    send('pointerup', ...at(7));
-    found.taken = [...code];
-    send('pointerleave', 0, 0);
-    found.left = isHidden();
-    send('pointerdown', 0.5, 0.5, 'touch');
-    send('pointermove', 0.75, 0.5, 'touch');
-    send('pointercancel', 0.75, 0.5, 'touch');
-    found.touched = where();
-    press('ArrowUp');
-    press('ArrowLeft', {shiftKey: true});
-    found.stepped = where();
-    press('2');
-    found.label = [...code].slice(0, ySize);
-    send('pointerdown', 2, -1);
-    found.outside = where();
-    send('pointercancel', 2, -1);
-    show();
-    found.pressed = [...find('labels').children].map(
-      (button) => button.getAttribute('aria-pressed'));
-    find('labels').children[1].click();
-    found.clicked = [...code].slice(0, ySize);
-    press('n');
-    press('n');
-    press('p');
-    found.next = near;
-    const slider = find('axes').querySelector('input');
-    slider.value = slider.max;
-    slider.dispatchEvent(new Event('input'));
-    found.third = [coordinate(code, 2), Number(slider.max), where()];
-    return found;
-    """,
-    tmp_path,
-  )
+  found = browser.evaluate(page, ACTIONS + BY_HAND, tmp_path)
   centre, half = np.array(data['centre']), data['half']
   place = lambda x, y: centre + half * np.array([2 * x - 1, 1 - 2 * y])
   close = lambda a, b: np.testing.assert_allclose(a, b, atol=0.02 * half)

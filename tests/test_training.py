@@ -547,20 +547,14 @@ def test_interrupted_run_is_the_same(numbers, finished, compiled, tmp_path):
   assert_same_run(run, finished)
 
 
-@pytest.mark.parametrize(
-  ('signal_in', 'last', 'step', 'rows'),
-  [(1, 1, 10, 1), (2, 2, 10, 1), (3, 4, 20, 4)],
-)
-def test_a_signal_ends_an_evaluation_which_is_made_up_for(
-  signal_in, last, step, rows, finished, compiled, tmp_path
-):
-  """Of the second epoch; not that of the last. Each is of two weights."""
+def stop_in(batch, config, workdir):
+  """Trains until a signal in a batch of an evaluation; how many there were."""
   interruption, batches = Interruption(), []
   original = trained.Trained.call
 
   def call(self, *arguments):
     batches.append(arguments)
-    if len(batches) == signal_in:
+    if len(batches) == batch:
       interruption.signal = signal.SIGTERM
     return original(self, *arguments)
 
@@ -571,8 +565,19 @@ def test_a_signal_ends_an_evaluation_which_is_made_up_for(
     patch.setattr(trained.Trained, 'call', call)
     patch.setattr(interruption, 'leave', leave)
     with pytest.raises(Stop):
-      training.train_and_evaluate(make_config(), tmp_path / 'run', interruption)
-  assert len(batches) == last
+      training.train_and_evaluate(config, workdir, interruption)
+  return len(batches)
+
+
+@pytest.mark.parametrize(
+  ('signal_in', 'last', 'step', 'rows'),
+  [(1, 1, 10, 1), (2, 2, 10, 1), (3, 4, 20, 4)],
+)
+def test_a_signal_ends_an_evaluation_which_is_made_up_for(
+  signal_in, last, step, rows, finished, compiled, tmp_path
+):
+  """Of the second epoch; not that of the last. Each is of two weights."""
+  assert stop_in(signal_in, make_config(), tmp_path / 'run') == last
   stopped = Run(make_config(), tmp_path / 'run')
   assert (stopped.state.step, len(stopped.rows)) == (step, rows)
   assert_same_run(train(make_config(), tmp_path / 'run'), finished)
@@ -1225,23 +1230,7 @@ def test_a_run_that_stopped_before_its_results(
 
 def test_with_early_stopping_no_signal_ends_an_evaluation(scored, tmp_path):
   """Else what is saved would lack what is kept."""
-  interruption = Interruption()
-  original = trained.Trained.call
-
-  def call(self, *arguments):
-    interruption.signal = signal.SIGTERM
-    return original(self, *arguments)
-
-  def leave(message, number=None):
-    raise Stop
-
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(trained.Trained, 'call', call)
-    patch.setattr(interruption, 'leave', leave)
-    with pytest.raises(Stop):
-      training.train_and_evaluate(
-        make_stopping(), tmp_path / 'run', interruption
-      )
+  stop_in(1, make_stopping(), tmp_path / 'run')
   saved = Run(make_stopping(), tmp_path / 'run')
   assert (saved.state.step, len(saved.rows)) == (5, 1)
   assert saved.state.best['step'].tolist() == [5, 5]
