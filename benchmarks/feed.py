@@ -5,10 +5,10 @@
 It trains configs/mnist_semi_supervised.py, one seed, batch 100, on images in a
 file that is mapped, and on the same images held by the device, in turn, so that
 both meet the same machine. The blocks of the feed alone are timed as well,
-until they are on the device.
+until they are on the device. It waits five minutes for an idle machine, and
+refuses another.
 """
 
-from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
 import os
@@ -16,59 +16,44 @@ import statistics
 import time
 from typing import Any
 
-from absl import app, flags
 import jax
 
-from aae_jax import datasets, experiments, training
-from aae_jax.train_step import Request
+from aae_jax import datasets, experiments
 from benchmarks import command_line
 from benchmarks.provenance import made_by, refuse_changed_files
-from benchmarks.step_time import measure
+from benchmarks.timing import (
+  measure,
+  require_idle,
+  steps_that_fill,
+  training_of,
+)
 from configs import mnist_semi_supervised
 
-_REPETITIONS = flags.DEFINE_integer(
-  'repetitions', 15, 'Calls of each program.', lower_bound=1
-)
-_STEPS = flags.DEFINE_integer('steps', 50, 'Steps in a call.', lower_bound=1)
-_BLOCKS = flags.DEFINE_integer(
-  'blocks', 15, 'Blocks of the feed alone.', lower_bound=1
-)
-_DATASET = flags.DEFINE_string('dataset', 'mnist', 'Which images.')
-_OUTPUT = flags.DEFINE_string(
-  'output', str(command_line.RESULTS / 'feed.json'), 'Where the result goes.'
-)
+REPETITIONS = 15
+"""Calls of each program."""
+
+SECONDS = 0.5
+"""That a call fills."""
+
+NUM_BLOCKS = 15
+"""Of the feed alone."""
 
 
-def build_experiments() -> dict[str, experiments.Experiment]:
+def build_experiments(name: str) -> dict[str, experiments.Experiment]:
   """The same training on images that are streamed, and that are held."""
   config = mnist_semi_supervised.get_config()
   config.update(batch_size=100, num_seeds=1)
-  config.dataset.update(name=_DATASET.value, streaming=True)
+  config.dataset.update(name=name, streaming=True)
   streamed = experiments.build(config)
+  # What is measured must not end before the measurement does.
+  streamed = dataclasses.replace(
+    streamed, spec=dataclasses.replace(streamed.spec, epochs=10**6)
+  )
   dataset = dataclasses.replace(
     streamed.dataset, placement=datasets.Placement()
   )
   resident = dataclasses.replace(streamed, dataset=dataset)
   return {'streamed': streamed, 'resident': resident}
-
-
-@contextlib.contextmanager
-def training_of(experiment: experiments.Experiment) -> Iterator[Any]:
-  """The program that trains: it makes so many steps."""
-  spec = dataclasses.replace(experiment.spec, epochs=10**6)
-  experiment = dataclasses.replace(experiment, spec=spec)
-  asked = {'num_steps': 0}
-  request = lambda step: Request(asked['num_steps'])
-  calls = training.steps(experiment, experiment.init(), request)
-
-  def steps(num_steps):
-    while num_steps:
-      asked['num_steps'] = num_steps
-      _, agreed = next(calls)
-      num_steps -= agreed.num_steps
-
-  with contextlib.closing(calls):
-    yield steps
 
 
 def images_per_second(
@@ -90,35 +75,51 @@ def images_per_second(
   return found
 
 
-def main(argv: Sequence[str]) -> None:
-  """Measures, writes the result and says it."""
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown argument {argv[1]!r}; expected flags.')
-  refuse_changed_files()
-  load = os.getloadavg()
-  built = build_experiments()
-  rates = images_per_second(built['streamed'], _BLOCKS.value)
+def measure_feed(name: str) -> dict[str, Any]:
+  """What the feed does, alone and behind a training.
+
+  Args:
+    name: of the data set.
+  """
+  built = build_experiments(name)
+  rates = images_per_second(built['streamed'], NUM_BLOCKS)
   with contextlib.ExitStack() as stack:
     programs = {
       name: stack.enter_context(training_of(experiment))
       for name, experiment in built.items()
     }
-    times = measure(programs, _REPETITIONS.value, _STEPS.value)
+    # As many of both.
+    number = steps_that_fill(programs['resident'], SECONDS)
+    programs['streamed'](number)
+    steps = dict.fromkeys(programs, number)
+    times = measure(programs, REPETITIONS, steps)
   median = {name: statistics.median(values) for name, values in times.items()}
-  result = {
+  return {
     'images_per_second': statistics.median(rates),
     'milliseconds_per_step': median,
     'streamed_to_resident': median['streamed'] / median['resident'],
     'dataset': built['streamed'].dataset.name,
-    'repetitions': _REPETITIONS.value,
-    'steps_per_repetition': _STEPS.value,
-    'load_average_at_start': load,
-    **made_by(),
+    'repetitions': REPETITIONS,
+    'steps_per_repetition': number,
   }
-  command_line.write_result(_OUTPUT.value, result)
-  print(f'{result["images_per_second"]:,.0f} images a second of the feed alone')
-  print(f'{result["streamed_to_resident"]:.3f} of the time of a step')
+
+
+def main() -> None:
+  """Measures, writes the result and says it."""
+  parser = command_line.make_parser('feed', __doc__)
+  parser.add_argument('--dataset', default='mnist', help='which images')
+  command_line.add_output(parser, 'feed.json')
+  options = parser.parse_args()
+  refuse_changed_files()
+  with command_line.one_line_errors('feed'):
+    require_idle()
+    load = os.getloadavg()
+    found = measure_feed(options.dataset)
+  result = {**found, 'load_average_at_start': load, **made_by()}
+  command_line.write_result(options.output, result)
+  print(f'{found["images_per_second"]:,.0f} images a second of the feed alone')
+  print(f'{found["streamed_to_resident"]:.3f} of the time of a step')
 
 
 if __name__ == '__main__':
-  app.run(main)
+  main()

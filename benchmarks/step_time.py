@@ -1,87 +1,141 @@
 """How long a step takes, beside the limit of its hardware and a peer.
 
-  python -m benchmarks.step_time
+  python -m benchmarks.step_time [SYSTEM/UNITS/BATCH/SEEDS ...]
 
-One run measures all programs in turn, so that all of them meet the same
-machine:
+For each setting, or for those that are named, all programs are measured in
+turn, so that all of them meet the same machine, in calls of half a second:
 
-  ours   the step of configs/mnist_semi_supervised.py, one seed, batch 100
-  limit  the matrix products and the optimizer updates of that step alone
-  peer   the same algorithm in PyTorch, eager, on the CPU
-  before the step of another checkout of this repository, with --before=DIR
+  ours      the step of configs/mnist_semi_supervised.py or configs/mnist_aae.py
+  limit     the matrix products and the optimizer updates of that step alone,
+            of one seed
+  peer      the same algorithm in PyTorch, eager, on the CPU, of one seed; there
+            is one of the semi-supervised AAE
+  compiled  the same by torch.compile
+  before    the first setting's step of another checkout, with --before=DIR
+  without   the first setting's step with a part of it left out
 
 The products and the updates of the limit are timed apart as well; and the
 products twice over, which takes twice as long if the compiler has removed none.
+
+It waits five minutes for an idle machine, and refuses another.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-import importlib.metadata
-import importlib.util
+from collections.abc import Mapping, Sequence
+import contextlib
+import dataclasses
 import json
 import os
 import pathlib
 import statistics
 import subprocess
 import sys
-import time
 from typing import Any
 
-from absl import app, flags
 import jax
-from jax import lax
-from jax.extend import core
-from jax.interpreters import partial_eval
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import optax
 
-from aae_jax import commit, experiments, train_step
-from aae_jax.datasets import Dataset, Split, feeding
-from aae_jax.train_state import TrainState
-from aae_jax.types import AXIS
+from aae_jax import commit, errors, experiments, train_step
+from aae_jax.datasets import Dataset, Split
 from benchmarks import command_line
+from benchmarks.limit import (
+  Products,
+  Updates,
+  make_limit,
+  make_products,
+  make_updates,
+  matrix_products,
+)
 from benchmarks.provenance import made_by, refuse_changed_files
-from configs import mnist_semi_supervised
+from benchmarks.timing import (
+  Program,
+  measure,
+  missing_peer,
+  require_idle,
+  steps_that_fill,
+)
+from configs import mnist_aae, mnist_semi_supervised
 
-_REPETITIONS = flags.DEFINE_integer(
-  'repetitions', 15, 'Calls of each program.', lower_bound=1
-)
-_STEPS = flags.DEFINE_integer('steps', 50, 'Steps in a call.', lower_bound=1)
-_OUTPUT = flags.DEFINE_string(
-  'output',
-  str(command_line.RESULTS / 'step_time.json'),
-  'Where the result goes.',
-)
+REPETITIONS = 9
+"""Calls of each program."""
 
-_BEFORE = flags.DEFINE_string(
-  'before', None, 'Another checkout, whose step is measured as `before`.'
-)
+SECONDS = 0.5
+"""That a call fills."""
+
+CONFIGS = {
+  'semi_supervised_aae': mnist_semi_supervised.get_config,
+  'aae': mnist_aae.get_config,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+  """What is measured.
+
+  Attributes:
+    system: a key of `CONFIGS`.
+    units: of each hidden layer.
+    batch_size: of a step.
+    num_seeds: that train side by side.
+  """
+
+  system: str
+  units: int = 400
+  batch_size: int = 100
+  num_seeds: int = 1
+
+  @property
+  def name(self) -> str:
+    """`SYSTEM/UNITS/BATCH/SEEDS`."""
+    return '/'.join(map(str, dataclasses.astuple(self)))
+
+
+FIRST = Setting('semi_supervised_aae')
+
+SETTINGS = {
+  setting.name: setting
+  for system in CONFIGS
+  for units, seeds in ((400, (1, 4, 10)), (1000, (1, 4)))
+  for batch_size in (100, 1000)
+  for num_seeds in seeds
+  for setting in [Setting(system, units, batch_size, num_seeds)]
+}
+
+WITHOUT = {
+  'input noise': {'encoder.input_noise': 0.0},
+  'batch normalization': {'encoder.batch_norm': False},
+  'averages': {'ema_decay': 0.0},
+  'balanced prior': {'prior_y.balanced': False},
+}
+"""Parts of the first step, none with a matrix product or an update."""
 
 RANDOM_IMAGES = "random images of MNIST's shape, as MNIST was not found"
 
-Program = Callable[[int], None]
-"""Makes so many steps, and returns when they are done."""
 
-
-def build_experiment() -> tuple[
-  experiments.Experiment, ml_collections.ConfigDict
-]:
+def build_experiment(
+  setting: Setting = FIRST, **changes: Any
+) -> tuple[experiments.Experiment, ml_collections.ConfigDict]:
   """Builds the experiment that is measured.
+
+  Args:
+    setting: which one.
+    **changes: of keys of its configuration.
 
   Returns:
     The experiment, on one device, and its configuration.
 
   Raises:
-    ValueError: JAX sees more devices than one.
+    InputError: JAX sees more devices than one.
   """
   if jax.local_device_count() != 1:
-    raise ValueError(
+    raise errors.InputError(
       f'JAX sees {jax.local_device_count()} devices; expected one.'
     )
-  config = mnist_semi_supervised.get_config()
-  config.batch_size = 100
-  config.num_seeds = 1
+  config = CONFIGS[setting.system]()
+  config.update(batch_size=setting.batch_size, num_seeds=setting.num_seeds)
+  for network in (config.encoder, config.decoder, config.discriminator):
+    network.hidden = (setting.units, setting.units)
+  config.update_from_flattened_dict(changes)
   try:
     return experiments.build(config), config
   except OSError:
@@ -114,174 +168,6 @@ def make_ours(built: experiments.Experiment) -> Program:
   return steps
 
 
-def matrix_products(built: experiments.Experiment) -> list[core.JaxprEqn]:
-  """The matrix products of a step, those without use left out, in order."""
-  state = _alone(built.abstract_state())
-  spec, shape = built.spec, built.schema.image_shape
-  batch = feeding.example_batch(
-    spec.batch_size, spec.labelled_batch_size, shape
-  )
-  step = train_step.make_train_step(spec.system, spec.ema_decay)
-  jaxpr = jax.make_jaxpr(step, axis_env=[(AXIS, 1)])(state, batch).jaxpr
-  jaxpr, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-  return list(_find_products(jaxpr))
-
-
-def _find_products(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
-  for equation in jaxpr.eqns:
-    if equation.primitive is lax.dot_general_p:
-      yield equation
-    for inner in core.jaxprs_in_params(equation.params):
-      yield from _find_products(inner)
-
-
-def _alone(state: TrainState) -> TrainState:
-  """The state of the one seed, without the axis of the seeds."""
-  take = lambda x: jax.eval_shape(lambda x: x[0], x)
-  if not isinstance(state.step, jax.ShapeDtypeStruct):
-    take = lambda x: x[0]
-  return train_step.map_seeds(take, state, train_step.SEED_AXES)
-
-
-class Products:
-  """Runs matrix products and nothing else.
-
-  Products of operands of one shape share them. An element of each product is
-  written into the left operand of the next: so the compiler can neither merge
-  two products, nor move one out of the loop, nor leave one out, and they run
-  one after the other as in a step. A barrier alone would not do: the compiler
-  for the CPU takes it away before it removes what nobody uses.
-  """
-
-  def __init__(self, products: Sequence[core.JaxprEqn]):
-    """Takes the equations of the products."""
-    self._products = products
-
-  def init(self) -> dict[str, Any]:
-    """Operands by shape, and the element that the next product waits for."""
-    avals = {
-      v.aval.str_short(): v.aval
-      for equation in self._products
-      for v in equation.invars
-    }
-    keys = jax.random.split(jax.random.key(0), len(avals))
-    operands = {
-      name: 0.01 * jax.random.normal(key, aval.shape, aval.dtype)
-      for key, (name, aval) in zip(keys, avals.items(), strict=True)
-    }
-    return {'operands': operands, 'element': jnp.float32(0)}
-
-  def step(self, carry: dict[str, Any]) -> dict[str, Any]:
-    """Computes every product once."""
-    operands, element = dict(carry['operands']), carry['element']
-    for equation in self._products:
-      left, right = (v.aval.str_short() for v in equation.invars)
-      first = (0,) * operands[left].ndim
-      operands[left] = operands[left].at[first].set(element)
-      product = equation.primitive.bind(
-        operands[left], operands[right], **equation.params
-      )
-      # Or the compiler might compute no more than the element.
-      element = lax.optimization_barrier(product)[(0,) * product.ndim]
-    return {'operands': operands, 'element': element}
-
-
-class Updates:
-  """Runs the optimizers of all phases and nothing else.
-
-  The gradients are fixed arrays times a scalar that changes, a factor which
-  the compiler fuses with the optimizer, and which keeps all of it in the loop.
-  """
-
-  def __init__(self, built: experiments.Experiment):
-    """Takes the phases of an experiment."""
-    self._built = built
-
-  def init(self) -> dict[str, Any]:
-    """Parameters, states of the optimizers, and rates, at the start."""
-    state = _alone(self._built.init())
-    return {
-      'params': state.params,
-      'opt_state': state.opt_state,
-      'hyperparams': state.hyperparams,
-    }
-
-  def directions(self) -> dict[str, Any]:
-    """What the scalar turns into gradients."""
-    return _alone(self._built.init()).params
-
-  def step(
-    self, carry: dict[str, Any], directions: dict[str, Any], scalar: jax.Array
-  ) -> dict[str, Any]:
-    """Updates what each phase trains, as `train_step.apply_phase` does."""
-    params, opt_state = dict(carry['params']), dict(carry['opt_state'])
-    for phase in self._built.system.phases:
-      trained = {name: params[name] for name in phase.trains}
-      gradients = jax.tree.map(
-        lambda x: scalar * x, {name: directions[name] for name in trained}
-      )
-      updates, opt_state[phase.name] = phase.optimizer.update(
-        gradients, opt_state[phase.name], trained
-      )
-      rate = carry['hyperparams'][phase.name]['learning_rate']
-      updates = jax.tree.map(lambda x, rate=rate: rate * x, updates)
-      params |= optax.apply_updates(trained, updates)
-    return {**carry, 'params': params, 'opt_state': opt_state}
-
-
-def make_products(products: Products) -> Program:
-  """The program of the products alone."""
-  return _looped(lambda carry, _: products.step(carry), products.init(), None)
-
-
-def make_updates(updates: Updates) -> Program:
-  """The program of the updates alone."""
-
-  def step(carry, directions):
-    scalar = -carry['scalar']
-    return {'scalar': scalar, **updates.step(carry, directions, scalar)}
-
-  carry = {'scalar': jnp.float32(1e-3), **updates.init()}
-  return _looped(step, carry, updates.directions())
-
-
-def make_limit(products: Products, updates: Updates) -> Program:
-  """The program of both."""
-
-  def step(carry, directions):
-    computed = products.step(carry['products'])
-    return {
-      'products': computed,
-      'updates': updates.step(
-        carry['updates'], directions, computed['element']
-      ),
-    }
-
-  carry = {'products': products.init(), 'updates': updates.init()}
-  return _looped(step, carry, updates.directions())
-
-
-def _looped(
-  step: Callable[[dict[str, Any], Any], dict[str, Any]],
-  carry: dict[str, Any],
-  constants: Any,
-) -> Program:
-  """A loop on the device, whose carry is donated, as of the one that trains."""
-  loop = jax.jit(
-    lambda carry, constants, num_steps: lax.fori_loop(
-      0, num_steps, lambda _, carry: step(carry, constants), carry
-    ),
-    donate_argnums=0,
-  )
-  held = {'carry': carry}
-
-  def steps(num_steps):
-    held['carry'] = loop(held['carry'], constants, num_steps)
-    jax.block_until_ready(held['carry'])
-
-  return steps
-
-
 class Checkout:
   """The step of another checkout, in a process of its own.
 
@@ -303,10 +189,10 @@ for line in sys.stdin:
     """Starts the process.
 
     Raises:
-      ValueError: the folder is no checkout.
+      InputError: the folder is no checkout.
     """
     if not pathlib.Path(folder, 'benchmarks/step_time.py').is_file():
-      raise ValueError(f'before is {folder}; expected a checkout.')
+      raise errors.InputError(f'before is {folder}; expected a checkout.')
     self._process = subprocess.Popen(
       [sys.executable, '-c', self._PROGRAM],
       cwd=folder,
@@ -324,36 +210,15 @@ for line in sys.stdin:
       if not line:
         raise RuntimeError('the checkout that is measured as before has ended')
 
-
-def measure(
-  programs: Mapping[str, Program], repetitions: int, num_steps: int
-) -> dict[str, list[float]]:
-  """Times calls of the programs in turn, after a call of each to warm up.
-
-  Args:
-    programs: by name.
-    repetitions: calls of each.
-    num_steps: in a call.
-
-  Returns:
-    Milliseconds a step, by name, one value a repetition.
-  """
-  for program in programs.values():
-    program(num_steps)
-  times = {name: [] for name in programs}
-  for _ in range(repetitions):
-    for name, program in programs.items():
-      start = time.perf_counter()
-      program(num_steps)
-      seconds = time.perf_counter() - start
-      times[name].append(1e3 * seconds / num_steps)
-  return times
+  def end(self) -> None:
+    """Ends the process."""
+    self._process.communicate()
 
 
 def make_programs(
   config: ml_collections.ConfigDict, built: experiments.Experiment
 ) -> dict[str, Program]:
-  """All programs, without the peer if PyTorch or the CPU is missing."""
+  """All programs of a setting, without the peer if it is missing."""
   equations = matrix_products(built)
   products, updates = Products(equations), Updates(built)
   twice = [equation for equation in equations for _ in range(2)]
@@ -364,34 +229,41 @@ def make_programs(
     'products_twice': make_products(Products(twice)),
     'updates': make_updates(updates),
   }
-  if missing_peer() is None:
+  if config.system == FIRST.system and missing_peer() is None:
     from benchmarks.peers import pytorch
 
     programs['peer'] = pytorch.Peer(config, built)
-  if _BEFORE.value is not None:
-    programs['before'] = Checkout(_BEFORE.value)
+    programs['compiled'] = pytorch.Peer(config, built, is_compiled=True)
   return programs
 
 
-def missing_peer() -> str | None:
-  """Why there is no peer, or None."""
-  if not _has_torch():
-    return 'PyTorch is not installed: pip install -e .[benchmarks]'
-  if jax.default_backend() != 'cpu':
-    return f'the peer runs on the CPU, ours on {jax.default_backend()}'
-  return None
-
-
-def _has_torch() -> bool:
-  """Whether the extra `benchmarks` is installed."""
-  return importlib.util.find_spec('torch') is not None
-
-
-def summarize(times: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-  """Medians and spreads in ms a step, and the ratios of the medians."""
-  median = {name: statistics.median(values) for name, values in times.items()}
-  peer, before = median.get('peer'), median.get('before')
+def make_without() -> dict[str, Program]:
+  """The first setting's step without each of the parts."""
   return {
+    f'without {part}': make_ours(build_experiment(**changes)[0])
+    for part, changes in WITHOUT.items()
+  }
+
+
+def summarize(
+  times: Mapping[str, Sequence[float]], setting: Setting
+) -> dict[str, Any]:
+  """Medians and spreads in ms a step, and the ratios of the medians.
+
+  Args:
+    times: in ms a step, by program.
+    setting: what was measured. Where several seeds train side by side, they are
+      compared with as many times what the others take, which train one.
+  """
+  median = {name: statistics.median(values) for name, values in times.items()}
+  seeds, ours = setting.num_seeds, median['ours']
+
+  def to_ours(name):
+    return seeds * median[name] / ours if name in median else None
+
+  before = median.get('before')
+  return {
+    **dataclasses.asdict(setting),
     'milliseconds_per_step': {
       name: {
         'median': median[name],
@@ -400,43 +272,82 @@ def summarize(times: Mapping[str, Sequence[float]]) -> dict[str, Any]:
       }
       for name, values in times.items()
     },
+    'examples_per_second': 1e3 * seeds * setting.batch_size / ours,
     'ratios': {
-      'ours_to_limit': median['ours'] / median['limit'],
-      'peer_to_ours': peer and peer / median['ours'],
+      'ours_to_limit': ours / (seeds * median['limit']),
+      'peer_to_ours': to_ours('peer'),
+      'compiled_to_ours': to_ours('compiled'),
       'before_to_limit': before and before / median['limit'],
       'products_twice_to_products': (
         median['products_twice'] / median['products']
       ),
     },
+    'saved_milliseconds': {
+      name.removeprefix('without '): ours - value
+      for name, value in median.items()
+      if name.startswith('without ')
+    },
   }
 
 
-def main(argv: Sequence[str]) -> None:
-  """Measures, writes the result and says it."""
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown argument {argv[1]!r}; expected flags.')
-  refuse_changed_files()
-  load = os.getloadavg()
-  built, config = build_experiment()
+def measure_setting(setting: Setting, before: str | None) -> dict[str, Any]:
+  """What `summarize` finds of a setting.
+
+  Args:
+    setting: which one.
+    before: the folder of another checkout, if there is one.
+  """
+  built, config = build_experiment(setting)
   programs = make_programs(config, built)
-  times = measure(programs, _REPETITIONS.value, _STEPS.value)
-  result = {
-    **summarize(times),
-    'peer_missing': missing_peer(),
-    'before': _BEFORE.value and commit.describe(pathlib.Path(_BEFORE.value)),
+  with contextlib.ExitStack() as stack:
+    if setting == FIRST:
+      programs |= make_without()
+      if before is not None:
+        checkout = Checkout(before)
+        stack.callback(checkout.end)
+        programs['before'] = checkout
+    steps = {
+      name: steps_that_fill(program, SECONDS)
+      for name, program in programs.items()
+    }
+    times = measure(programs, REPETITIONS, steps)
+  return {
+    **summarize(times, setting),
     'dataset': built.dataset.name,
-    'repetitions': _REPETITIONS.value,
-    'steps_per_repetition': _STEPS.value,
-    'load_average_at_start': load,
-    **made_by(*(['torch'] if _has_torch() else [])),
     'config': json.loads(config.to_json()),
   }
-  command_line.write_result(_OUTPUT.value, result)
-  for name, value in summarize(times)['milliseconds_per_step'].items():
-    print(f'{name:16}{value["median"]:8.2f} ms')
-  for name, value in result['ratios'].items():
-    print(f'{name:28}', 'not measured' if value is None else f'{value:.3f}')
+
+
+def main() -> None:
+  """Measures, writes the result after each setting and says it."""
+  parser = command_line.make_parser('step_time', __doc__)
+  parser.add_argument('settings', nargs='*', choices=[*SETTINGS, []])
+  parser.add_argument('--before', metavar='DIR', help='another checkout')
+  command_line.add_output(parser, 'step_time.json')
+  options = parser.parse_args()
+  refuse_changed_files()
+  with command_line.one_line_errors('step_time'):
+    require_idle()
+    result = {
+      'settings': {},
+      'peer_missing': missing_peer(),
+      'before': options.before
+      and commit.describe(pathlib.Path(options.before)),
+      'repetitions': REPETITIONS,
+      'load_average_at_start': os.getloadavg(),
+      **made_by(*([] if missing_peer() else ['torch'])),
+    }
+    for name in options.settings or SETTINGS:
+      found = measure_setting(SETTINGS[name], options.before)
+      result['settings'][name] = found
+      command_line.write_result(options.output, result)
+      print(f'\n{name}')
+      for program, value in found['milliseconds_per_step'].items():
+        print(f'  {program:28}{value["median"]:9.2f} ms')
+      for ratio, value in found['ratios'].items():
+        if value is not None:
+          print(f'  {ratio:28}{value:9.3f}', flush=True)
 
 
 if __name__ == '__main__':
-  app.run(main)
+  main()

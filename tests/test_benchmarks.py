@@ -24,6 +24,7 @@ PROGRAMS = (
   'reproduce',
   'step_time',
   'table',
+  'time_to_error',
 )
 SOURCES = {
   str(path.relative_to(ROOT)): path.read_text()

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from aae_jax import experiments
-from benchmarks import step_time
+from aae_jax import errors, experiments
+from benchmarks import step_time, timing
 from benchmarks.command_line import ROOT
 from configs import digits_semi_supervised
 
@@ -42,7 +42,7 @@ def test_another_checkout_is_measured_by_its_own_code(
   before = step_time.Checkout(str(tmp_path))
   before(3)
   before(4)
-  before._process.communicate()
+  before.end()
   path = folder / 'step_time.py'
   assert (tmp_path / 'made').read_text() == f'{path} 3\n{path} 4\n'
 
@@ -53,14 +53,16 @@ def test_checkout_that_ends_is_no_measurement(tmp_path):
   before = step_time.Checkout(str(tmp_path))
   with pytest.raises(RuntimeError, match='before has ended$'):
     before(1)
-  before._process.communicate()
-  with pytest.raises(ValueError, match='^before is .*; expected a checkout.$'):
+  before.end()
+  with pytest.raises(
+    errors.InputError, match='^before is .*; expected a checkout.$'
+  ):
     step_time.Checkout(str(tmp_path / 'no'))
 
 
 def test_there_is_no_peer_without_pytorch(monkeypatch):
   monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-  assert step_time.missing_peer() == (
+  assert timing.missing_peer() == (
     'PyTorch is not installed: pip install -e .[benchmarks]'
   )
 
@@ -97,6 +99,38 @@ def test_peer_trains():
   assert all(moved)
 
 
+def test_all_settings_are_told_apart():
+  assert len(step_time.SETTINGS) == 20
+  assert next(iter(step_time.SETTINGS)) == 'semi_supervised_aae/400/100/1'
+  assert step_time.FIRST == next(iter(step_time.SETTINGS.values()))
+  assert 'aae/1000/1000/4' in step_time.SETTINGS
+
+
+def test_nothing_is_timed_on_a_busy_machine(capsys):
+  looks = iter([90.0, 50.0, 3.0])
+  timing.require_idle(busy=lambda: next(looks))
+  assert capsys.readouterr().out == (
+    'waiting: the processors are 90 % busy\n'
+    'waiting: the processors are 50 % busy\n'
+  )
+  with pytest.raises(errors.InputError, match='^the processors are 90 % busy'):
+    timing.require_idle(patience=-1.0, busy=lambda: 90.0)
+
+
+def test_calls_take_turns():
+  made = []
+  programs = {
+    name: lambda num_steps, name=name: made.append((name, num_steps))
+    for name in 'ab'
+  }
+  times = timing.measure(programs, 2, {'a': 3, 'b': 4})
+  assert made == [('a', 3), ('b', 4)] * 2
+  assert {name: len(values) for name, values in times.items()} == {
+    'a': 2,
+    'b': 2,
+  }
+
+
 def test_medians_and_ratios():
   times = {
     'ours': [2.0, 4.0, 9.0],
@@ -104,8 +138,9 @@ def test_medians_and_ratios():
     'products': [1.0],
     'products_twice': [2.0],
     'peer': [6.0, 6.0, 30.0],
+    'without noise': [3.5],
   }
-  found = step_time.summarize(times)
+  found = step_time.summarize(times, step_time.FIRST)
   assert found['milliseconds_per_step']['ours'] == {
     'median': 4.0,
     'minimum': 2.0,
@@ -114,6 +149,19 @@ def test_medians_and_ratios():
   assert found['ratios'] == {
     'ours_to_limit': 2.0,
     'peer_to_ours': 1.5,
+    'compiled_to_ours': None,
     'before_to_limit': None,
     'products_twice_to_products': 2.0,
   }
+  assert found['saved_milliseconds'] == {'noise': 0.5}
+  assert found['examples_per_second'] == 1e3 * 100 / 4.0
+
+
+def test_seeds_side_by_side_are_compared_with_as_many_alone():
+  times = {'ours': [4.0], 'limit': [1.0], 'peer': [3.0]}
+  times |= {'products': [1.0], 'products_twice': [2.0]}
+  setting = step_time.SETTINGS['semi_supervised_aae/400/100/4']
+  found = step_time.summarize(times, setting)
+  assert found['ratios']['ours_to_limit'] == 1.0
+  assert found['ratios']['peer_to_ours'] == 3.0
+  assert found['examples_per_second'] == 1e3 * 400 / 4.0

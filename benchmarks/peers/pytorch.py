@@ -1,6 +1,7 @@
 """The step of a semi-supervised AAE in PyTorch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
 import os
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 import torch
 
 from aae_jax import experiments
+from aae_jax.datasets import Split
 
 
 class Peer:
-  """The same algorithm in PyTorch, eager, on the CPU.
+  """The same algorithm in PyTorch, on the CPU.
 
   Networks, batches, noise, losses, optimizers, schedule, averages and metrics
   are those of the configuration. The data lie in memory as in ours, Adam is the
@@ -21,9 +23,18 @@ class Peer:
   """
 
   def __init__(
-    self, config: ml_collections.ConfigDict, built: experiments.Experiment
+    self,
+    config: ml_collections.ConfigDict,
+    built: experiments.Experiment,
+    is_compiled: bool = False,
   ):
-    """Puts the data in place; builds networks and optimizers."""
+    """Puts the data in place; builds networks and optimizers.
+
+    Args:
+      config: of the system.
+      built: what is trained, and on what.
+      is_compiled: whether `torch.compile` compiles the loss of each phase.
+    """
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     self._config, self._feed = config, built.feed
     images = built.dataset.train.image
@@ -39,11 +50,47 @@ class Peer:
     ]
     self._averages = [x.detach().clone() for x in self._newest]
     self._totals, self._step = {}, 0
+    made = torch.compile if is_compiled else lambda loss_fn: loss_fn
+    self._losses = {
+      'reconstruction': made(self._reconstruct),
+      'discriminator': made(self._discriminate),
+      'generator': made(self._generate),
+      'classification': made(self._classify),
+    }
 
   def __call__(self, num_steps: int) -> None:
     """Makes so many steps; nothing is left running."""
     for _ in range(num_steps):
       self._make_step()
+
+  def error(self, split: Split) -> float:
+    """The classification error of the averages of the weights, in percent."""
+    image = torch.from_numpy(split.image.reshape(split.num_images, -1))
+    with torch.no_grad(), self._averaged():
+      predicted = self._classes(image.float().div_(255))
+    return 100 * float((predicted.numpy() != split.label).mean())
+
+  @contextlib.contextmanager
+  def _averaged(self) -> Iterator[None]:
+    """The averages stand where the newest weights do."""
+    self._exchange()
+    yield
+    self._exchange()
+
+  def _exchange(self) -> None:
+    for newest, average in zip(self._newest, self._averages, strict=True):
+      newest.data, average.data = average.data, newest.data
+
+  def _classes(self, image: torch.Tensor) -> torch.Tensor:
+    """Without noise, by the averages of the statistics."""
+    x = image
+    for dense, norm in zip(
+      self._encoder['dense'], self._encoder['norms'], strict=True
+    ):
+      x = torch.nn.functional.batch_norm(
+        dense(x), norm.running_mean, norm.running_var, norm.weight, norm.bias
+      ).relu_()
+    return self._encoder['heads']['y'](x).argmax(dim=1)
 
   def _build_networks(self, num_classes: int) -> None:
     config, pixels = self._config, self._image.shape[1]
@@ -104,12 +151,10 @@ class Peer:
 
   def _make_step(self) -> None:
     image, labelled_image, label = self._next_batch()
-    self._run_phase('reconstruction', self._reconstruct, image)
-    self._run_phase('discriminator', self._discriminate, image)
-    self._run_phase('generator', self._generate, image)
-    self._run_phase(
-      'classification', self._classify, image, labelled_image, label
-    )
+    self._run_phase('reconstruction', image)
+    self._run_phase('discriminator', image)
+    self._run_phase('generator', image)
+    self._run_phase('classification', image, labelled_image, label)
     decay = min(self._config.ema_decay, (2 + self._step) / (11 + self._step))
     with torch.no_grad():
       torch._foreach_lerp_(self._averages, self._newest, 1 - decay)
@@ -131,15 +176,10 @@ class Peer:
       self._label[labelled],
     )
 
-  def _run_phase(
-    self,
-    phase: str,
-    loss_fn: Callable[..., tuple[torch.Tensor, dict[str, torch.Tensor]]],
-    *batch: torch.Tensor,
-  ) -> None:
+  def _run_phase(self, phase: str, *batch: torch.Tensor) -> None:
     for network in self._networks:
       network.requires_grad_(network in self._trained[phase])
-    loss, metrics = loss_fn(*batch)
+    loss, metrics = self._losses[phase](*batch)
     loss.backward()
     self._optimizers[phase].step()
     self._optimizers[phase].zero_grad(set_to_none=True)
@@ -155,7 +195,7 @@ class Peer:
     update_stats: bool = False,
   ) -> dict[str, torch.Tensor]:
     options = self._config.encoder
-    x = torch.add(image, torch.randn_like(image), alpha=options.input_noise)
+    x = _with_noise(image, options.input_noise)
     for dense, norm in zip(
       self._encoder['dense'], self._encoder['norms'], strict=True
     ):
@@ -168,7 +208,7 @@ class Peer:
         training=True,
         momentum=norm.momentum,
       )
-      x = torch.add(x, torch.randn_like(x), alpha=options.noise).relu_()
+      x = _with_noise(x, options.noise).relu_()
     return {part: self._encoder['heads'][part](x) for part in parts}
 
   def _codes(
@@ -190,7 +230,10 @@ class Peer:
     with torch.no_grad():
       codes = self._codes(image)
     size, num_classes = codes['y'].shape
-    label = torch.randint(num_classes, (size,))
+    if self._config.prior_y.balanced:
+      label = torch.arange(size) % num_classes
+    else:
+      label = torch.randint(num_classes, (size,))
     prior = {
       'y': torch.nn.functional.one_hot(label, num_classes).float(),
       'z': torch.randn_like(codes['z']),
@@ -234,6 +277,10 @@ def _perceptron(
     yield torch.nn.ReLU(inplace=True)
     size = width
   yield torch.nn.Linear(size, outputs)
+
+
+def _with_noise(x: torch.Tensor, std: float) -> torch.Tensor:
+  return torch.add(x, torch.randn_like(x), alpha=std) if std else x
 
 
 def _cross_entropy(logit: torch.Tensor, target: float) -> torch.Tensor:
