@@ -1,6 +1,8 @@
 """Four devices on the CPU, for all tests; set before jax is imported.
 
 XLA is told to compile fast, not to make fast code: tests run a step or two.
+What it has compiled is kept in pytest's own cache, for other files, for the
+programs that tests run, and for the next run of all.
 """
 
 import os
@@ -14,13 +16,15 @@ os.environ['XLA_FLAGS'] = ' '.join(
     '--xla_llvm_disable_expensive_passes=true',
   ]
 )
+# However small it is, it is taken from the cache faster than compiled.
+os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
+import programs  # noqa: E402
 import pytest  # noqa: E402
 
-# A program that a test runs must not leave compiled code behind.
-jax.config.update('jax_enable_compilation_cache', False)
+from aae_jax import compilation_cache  # noqa: E402
 
 # The same examples in every run, and no folder of found ones.
 hypothesis.settings.register_profile(
@@ -31,6 +35,13 @@ hypothesis.settings.register_profile(
   max_examples=20,
 )
 hypothesis.settings.load_profile('repeatable')
+
+
+def pytest_configure(config):
+  folder = config.cache.mkdir('compiled')
+  compilation_cache.prune(folder, max_bytes=2**30)
+  jax.config.update('jax_compilation_cache_dir', str(folder))
+  os.environ[programs.COMPILED] = str(folder)
 
 
 @pytest.fixture(scope='module', autouse=True)

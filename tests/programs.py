@@ -20,6 +20,9 @@ from benchmarks import kill_and_resume
 
 ROOT = pathlib.Path(__file__).parent.parent
 
+COMPILED = 'AAE_TESTS_COMPILED'
+"""The variable that names the folder of compiled code that all tests share."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Program:
@@ -187,5 +190,14 @@ def _prepare(folder, environment, arguments):
   # A shell lets its background jobs, and so all of these, ignore SIGINT.
   signal.signal(signal.SIGINT, signal.default_int_handler)
   os.environ.update(environment)
+  _share_compiled(pathlib.Path(environment['HOME']))
   os.chdir(ROOT)
   sys.argv = ['train.py', *arguments]
+
+
+def _share_compiled(home):
+  """A program's home has the folder that is everybody's."""
+  cache = home / '.cache/aae_jax/compilation'
+  cache.parent.mkdir(parents=True, exist_ok=True)
+  with contextlib.suppress(FileExistsError):
+    cache.symlink_to(os.environ[COMPILED], target_is_directory=True)
