@@ -45,6 +45,7 @@ def write_command(path: pathlib.Path, line: str) -> None:
   path.chmod(0o755)
 
 
+@pytest.mark.whole
 def test_tasks_of_skypilot_train_together(environment, tmp_path):
   tasks = [
     yaml.safe_load((CLOUD / f'{name}.yaml').read_text())
@@ -117,6 +118,7 @@ def submit(environment, folder, *arguments):
   )
 
 
+@pytest.mark.whole
 def test_a_job_of_slurm_trains_in_processes_that_find_one_another(
   slurm, tmp_path
 ):

@@ -13,6 +13,8 @@ from aae_jax import errors, figures, measures, recipes, training
 from benchmarks import compare_codes
 from configs import digits_aae, digits_autoencoder, digits_gan
 
+pytestmark = pytest.mark.whole
+
 
 def train(config, workdir, **changes):
   """A run of one epoch of a tiny system, without figures of its own."""

@@ -159,7 +159,7 @@ def test_step_fits_the_state(variant):
   'variant',
   [
     ('mnist_dimensionality_reduction', 'paper'),
-    ('svhn_semi_supervised',),
+    pytest.param(('svhn_semi_supervised',), marks=pytest.mark.whole),
   ],
   ids=lambda variant: '-'.join(variant),
 )

@@ -29,6 +29,8 @@ from benchmarks import compare_codes, gallery, page, reproduce
 from benchmarks.command_line import ROOT
 from benchmarks.exhibits import EXHIBITS, PICTURES, Place, Run, read
 
+pytestmark = pytest.mark.whole
+
 RUNS = {run.name: run for part in EXHIBITS.values() for run in part.runs}
 IMAGE_SHAPES = {'digits': (8, 8, 1), 'mnist': (28, 28, 1)}
 VOID = {'meta', 'img'}

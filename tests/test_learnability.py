@@ -270,6 +270,7 @@ def test_vae_of_independent_pixels_is_their_entropy(tmp_path):
   )
 
 
+@pytest.mark.whole
 def test_vae_of_few_images_tells_them_apart(tmp_path):
   """No model gives K equally likely images more than -log K."""
   image = np.kron(np.eye(4).reshape(4, 2, 2), np.ones((2, 2)))
@@ -372,6 +373,7 @@ def test_aae_codes_follow_a_gaussian(tmp_path):
   assert max(trained.measure()['reconstruction_error'][:-1]) < 0.01
 
 
+@pytest.mark.whole
 def test_aae_codes_follow_a_mixture(tmp_path):
   """Four kinds of images take the four modes, and none two."""
   image, _ = corner_images(512, 0)
@@ -401,6 +403,7 @@ def test_aae_codes_follow_a_mixture(tmp_path):
   assert control < 90
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize('posterior', ['gaussian', 'universal_approximator'])
 def test_posterior_of_the_only_image_is_the_prior(posterior, tmp_path):
   """All that spreads the codes is the posterior's own noise."""
@@ -422,6 +425,7 @@ def test_posterior_of_the_only_image_is_the_prior(posterior, tmp_path):
   )
 
 
+@pytest.mark.whole
 def test_label_regularized_codes_go_to_the_place_of_their_label(tmp_path):
   """Half of the images are labelled; the others follow."""
   trained = train(
@@ -513,6 +517,7 @@ def test_few_labels_name_the_clusters_of_all_images(tmp_path):
   assert max(error) < 4 < control
 
 
+@pytest.mark.whole
 def test_clusters_are_the_blobs(tmp_path):
   """The adversary makes the control's vague probabilities certain."""
   trained = train(
@@ -535,6 +540,7 @@ def test_clusters_are_the_blobs(tmp_path):
   assert min(certainty) > 0.9 > control
 
 
+@pytest.mark.whole
 def test_labels_go_where_their_heads_are_pushed(tmp_path):
   """With few labels."""
   trained = train_near_heads(
@@ -553,6 +559,7 @@ def test_labels_go_where_their_heads_are_pushed(tmp_path):
   assert min(apart) > 3.5 > control
 
 
+@pytest.mark.whole
 def test_heads_of_clusters_are_pushed_apart(tmp_path):
   """Without labels."""
   train_near_heads(

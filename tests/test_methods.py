@@ -19,14 +19,14 @@ from tests.programs import ROOT
   [
     ('classifier', 20, 60),
     ('vat', 20, 60),
-    ('ladder', 12, 60),
-    ('catgan', 15, 60),
+    pytest.param('ladder', 12, 60, marks=pytest.mark.whole),
+    pytest.param('catgan', 15, 60, marks=pytest.mark.whole),
     ('m2', 15, 60),
-    ('m2_supervised', 25, 60),
+    pytest.param('m2_supervised', 25, 60, marks=pytest.mark.whole),
     # A VAE needs more epochs before its codes tell digits apart.
-    ('m1_m2', 75, 85),
+    pytest.param('m1_m2', 75, 85, marks=pytest.mark.whole),
     ('adgm', 20, 60),
-    ('sdgm', 20, 60),
+    pytest.param('sdgm', 20, 60, marks=pytest.mark.whole),
     # Codes of random weights tell digits apart, though not as well.
     ('m1_tsvm', 28, 30),
   ],

@@ -614,6 +614,7 @@ def run_without_this_package(script, folder):
   )
 
 
+@pytest.mark.whole
 def test_exported_functions_run_without_this_package(
   run, model, exported, tmp_path
 ):
