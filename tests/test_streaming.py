@@ -106,6 +106,20 @@ def batches(experiment, num_steps):
   return jax.tree.map(lambda *x: np.stack(x), *found)
 
 
+def test_orders_are_drawn_where_there_is_no_cpu(monkeypatch):
+  """JAX_PLATFORMS=cuda leaves out the CPU."""
+  local_devices = jax.local_devices
+
+  def without_cpu(*args, backend=None, **options):
+    if backend == 'cpu':
+      raise RuntimeError('Unknown backend cpu')
+    return local_devices(*args, backend=backend, **options)
+
+  expected = train(build(True))
+  monkeypatch.setattr(jax, 'local_devices', without_cpu)
+  chex.assert_trees_all_equal(train(build(True)), expected)
+
+
 def test_seeds_share_the_order_of_the_first():
   """Of the images; labelled ones are each seed's own."""
   found, expected = (

@@ -240,7 +240,7 @@ class Streamed(Feed):
   def _draw(self, source: Source, epoch: int) -> Order:
     """The order of an epoch, of all runs; NumPy's [N] and [S, n]."""
     # The devices would keep the thread waiting for the steps they are at.
-    with jax.default_device(jax.local_devices(backend='cpu')[0]):
+    with jax.default_device(_host()):
       order = Order(
         _permutation(source.keys[0], epoch, 'unlabelled', self.num_examples),
         _permutations(source.keys, epoch, 'labelled', source.labelled),
@@ -291,6 +291,14 @@ class Streamed(Feed):
     index = index.reshape(*index.shape[:-1], self.num_devices, -1)
     places = processes.own_places(source.devices)
     return np.moveaxis(index, -2, 0)[places]
+
+
+def _host() -> jax.Device | None:
+  """The CPU as a device, unless `JAX_PLATFORMS` leaves it out."""
+  try:
+    return jax.local_devices(backend='cpu')[0]
+  except RuntimeError:
+    return None
 
 
 def _permuted(rng: Key, epoch: Array, name: str, examples: Any) -> Array:
