@@ -22,6 +22,7 @@ PROGRAMS = (
   'kill_and_resume',
   'package_model',
   'reproduce',
+  'start',
   'step_time',
   'table',
   'time_to_error',
