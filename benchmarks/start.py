@@ -77,7 +77,8 @@ def run(
       stderr=subprocess.STDOUT,
       text=True,
     )
-    said = process.stdout.read()
+    with process.stdout:
+      said = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
   process.returncode = os.waitstatus_to_exitcode(status)

@@ -70,7 +70,14 @@ def test_products_and_their_gradients_are_as_exact_as_said(name, expected):
     assert {x.aval.dtype for x in equation.invars} == {jnp.dtype('float32')}
 
 
-@pytest.mark.parametrize('name', ['semi_supervised_aae', 'ladder', 'catgan'])
+@pytest.mark.parametrize(
+  'name',
+  [
+    'semi_supervised_aae',
+    pytest.param('ladder', marks=pytest.mark.whole),
+    pytest.param('catgan', marks=pytest.mark.whole),
+  ],
+)
 def test_bfloat16_leaves_the_state_in_float32_and_rounds_its_updates(name):
   system = tiny.build(name, optimizer=tiny.SGD, **tiny.NOISY).system
   state = tiny.random_state(system)
