@@ -26,6 +26,7 @@ PROGRAMS = (
   'step_time',
   'table',
   'time_to_error',
+  'tpu_plan',
 )
 SOURCES = {
   str(path.relative_to(ROOT)): path.read_text()

@@ -102,6 +102,7 @@ def test_two_processes_compute_what_one_does(
   np.testing.assert_allclose(*map(weights_of, paths), rtol=0, atol=1e-5)
 
 
+@pytest.mark.whole
 def test_numbers_of_processes_may_change_and_change_nothing(
   start, start_two, tmp_path
 ):
