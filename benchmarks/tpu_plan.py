@@ -63,15 +63,11 @@ class Plan:
 
 
 PLANS = [
-  Plan(topology, *sizes)
-  for topology in ('v5e:2x4', 'v5e:4x4')
-  for sizes in (
-    (400, 1024, 1),
-    (400, 1024, 10),
-    (1000, 8192, 1),
-    (1000, 8192, 10),
-    (1000, 8192, 10, 'bfloat16'),
-  )
+  Plan('v5e:2x4', 400, 1024, 1),
+  Plan('v5e:2x4', 400, 1024, 10),
+  Plan('v5e:2x4', 1000, 8192, 10),
+  Plan('v5e:2x4', 1000, 8192, 10, 'bfloat16'),
+  Plan('v5e:4x4', 1000, 8192, 10, 'bfloat16'),
 ]
 
 
