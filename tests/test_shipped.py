@@ -1,13 +1,13 @@
 """Tests of aae_jax.shipped, and of the models that come with the package."""
 
 import json
+import os
 
 from etils import epath
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 import aae_jax
 from aae_jax import catalogue, runs, saved_model
@@ -176,14 +176,25 @@ def test_float16_changes_next_to_nothing(name):
     assert value == pytest.approx(expected, abs=0.3, rel=0.01), number
 
 
-def test_the_model_of_digits_is_as_good_as_its_card_says(tmp_path):
-  dataset = aae_jax.datasets.load('digits', data_dir=tmp_path)
-  model = aae_jax.load('digits_semi_supervised')
+@pytest.mark.parametrize(
+  'name',
+  [
+    'digits_semi_supervised',
+    pytest.param(
+      'mnist_semi_supervised',
+      marks=pytest.mark.skipif(
+        'AAE_DATA_DIR' not in os.environ,
+        reason='AAE_DATA_DIR, a folder with mnist/',
+      ),
+    ),
+  ],
+)
+def test_a_model_is_as_good_as_its_card_says(name, tmp_path):
+  dataset = aae_jax.datasets.load(name.split('_')[0], data_dir=tmp_path)
   image, label = dataset.test
-  assert len(image) < len(load_digits().images)
-  error = 100 * np.mean(model.classify(image).argmax(axis=-1) != label)
-  results = results_of('digits_semi_supervised')
+  found = aae_jax.load(name).classify(image).argmax(axis=-1)
+  error = 100 * np.mean(found != label)
+  results = results_of(name)
   number = 'test/classification_error'
-  told = results['shipped']['metrics'][number]
-  assert error == pytest.approx(told)
+  assert error == pytest.approx(results['shipped']['metrics'][number])
   assert abs(error - results['metrics'][number]['mean']) <= 0.3
