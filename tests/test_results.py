@@ -80,8 +80,12 @@ def test_every_file_is_of_a_row_or_of_another_program():
     'anomalies',
     'digits_100_baselines',
     'estimators',
+    'feed',
     'kill_and_resume',
+    'start',
     'step_time',
+    'time_to_error',
+    'tpu_plan',
   }
   assert {path.stem for path in RESULTS.glob('*.json')} <= {*ROWS, *others}
 
