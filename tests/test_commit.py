@@ -9,10 +9,14 @@ import pytest
 from aae_jax import commit
 from benchmarks import (
   baselines,
+  feed,
   kill_and_resume,
   provenance,
   reproduce,
+  start,
   step_time,
+  time_to_error,
+  tpu_plan,
 )
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -174,10 +178,15 @@ def test_benchmarks_run_from_a_commit(monkeypatch):
   'main',
   [
     baselines.main,
+    feed.main,
     kill_and_resume.main,
     reproduce.main,
-    lambda: step_time.main(['step_time.py']),
+    start.main,
+    step_time.main,
+    time_to_error.main,
+    tpu_plan.main,
   ],
+  ids=lambda main: main.__module__,
 )
 def test_every_benchmark_refuses_before_it_measures(main, monkeypatch):
   monkeypatch.setattr(commit, 'changed_files', lambda: ['train.py'])
@@ -187,7 +196,11 @@ def test_every_benchmark_refuses_before_it_measures(main, monkeypatch):
     (baselines, 'run'),
     (kill_and_resume, 'kill_and_resume'),
     (subprocess, 'run'),
-    (step_time, 'build_experiment'),
+    (feed, 'require_idle'),
+    (start, 'require_idle'),
+    (step_time, 'require_idle'),
+    (time_to_error, 'require_idle'),
+    (tpu_plan, 'compile_call'),
   ):
     monkeypatch.setattr(module, name, None)
   with pytest.raises(SystemExit, match='^changed files would make the result'):
