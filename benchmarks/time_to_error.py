@@ -140,38 +140,39 @@ def _followed(
     return follow(learner, goals, steps, experiment.spec.epochs)
 
 
-def measure() -> dict[str, Mapping[str, Any]]:
-  """What `follow` finds of each, without the peer where it is missing."""
+def measure() -> Iterator[tuple[str, Mapping[str, Any]]]:
+  """The name of each training and what `follow` finds of it, one by one.
+
+  Without the peer where it is missing.
+  """
   pure, config = build('fast')
-  found = {'pure': _followed(ours(pure), PURE, pure)}
+  yield 'pure', _followed(ours(pure), PURE, pure)
   if missing_peer() is None:
-    found['peer'] = _followed(peer(pure, config), PURE, pure)
+    yield 'peer', _followed(peer(pure, config), PURE, pure)
   either, _ = build('any')
-  return {**found, 'any': _followed(ours(either), ANY, either)}
+  yield 'any', _followed(ours(either), ANY, either)
 
 
 def main() -> None:
-  """Measures, writes the result and says it."""
+  """Measures, and after each training writes the result and says it."""
   parser = command_line.make_parser('time_to_error', __doc__)
   command_line.add_output(parser, 'time_to_error.json')
   options = parser.parse_args()
   refuse_changed_files()
   with command_line.one_line_errors('time_to_error'):
     require_idle()
-    load = os.getloadavg()
-    found = measure()
-  missing = missing_peer()
-  result = {
-    **found,
-    'peer_missing': missing,
-    'load_average_at_start': load,
-    **made_by(*([] if missing else ['torch'])),
-  }
-  command_line.write_result(options.output, result)
-  for name, of_one in found.items():
-    for goal, seconds in of_one['seconds'].items():
-      told = 'not reached' if seconds is None else f'{seconds:7.1f} s'
-      print(f'{name:6}{goal:>4} %  {told}')
+    missing = missing_peer()
+    result = {
+      'peer_missing': missing,
+      'load_average_at_start': os.getloadavg(),
+      **made_by(*([] if missing else ['torch'])),
+    }
+    for name, found in measure():
+      result[name] = found
+      command_line.write_result(options.output, result)
+      for goal, seconds in found['seconds'].items():
+        told = 'not reached' if seconds is None else f'{seconds:7.1f} s'
+        print(f'{name:6}{goal:>4} %  {told}', flush=True)
 
 
 if __name__ == '__main__':

@@ -69,8 +69,8 @@ def test_trainings_that_reach_nothing_are_told(monkeypatch):
     )
   monkeypatch.setattr(time_to_error, 'build', lambda _: (experiment, None))
   monkeypatch.setattr(time_to_error, 'missing_peer', lambda: 'no PyTorch')
-  assert list(time_to_error.measure()) == ['pure', 'any']
+  assert list(dict(time_to_error.measure())) == ['pure', 'any']
   monkeypatch.setattr(time_to_error, 'missing_peer', lambda: None)
-  found = time_to_error.measure()
+  found = dict(time_to_error.measure())
   assert list(found) == ['pure', 'peer', 'any']
   assert set(found['any']['seconds']) == {'10', '6', '5', '2'}
