@@ -11,7 +11,6 @@ refuses another.
 
 import contextlib
 import dataclasses
-import os
 import statistics
 import time
 from typing import Any
@@ -20,10 +19,10 @@ import jax
 
 from aae_jax import datasets, experiments
 from benchmarks import command_line
-from benchmarks.provenance import made_by, refuse_changed_files
+from benchmarks.provenance import refuse_changed_files
 from benchmarks.timing import (
+  idle_maker,
   measure,
-  require_idle,
   steps_that_fill,
   training_of,
 )
@@ -112,11 +111,9 @@ def main() -> None:
   options = parser.parse_args()
   refuse_changed_files()
   with command_line.one_line_errors('feed'):
-    require_idle()
-    load = os.getloadavg()
+    maker = idle_maker()
     found = measure_feed(options.dataset)
-  result = {**found, 'load_average_at_start': load, **made_by()}
-  command_line.write_result(options.output, result)
+  command_line.write_result(options.output, {**found, **maker})
   print(f'{found["images_per_second"]:,.0f} images a second of the feed alone')
   print(f'{found["streamed_to_resident"]:.3f} of the time of a step')
 

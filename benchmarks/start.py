@@ -26,8 +26,8 @@ from typing import Any
 
 from benchmarks import command_line
 from benchmarks.command_line import ROOT
-from benchmarks.provenance import made_by, refuse_changed_files
-from benchmarks.timing import require_idle
+from benchmarks.provenance import refuse_changed_files
+from benchmarks.timing import idle_maker
 
 CONFIGS = ('digits_semi_supervised', 'mnist_semi_supervised')
 
@@ -115,18 +115,12 @@ def main() -> None:
   options = parser.parse_args()
   refuse_changed_files()
   with command_line.one_line_errors('start'):
-    require_idle()
-    load = os.getloadavg()
+    maker = idle_maker()
     found = {}
     for config in CONFIGS:
       with tempfile.TemporaryDirectory() as home:
         found[config] = measure(config, pathlib.Path(home))
-  result = {
-    'trainings': found,
-    'repetitions': REPETITIONS,
-    'load_average_at_start': load,
-    **made_by(),
-  }
+  result = {'trainings': found, 'repetitions': REPETITIONS, **maker}
   command_line.write_result(options.output, result)
   for config, of_one in found.items():
     told = [f'{name} {s:.1f} s' for name, s in of_one['seconds'].items()]

@@ -46,12 +46,12 @@ from benchmarks.limit import (
   make_updates,
   matrix_products,
 )
-from benchmarks.provenance import made_by, refuse_changed_files
+from benchmarks.provenance import refuse_changed_files
 from benchmarks.timing import (
   Program,
+  idle_maker,
   measure,
   missing_peer,
-  require_idle,
   steps_that_fill,
 )
 from configs import mnist_aae, mnist_semi_supervised
@@ -140,10 +140,24 @@ def build_experiment(
     return experiments.build(config), config
   except OSError:
     # What a download raises where there is no network.
-    dataset = random_images()
+    return assemble(config, random_images()), config
+
+
+def assemble(
+  config: ml_collections.ConfigDict,
+  dataset: Dataset,
+  devices: Sequence[jax.Device] | None = None,
+) -> experiments.Experiment:
+  """What a configuration describes, of other data than it names.
+
+  Args:
+    config: of the experiment.
+    dataset: what it is trained on.
+    devices: that share every batch; all that there are if None.
+  """
   spec = experiments.build_spec(config, dataset.schema)
   labelled = experiments.draw_labelled(spec, dataset, config.num_labels)
-  return experiments.assemble(spec, dataset, labelled), config
+  return experiments.assemble(spec, dataset, labelled, devices)
 
 
 def random_images() -> Dataset:
@@ -327,15 +341,13 @@ def main() -> None:
   options = parser.parse_args()
   refuse_changed_files()
   with command_line.one_line_errors('step_time'):
-    require_idle()
     result = {
       'settings': {},
       'peer_missing': missing_peer(),
       'before': options.before
       and commit.describe(pathlib.Path(options.before)),
       'repetitions': REPETITIONS,
-      'load_average_at_start': os.getloadavg(),
-      **made_by(*([] if missing_peer() else ['torch'])),
+      **idle_maker(*([] if missing_peer() else ['torch'])),
     }
     for name in options.settings or SETTINGS:
       found = measure_setting(SETTINGS[name], options.before)

@@ -20,7 +20,6 @@ another.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
-import os
 import time
 from typing import Any
 
@@ -28,8 +27,8 @@ import ml_collections
 
 from aae_jax import experiments, measures
 from benchmarks import command_line
-from benchmarks.provenance import made_by, refuse_changed_files
-from benchmarks.timing import missing_peer, require_idle, training_of
+from benchmarks.provenance import refuse_changed_files
+from benchmarks.timing import idle_maker, missing_peer, training_of
 from configs import mnist_semi_supervised
 
 LOOKS_PER_EPOCH = 5
@@ -160,12 +159,10 @@ def main() -> None:
   options = parser.parse_args()
   refuse_changed_files()
   with command_line.one_line_errors('time_to_error'):
-    require_idle()
     missing = missing_peer()
     result = {
       'peer_missing': missing,
-      'load_average_at_start': os.getloadavg(),
-      **made_by(*([] if missing else ['torch'])),
+      **idle_maker(*([] if missing else ['torch'])),
     }
     for name, found in measure():
       result[name] = found

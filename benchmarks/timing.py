@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import importlib.util
+import os
 import time
+from typing import Any
 
 import jax
 import psutil
@@ -11,6 +13,7 @@ import psutil
 from aae_jax import errors, experiments, training
 from aae_jax.train_state import TrainState
 from aae_jax.train_step import Request
+from benchmarks.provenance import made_by
 
 Program = Callable[[int], object]
 """Makes so many steps, and returns when they are done."""
@@ -42,6 +45,19 @@ def require_idle(
         'timed holds.'
       )
     print(f'waiting: the processors are {found:.0f} % busy', flush=True)
+
+
+def idle_maker(*packages: str) -> dict[str, Any]:
+  """Waits for an idle machine; what makes a result on it, and its load.
+
+  Args:
+    *packages: whose versions are told beside those of every run.
+
+  Raises:
+    InputError: the machine is still busy.
+  """
+  require_idle()
+  return {'load_average_at_start': os.getloadavg(), **made_by(*packages)}
 
 
 def measure(

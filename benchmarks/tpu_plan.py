@@ -27,7 +27,7 @@ from aae_jax.datasets import feeding
 from aae_jax.train_step import Request
 from benchmarks import command_line
 from benchmarks.provenance import made_by, refuse_changed_files
-from benchmarks.step_time import random_images
+from benchmarks.step_time import assemble, random_images
 from configs import mnist_semi_supervised
 
 OPERATIONS_PER_SECOND = 197e12
@@ -95,10 +95,7 @@ def build(plan: Plan) -> experiments.Experiment:
   )
   for network in (config.encoder, config.decoder, config.discriminator):
     network.hidden = (plan.units, plan.units)
-  dataset = random_images()
-  spec = experiments.build_spec(config, dataset.schema)
-  labelled = experiments.draw_labelled(spec, dataset, config.num_labels)
-  return experiments.assemble(spec, dataset, labelled, found.devices)
+  return assemble(config, random_images(), found.devices)
 
 
 def compile_call(experiment: experiments.Experiment) -> Any:

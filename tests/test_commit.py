@@ -196,10 +196,10 @@ def test_every_benchmark_refuses_before_it_measures(main, monkeypatch):
     (baselines, 'run'),
     (kill_and_resume, 'kill_and_resume'),
     (subprocess, 'run'),
-    (feed, 'require_idle'),
-    (start, 'require_idle'),
-    (step_time, 'require_idle'),
-    (time_to_error, 'require_idle'),
+    (feed, 'idle_maker'),
+    (start, 'idle_maker'),
+    (step_time, 'idle_maker'),
+    (time_to_error, 'idle_maker'),
     (tpu_plan, 'compile_call'),
   ):
     monkeypatch.setattr(module, name, None)

@@ -192,6 +192,7 @@ def test_float16_changes_next_to_nothing(name):
 def test_a_model_is_as_good_as_its_card_says(name, tmp_path):
   dataset = aae_jax.datasets.load(name.split('_')[0], data_dir=tmp_path)
   image, label = dataset.test
+  assert len(image) < dataset.train.num_images
   found = aae_jax.load(name).classify(image).argmax(axis=-1)
   error = 100 * np.mean(found != label)
   results = results_of(name)

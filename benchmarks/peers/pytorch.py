@@ -67,7 +67,8 @@ class Peer:
     """The classification error of the averages of the weights, in percent."""
     image = torch.from_numpy(split.image.reshape(split.num_images, -1))
     with torch.no_grad(), self._averaged():
-      predicted = self._classes(image.float().div_(255))
+      heads = self._encode(image.float().div_(255), ('y',), train=False)
+      predicted = heads['y'].argmax(dim=1)
     return 100 * float((predicted.numpy() != split.label).mean())
 
   @contextlib.contextmanager
@@ -80,17 +81,6 @@ class Peer:
   def _exchange(self) -> None:
     for newest, average in zip(self._newest, self._averages, strict=True):
       newest.data, average.data = average.data, newest.data
-
-  def _classes(self, image: torch.Tensor) -> torch.Tensor:
-    """Without noise, by the averages of the statistics."""
-    x = image
-    for dense, norm in zip(
-      self._encoder['dense'], self._encoder['norms'], strict=True
-    ):
-      x = torch.nn.functional.batch_norm(
-        dense(x), norm.running_mean, norm.running_var, norm.weight, norm.bias
-      ).relu_()
-    return self._encoder['heads']['y'](x).argmax(dim=1)
 
   def _build_networks(self, num_classes: int) -> None:
     config, pixels = self._config, self._image.shape[1]
@@ -193,22 +183,23 @@ class Peer:
     image: torch.Tensor,
     parts: Sequence[str] = ('y', 'z'),
     update_stats: bool = False,
+    train: bool = True,
   ) -> dict[str, torch.Tensor]:
     options = self._config.encoder
-    x = _with_noise(image, options.input_noise)
+    x = _with_noise(image, train * options.input_noise)
     for dense, norm in zip(
       self._encoder['dense'], self._encoder['norms'], strict=True
     ):
       stats = (norm.running_mean, norm.running_var)
       x = torch.nn.functional.batch_norm(
         dense(x),
-        *(stats if update_stats else (None, None)),
+        *(stats if update_stats or not train else (None, None)),
         norm.weight,
         norm.bias,
-        training=True,
+        training=train,
         momentum=norm.momentum,
       )
-      x = _with_noise(x, options.noise).relu_()
+      x = _with_noise(x, train * options.noise).relu_()
     return {part: self._encoder['heads'][part](x) for part in parts}
 
   def _codes(
