@@ -17,10 +17,8 @@ from aae_jax import (
   early_stopping,
   errors,
   experiments,
-  figures,
   measured,
   measures,
-  pages,
   processes,
   provenance,
   recipes,
@@ -681,14 +679,26 @@ def _finish(
   }
   metrics_lib.write_json(run.workdir / 'results.json', results)
   # Only then, so that no picture can cost a number.
-  figures.write_figures(
-    experiment, state, run, f'{config.system} on {experiment.schema.name}'
-  )
-  pages.write_pages(experiment, state, run)
+  _draw(config, experiment, state, run)
   lines += [*line, *_tell_numbers(summary, sound)]
   path = run.workdir / 'results.json'
   lines.append(f'Results in {path}, pictures beside it.')
   print('\n'.join(lines), flush=True)
+
+
+def _draw(
+  config: ml_collections.ConfigDict,
+  experiment: Experiment,
+  state: TrainState,
+  run: Run,
+) -> None:
+  """Writes figures and pages into the workdir."""
+  # They take a second to import, which the start of a run should not.
+  from aae_jax import figures, pages
+
+  name = f'{config.system} on {experiment.schema.name}'
+  figures.write_figures(experiment, state, run, name)
+  pages.write_pages(experiment, state, run)
 
 
 def _tell_numbers(

@@ -30,7 +30,7 @@ from benchmarks import command_line
 from benchmarks.provenance import made_by, refuse_changed_files
 from configs import digits_autoencoder
 
-PRELOAD = ['aae_jax.training']
+PRELOAD = ['aae_jax.training', 'aae_jax.figures', 'aae_jax.pages']
 """What takes long to import, imported once, by the server that forks processes.
 
 Not this module: each process runs it anew, and would warn that it is there.

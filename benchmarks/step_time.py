@@ -109,7 +109,22 @@ WITHOUT = {
 }
 """Parts of the first step, none with a matrix product or an update."""
 
-RANDOM_IMAGES = "random images of MNIST's shape, as MNIST was not found"
+RANDOM_IMAGES = "random images of MNIST's shape"
+
+
+def configure(setting: Setting, **changes: Any) -> ml_collections.ConfigDict:
+  """The configuration of a setting.
+
+  Args:
+    setting: which one.
+    **changes: of its keys.
+  """
+  config = CONFIGS[setting.system]()
+  config.update(batch_size=setting.batch_size, num_seeds=setting.num_seeds)
+  for network in (config.encoder, config.decoder, config.discriminator):
+    network.hidden = (setting.units, setting.units)
+  config.update_from_flattened_dict(changes)
+  return config
 
 
 def build_experiment(
@@ -131,11 +146,7 @@ def build_experiment(
     raise errors.InputError(
       f'JAX sees {jax.local_device_count()} devices; expected one.'
     )
-  config = CONFIGS[setting.system]()
-  config.update(batch_size=setting.batch_size, num_seeds=setting.num_seeds)
-  for network in (config.encoder, config.decoder, config.discriminator):
-    network.hidden = (setting.units, setting.units)
-  config.update_from_flattened_dict(changes)
+  config = configure(setting, **changes)
   try:
     return experiments.build(config), config
   except OSError:
@@ -160,11 +171,11 @@ def assemble(
   return experiments.assemble(spec, dataset, labelled, devices)
 
 
-def random_images() -> Dataset:
-  """As many as MNIST has to train on, and of its shape."""
+def random_images(number: int = 60_000) -> Dataset:
+  """Images of MNIST's shape to train on, as many as it has unless said."""
   generator = np.random.default_rng(0)
-  image = generator.integers(0, 256, (60_000, 28, 28, 1), np.uint8)
-  train = Split(image, np.arange(60_000, dtype=np.int32) % 10)
+  image = generator.integers(0, 256, (number, 28, 28, 1), np.uint8)
+  train = Split(image, np.arange(number, dtype=np.int32) % 10)
   none = train.part(0, 0)
   return Dataset(RANDOM_IMAGES, train, none, none, num_classes=10)
 

@@ -206,7 +206,7 @@ def draw(found: Mapping[str, Results]) -> Figure | None:
       axes.fill_between(
         curve[:, column], *curve[:, 3:].T, alpha=0.15, color=style['color']
       )
-    _finish(axes, label)
+    log_axes(axes, label)
   panels[0].set_ylabel('validation error, %')
   figure.suptitle('Means and ranges of the draws', fontsize='medium')
   lines, names = panels[0].get_legend_handles_labels()
@@ -227,7 +227,8 @@ def _style(name: str, names: Iterable[str]) -> dict[str, Any]:
   }
 
 
-def _finish(axes: Axes, label: str) -> None:
+def log_axes(axes: Axes, label: str) -> None:
+  """Makes both axes logarithmic; `label` is that of the horizontal one."""
   axes.set(xscale='log', yscale='log', xlabel=label)
   for axis in (axes.xaxis, axes.yaxis):
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))

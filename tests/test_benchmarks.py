@@ -19,6 +19,7 @@ PROGRAMS = (
   'estimators',
   'feed',
   'gallery',
+  'growth',
   'kill_and_resume',
   'package_model',
   'reproduce',
@@ -27,6 +28,7 @@ PROGRAMS = (
   'table',
   'time_to_error',
   'tpu_plan',
+  'two_processes',
 )
 SOURCES = {
   str(path.relative_to(ROOT)): path.read_text()

@@ -10,6 +10,7 @@ from aae_jax import commit
 from benchmarks import (
   baselines,
   feed,
+  growth,
   kill_and_resume,
   provenance,
   reproduce,
@@ -17,6 +18,7 @@ from benchmarks import (
   step_time,
   time_to_error,
   tpu_plan,
+  two_processes,
 )
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -179,12 +181,14 @@ def test_benchmarks_run_from_a_commit(monkeypatch):
   [
     baselines.main,
     feed.main,
+    growth.main,
     kill_and_resume.main,
     reproduce.main,
     start.main,
     step_time.main,
     time_to_error.main,
     tpu_plan.main,
+    two_processes.main,
   ],
   ids=lambda main: main.__module__,
 )
@@ -197,10 +201,12 @@ def test_every_benchmark_refuses_before_it_measures(main, monkeypatch):
     (kill_and_resume, 'kill_and_resume'),
     (subprocess, 'run'),
     (feed, 'idle_maker'),
+    (growth, 'idle_maker'),
     (start, 'idle_maker'),
     (step_time, 'idle_maker'),
     (time_to_error, 'idle_maker'),
     (tpu_plan, 'compile_call'),
+    (two_processes, 'idle_maker'),
   ):
     monkeypatch.setattr(module, name, None)
   with pytest.raises(SystemExit, match='^changed files would make the result'):

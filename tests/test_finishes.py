@@ -14,6 +14,7 @@ from aae_jax import (
   datasets,
   errors,
   experiments,
+  figures,
   finishes,
   networks,
   runs,
@@ -72,7 +73,7 @@ def make_config(**changes):
 @pytest.fixture(autouse=True)
 def in_memory(monkeypatch):
   monkeypatch.setattr(datasets, 'load', lambda **_: DATASET)
-  monkeypatch.setattr(training.figures, 'write_figures', lambda *_: None)
+  monkeypatch.setattr(figures, 'write_figures', lambda *_: None)
   build = experiments.build
 
   def on_one_device(config):

@@ -81,11 +81,13 @@ def test_every_file_is_of_a_row_or_of_another_program():
     'digits_100_baselines',
     'estimators',
     'feed',
+    'growth',
     'kill_and_resume',
     'start',
     'step_time',
     'time_to_error',
     'tpu_plan',
+    'two_processes',
   }
   assert {path.stem for path in RESULTS.glob('*.json')} <= {*ROWS, *others}
 

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import itertools
+import json
+import sys
 
 import numpy as np
 import pytest
@@ -59,8 +61,8 @@ def test_peer_is_looked_at_by_its_averages():
     assert learner.error() < before - 30
 
 
-def test_trainings_that_reach_nothing_are_told(monkeypatch):
-  """One recipe three times, without PyTorch twice."""
+def run(monkeypatch, tmp_path, *arguments, missing=None):
+  """Calls the program with trainings that reach nothing; the file it wrote."""
   experiment = tiny.build('semi_supervised_aae', epochs=1)
   learner = Learner(lambda num_steps: None, lambda: np.float64(50))
   for name in ('ours', 'peer'):
@@ -68,9 +70,28 @@ def test_trainings_that_reach_nothing_are_told(monkeypatch):
       time_to_error, name, lambda *_: contextlib.nullcontext(learner)
     )
   monkeypatch.setattr(time_to_error, 'build', lambda _: (experiment, None))
-  monkeypatch.setattr(time_to_error, 'missing_peer', lambda: 'no PyTorch')
-  assert list(dict(time_to_error.measure())) == ['pure', 'any']
-  monkeypatch.setattr(time_to_error, 'missing_peer', lambda: None)
-  found = dict(time_to_error.measure())
-  assert list(found) == ['pure', 'peer', 'any']
+  monkeypatch.setattr(time_to_error, 'missing_peer', lambda: missing)
+  monkeypatch.setattr(time_to_error, 'idle_maker', lambda *_: {})
+  monkeypatch.setattr(time_to_error, 'refuse_changed_files', lambda: None)
+  path = tmp_path / 'found.json'
+  output = f'--output={path}'
+  monkeypatch.setattr(sys, 'argv', ['time_to_error', output, *arguments])
+  time_to_error.main()
+  return json.loads(path.read_text())
+
+
+def test_trainings_that_reach_nothing_are_told(monkeypatch, tmp_path, capsys):
+  found = run(monkeypatch, tmp_path)
+  assert list(found) == ['peer_missing', *time_to_error.GOALS]
   assert set(found['any']['seconds']) == {'10', '6', '5', '2'}
+  assert capsys.readouterr().out.count('not reached') == 3 + 3 + 4
+
+
+def test_trainings_are_those_that_are_named(monkeypatch, tmp_path):
+  assert 'pure' not in run(monkeypatch, tmp_path, 'any')
+
+
+def test_a_peer_that_is_missing_is_told(monkeypatch, tmp_path, capsys):
+  found = run(monkeypatch, tmp_path, missing='no PyTorch')
+  assert found['peer_missing'] == 'no PyTorch' and 'peer' not in found
+  assert 'without peer: no PyTorch' in capsys.readouterr().out

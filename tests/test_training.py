@@ -122,8 +122,8 @@ def compiled():
   patch.setattr(training.experiments, 'build', compiled.build)
   patch.setattr(measures, 'Evaluator', compiled.evaluator)
   patch.setattr(training.measures, 'analyze', analyze)
-  patch.setattr(training.figures, 'write_figures', lambda *_: None)
-  patch.setattr(training.pages, 'write_pages', lambda *_: None)
+  patch.setattr(figures, 'write_figures', lambda *_: None)
+  patch.setattr(pages, 'write_pages', lambda *_: None)
   yield compiled
   patch.undo()
 
@@ -952,8 +952,8 @@ def test_test_images_are_for_the_best_setting(best, searched, monkeypatch):
   monkeypatch.setattr(training.search, 'best', lambda *_: best)
   for module, name in (
     (training.measures, 'analyze'),
-    (training.figures, 'write_figures'),
-    (training.pages, 'write_pages'),
+    (figures, 'write_figures'),
+    (pages, 'write_pages'),
   ):
     monkeypatch.setattr(module, name, noted(name, getattr(module, name)))
   before = (searched.workdir / 'results.json').read_text()
