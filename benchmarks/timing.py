@@ -76,19 +76,28 @@ def measure(
   times = {name: [] for name in programs}
   for _ in range(repetitions):
     for name, program in programs.items():
-      start = time.perf_counter()
-      program(steps[name])
-      seconds = time.perf_counter() - start
+      seconds = _seconds(program, steps[name])
       times[name].append(1e3 * seconds / steps[name])
   return times
 
 
 def steps_that_fill(program: Program, seconds: float) -> int:
-  """How many steps take so long, at least one, after a call to warm up."""
+  """How many steps take so long, at least one, after a call to warm up.
+
+  What a call takes beside its steps, such as the draw of an order, is known
+  from a short one and a longer one.
+  """
   program(2)
+  short, long = (_seconds(program, number) for number in (2, 12))
+  # A step may take less than what the two calls differ by chance.
+  step = max((long - short) / 10, 0.1 * long / 12)
+  return max(1, round((seconds - (short - 2 * step)) / step))
+
+
+def _seconds(program: Program, num_steps: int) -> float:
   start = time.perf_counter()
-  program(2)
-  return max(1, round(2 * seconds / (time.perf_counter() - start)))
+  program(num_steps)
+  return time.perf_counter() - start
 
 
 @contextlib.contextmanager

@@ -7,10 +7,10 @@ The results table has 2.33 % with 100 labels, 1.36 % with 1000
 in 30.6 % with 100 labels (one draw; benchmarks/results/mnist_100_vat.json): see
 docs/methods.md.
 
-`configs/mnist_vat.py:paper` has the settings of its own code;
-`configs/mnist_vat.py:any` adds augmentation, noise and marginal entropy: all
-that `configs/mnist_semi_supervised.py:any` has but for the autoencoder, and
-errs in 2.0 % after 30 epochs (one draw;
+`configs/mnist_vat.py:paper` has the settings of its own code, whose command has
+1000 labels. `configs/mnist_vat.py:any` adds augmentation, noise and marginal
+entropy: all that `configs/mnist_semi_supervised.py:any` has but for the
+autoencoder, and errs in 2.0 % after 30 epochs (one draw;
 benchmarks/results/mnist_100_vat_any.json).
 """
 

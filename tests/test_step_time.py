@@ -117,6 +117,17 @@ def test_nothing_is_timed_on_a_busy_machine(capsys):
     timing.require_idle(patience=-1.0, busy=lambda: 90.0)
 
 
+def test_a_call_is_filled_beside_what_it_takes_itself(monkeypatch):
+  clock = [0.0]
+  monkeypatch.setattr(timing.time, 'perf_counter', lambda: clock[0])
+
+  def program(num_steps):
+    clock[0] += 3.0 + 0.5 * num_steps
+
+  assert timing.steps_that_fill(program, 10.0) == 14
+  assert timing.steps_that_fill(program, 1.0) == 1
+
+
 def test_calls_take_turns():
   made = []
   programs = {
