@@ -247,8 +247,10 @@ def _told(entry: Callable[[], Any]) -> Any:
     return errors.told(entry)
   except SystemExit as leaving:
     processes.end(leaving.code)
-  except Exception:
+  except Exception as error:
     if processes.count() == 1:
       raise
+    if isinstance(error, jax.errors.JaxRuntimeError):
+      processes.wait_for_last_words()
     traceback.print_exc()
     processes.end(1)

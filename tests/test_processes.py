@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
 import aae_jax
 from aae_jax import errors, last_words, processes
+from aae_jax import program as program_lib
 from tests import programs
 
 CONFIG = (
@@ -275,3 +277,33 @@ def test_last_words_are_one_line(said, heard):
     check=True,
   )
   assert found.stdout.decode() == heard
+
+
+@pytest.mark.parametrize(
+  'error, is_waited_for',
+  [(jax.errors.JaxRuntimeError('reset by peer'), True), (KeyError('a'), False)],
+)
+def test_a_message_that_fails_is_not_told_before_a_death(
+  error, is_waited_for, monkeypatch, capsys
+):
+  """JAX ends this process while it waits, if another one has died."""
+  monkeypatch.setattr(processes, 'count', lambda: 2)
+
+  def wait():
+    assert not capsys.readouterr().err
+    waited.append(True)
+
+  def end(status):
+    raise SystemExit(status)
+
+  waited = []
+  monkeypatch.setattr(processes, 'wait_for_last_words', wait)
+  monkeypatch.setattr(processes, 'end', end)
+
+  def entry():
+    raise error
+
+  with pytest.raises(SystemExit, match='1'):
+    program_lib._told(entry)
+  assert bool(waited) == is_waited_for
+  assert 'Traceback' in capsys.readouterr().err
