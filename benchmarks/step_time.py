@@ -52,6 +52,7 @@ from benchmarks.timing import (
   idle_maker,
   measure,
   missing_peer,
+  spread,
   steps_that_fill,
 )
 from configs import mnist_aae, mnist_semi_supervised
@@ -290,12 +291,7 @@ def summarize(
   return {
     **dataclasses.asdict(setting),
     'milliseconds_per_step': {
-      name: {
-        'median': median[name],
-        'minimum': min(values),
-        'maximum': max(values),
-      }
-      for name, values in times.items()
+      name: spread(values) for name, values in times.items()
     },
     'examples_per_second': 1e3 * seeds * setting.batch_size / ours,
     'ratios': {

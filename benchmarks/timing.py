@@ -1,9 +1,10 @@
 """What the programs that time share."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import importlib.util
 import os
+import statistics
 import time
 from typing import Any
 
@@ -79,6 +80,15 @@ def measure(
       seconds = _seconds(program, steps[name])
       times[name].append(1e3 * seconds / steps[name])
   return times
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+  """The median of what was measured, the least and the largest."""
+  return {
+    'median': statistics.median(values),
+    'minimum': min(values),
+    'maximum': max(values),
+  }
 
 
 def steps_that_fill(program: Program, seconds: float) -> int:

@@ -9,11 +9,9 @@ and make calls of so many steps. It waits five minutes for an idle machine, and
 refuses another.
 """
 
-from collections.abc import Sequence
 import json
 import os
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -23,7 +21,7 @@ from benchmarks import command_line, step_time
 from benchmarks.command_line import ROOT
 from benchmarks.provenance import refuse_changed_files
 from benchmarks.step_time import FIRST, Setting
-from benchmarks.timing import idle_maker, training_of
+from benchmarks.timing import idle_maker, spread, training_of
 
 BATCH_SIZE = 1000
 
@@ -39,8 +37,11 @@ CALLS = 5
 STEPS = 5
 """Of each call."""
 
-_CHILD = 'import sys; from benchmarks import two_processes as measured; '
-_CHILD += 'measured.train(*sys.argv[1:])'
+_CHILD = """
+import sys
+from benchmarks import two_processes
+two_processes.train(*sys.argv[1:])
+"""
 
 
 def train(coordinator: str, num_processes: str, process_id: str) -> None:
@@ -69,6 +70,13 @@ def train(coordinator: str, num_processes: str, process_id: str) -> None:
   processes.stop()
 
 
+def free_port() -> int:
+  """One of this machine on which nothing listens."""
+  with socket.socket() as found:
+    found.bind(('localhost', 0))
+    return found.getsockname()[1]
+
+
 def run(num_processes: int) -> list[float]:
   """Milliseconds a step, one value a call.
 
@@ -78,9 +86,7 @@ def run(num_processes: int) -> list[float]:
   Raises:
     RuntimeError: a process has failed.
   """
-  with socket.socket() as found:
-    found.bind(('localhost', 0))
-    address = f'localhost:{found.getsockname()[1]}'
+  address = f'localhost:{free_port()}'
   devices = NUM_DEVICES // num_processes
   flag = f'--xla_force_host_platform_device_count={devices}'
   environment = {
@@ -105,16 +111,6 @@ def run(num_processes: int) -> list[float]:
   return json.loads(said[0][0].splitlines()[-1])
 
 
-def summarize(times: Sequence[Sequence[float]]) -> dict[str, float]:
-  """The median of all calls, and the least and the largest."""
-  values = [value for of_round in times for value in of_round]
-  return {
-    'median': statistics.median(values),
-    'minimum': min(values),
-    'maximum': max(values),
-  }
-
-
 def main() -> None:
   """Measures, writes the result and says it."""
   parser = command_line.make_parser('two_processes', __doc__)
@@ -126,8 +122,8 @@ def main() -> None:
     times = {'one_process': [], 'two_processes': []}
     for _ in range(ROUNDS):
       for number, name in enumerate(times, start=1):
-        times[name].append(run(number))
-  found = {name: summarize(values) for name, values in times.items()}
+        times[name] += run(number)
+  found = {name: spread(values) for name, values in times.items()}
   medians = [of_one['median'] for of_one in found.values()]
   ratio = medians[1] / medians[0]
   result = {

@@ -9,8 +9,8 @@ import sys
 import pytest
 import yaml
 
+from benchmarks.two_processes import free_port
 from tests import programs
-from tests.test_processes import free_port
 
 CLOUD = programs.ROOT / 'docs/cloud'
 TINY = (

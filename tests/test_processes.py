@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 import aae_jax
 from aae_jax import errors, last_words, processes
 from aae_jax import program as program_lib
+from benchmarks.two_processes import free_port
 from tests import programs
 
 CONFIG = (
@@ -57,12 +57,6 @@ def start_two(start):
     ]
 
   return start_two
-
-
-def free_port():
-  with socket.socket() as found:
-    found.bind(('localhost', 0))
-    return found.getsockname()[1]
 
 
 def hear(program, text):
