@@ -194,12 +194,11 @@ def parallelize(
     has the metrics and which is donated; and the `Request` that was met.
   """
   if num_seeds == 1:
-    run = _alone(_loop(train_step, feed.order, feed.batch, feed), feed)
+    run = _alone(_loop(train_step, feed.batch, feed), feed)
   else:
     run = _loop(
       jax.vmap(train_step, (SEED_AXES, 0), SEED_AXES),
-      jax.vmap(feed.order, (0, feed.SEED_AXES, None)),
-      jax.vmap(feed.batch, (feed.SEED_AXES, 0, None, None)),
+      jax.vmap(feed.batch, (feed.SEED_AXES, None, None)),
       feed,
     )
 
@@ -226,7 +225,6 @@ def parallelize(
 
 def _loop(
   train_step: Callable[..., TrainState],
-  new_order: Callable[..., Any],
   gather: Callable[..., Batch],
   feed: Any,
 ) -> Callable[..., TrainState]:
@@ -235,19 +233,12 @@ def _loop(
   def run(state, data, num_steps):
     device = lax.axis_index(AXIS)
 
-    def order_of(state):
-      return new_order(state.rng, data, state.step // feed.steps_per_epoch)
-
-    def body(_, carry):
-      state, order = carry
+    def body(_, state):
       is_first = state.step % feed.steps_per_epoch == 0
-      order = lax.cond(is_first, lambda: order_of(state), lambda: order)
       state = _with_sums_since(state, is_first)
-      batch = gather(data, order, state.step, device)
-      return train_step(state, batch), order
+      return train_step(state, gather(data, state.step, device))
 
-    carry = (state, order_of(state))
-    return lax.fori_loop(0, num_steps, body, carry)[0]
+    return lax.fori_loop(0, num_steps, body, state)
 
   return run
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from aae_jax import drawing, experiments, training
+from aae_jax import drawing, experiments
 from benchmarks import command_line, step_time
 from benchmarks.command_line import ROOT
 from benchmarks.limit import Products, Updates, make_limit, matrix_products
@@ -27,12 +27,11 @@ from benchmarks.step_time import FIRST, Setting
 from benchmarks.table import log_axes
 from benchmarks.timing import Program, idle_maker, measure, steps_that_fill
 
-REPETITIONS = 3
+REPETITIONS = 5
 """Calls of each program."""
 
-SECONDS = {'ours': training.SECONDS_PER_CALL, 'limit': 0.5}
-"""That a call fills. A training draws the order of all images in each call, so
-the step's are as long as a training's; its limit draws nothing."""
+SECONDS = 0.5
+"""That a call fills."""
 
 PICTURE = 'docs/growth.png'
 
@@ -92,8 +91,7 @@ def measure_growth(thing: str) -> dict[str, dict[str, float]]:
     for name, program in make_programs(thing, size).items()
   }
   steps = {
-    (size, name): steps_that_fill(program, SECONDS[name])
-    for (size, name), program in programs.items()
+    key: steps_that_fill(program, SECONDS) for key, program in programs.items()
   }
   times = measure(programs, REPETITIONS, steps)
   found = {str(size): {} for size in SIZES[thing]}

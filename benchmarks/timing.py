@@ -94,8 +94,8 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def steps_that_fill(program: Program, seconds: float) -> int:
   """How many steps take so long, at least one, after a call to warm up.
 
-  What a call takes beside its steps, such as the draw of an order, is known
-  from a short one and a longer one.
+  What a call takes beside its steps is known from a short one and a longer
+  one.
   """
   program(2)
   short, long = (_seconds(program, number) for number in (2, 12))

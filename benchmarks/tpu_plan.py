@@ -113,7 +113,10 @@ def compile_call(experiment: experiments.Experiment) -> Any:
       image=shape(train.image.shape, jnp.uint8),
       label=shape((train.num_images,), jnp.int32),
       is_labelled=shape((seeds, train.num_images), jnp.bool_),
-      labelled=shape(experiment.labelled.shape, jnp.int32),
+      order=feeding.Order(
+        unlabelled=shape((seeds, train.num_images), jnp.int32),
+        labelled=shape(experiment.labelled.shape, jnp.int32),
+      ),
     )
     run, state = experiment.run(), experiment.abstract_state()
     call = jax.jit(lambda state, data: run(state, data, Request(1000)))

@@ -87,22 +87,17 @@ def test_goes_on_in_the_middle_of_an_epoch():
 def batches(experiment, num_steps):
   """Of all runs, as the devices see them, joined: [S, steps, ...]."""
   feed, found = experiment.feed, []
-  keys, devices = experiment.spec.keys(), np.arange(len(experiment.devices))
-
-  def of_run(data, key, step, device):
-    order = feed.order(key, data, step // feed.steps_per_epoch)
-    return feed.batch(data, order, step, device)
-
-  of_runs = jax.vmap(of_run, (feed.SEED_AXES, 0, None, None))
+  devices = np.arange(len(experiment.devices))
+  of_runs = jax.vmap(feed.batch, (feed.SEED_AXES, None, None))
   of_devices = jax.jit(
-    jax.vmap(of_runs, (feed.DEVICE_AXES, None, None, 0), out_axes=1)
+    jax.vmap(of_runs, (feed.DEVICE_AXES, None, 0), out_axes=1)
   )
   with contextlib.closing(experiment.chunks(0)) as chunks:
     until = 0
     for step in range(num_steps):
       if step == until:
         data, until = next(chunks)
-      found.append(tiny.plain(of_devices(data, keys, step, devices)))
+      found.append(tiny.plain(of_devices(data, step, devices)))
   return jax.tree.map(lambda *x: np.stack(x), *found)
 
 

@@ -1,5 +1,6 @@
 """Tests of aae_jax.train_step."""
 
+import contextlib
 import functools
 import logging
 
@@ -12,7 +13,7 @@ import pytest
 import tiny
 
 from aae_jax import optimizers, processes, train_state, train_step
-from aae_jax.datasets import feeding
+from aae_jax.datasets import Split, feeding
 from aae_jax.phases import Phase
 from aae_jax.systems import Model, System
 from aae_jax.train_step import Request
@@ -417,30 +418,31 @@ def test_every_example_counts_once_an_epoch(num_devices, num_seeds):
   sharding = processes.own(devices)
   index = np.arange(num_examples, dtype=np.uint8)
   feed = feeding.Resident(num_examples, batch_size, 0, num_devices)
-  data = jax.device_put(
-    feeding.Data(
-      index.reshape(-1, 1, 1, 1),
-      index.astype(np.int32),
-      np.zeros((num_seeds, num_examples), bool),
-      np.zeros((num_seeds, 0), np.int32),
-    ),
-    sharding,
+  # One for the orders and one for the state, which is donated.
+  keys = lambda: jax.random.split(jax.random.key(0), num_seeds)
+  source = feeding.Source(
+    split=Split(index.reshape(-1, 1, 1, 1), None),
+    labelled=np.zeros((num_seeds, 0), np.int32),
+    keys=keys(),
+    devices=devices,
   )
   create = lambda key: train_state.create(
     system, key, feeding.example_batch(batch_size, 0, (1, 1, 1)), average=False
   )
-  keys = jax.random.split(jax.random.key(0), num_seeds)
-  state = jax.vmap(create, out_axes=train_state.SEED_AXES)(keys)
+  state = jax.vmap(create, out_axes=train_state.SEED_AXES)(keys())
   run = train_step.parallelize(
     train_step.make_train_step(system), feed, num_seeds, devices
   )
   state = jax.device_put(state, sharding)
   seen = []
-  for num_steps in (2, 1, 4, 2):
-    state, _ = run(state, data, Request(num_steps))
-    seen.append(np.asarray(state.params['counts']['w']))
+  with contextlib.closing(feed.chunks(source, 0)) as chunks:
+    for calls in ((2, 1), (3,), (1, 2)):
+      data, _ = next(chunks)
+      for num_steps in calls:
+        state, _ = run(state, data, Request(num_steps))
+        seen.append(np.asarray(state.params['counts']['w']))
   np.testing.assert_array_equal(seen[0].sum(axis=1), 8)
-  np.testing.assert_array_equal(seen[1], 1)
-  np.testing.assert_array_equal(seen[3], 3)
+  for whole_epochs, call in enumerate((1, 2, 4), start=1):
+    np.testing.assert_array_equal(seen[call], whole_epochs)
   if num_seeds > 1:
     assert not np.array_equal(seen[0][0], seen[0][1])

@@ -142,7 +142,7 @@ def _system(name, num_devices, **changes):
 
 
 def data(experiment: experiments.Experiment) -> Data:
-  """The data on the devices, which serve for all steps."""
+  """The data on the devices, in the order of the first epoch."""
   with contextlib.closing(experiment.chunks(0)) as chunks:
     return next(chunks)[0]
 

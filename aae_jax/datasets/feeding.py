@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 import dataclasses
 import functools
+import itertools
 from typing import Any, ClassVar
 
 import flax.struct
@@ -22,9 +23,6 @@ from aae_jax.types import Array, Batch, Key
 
 BLOCK_BYTES = 2**26
 """Of the images that come to the devices at a time, about."""
-
-_FOR_EVER = 2**31 - 1
-"""More steps than there are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +55,13 @@ class Source:
     return found
 
 
+class Order(flax.struct.PyTreeNode):
+  """In which order an epoch visits the examples, int32 [S, N] and [S, n]."""
+
+  unlabelled: Array
+  labelled: Array
+
+
 class Data(flax.struct.PyTreeNode):
   """The training split on the devices; S seeds draw their own labels.
 
@@ -64,20 +69,13 @@ class Data(flax.struct.PyTreeNode):
     image: as it is stored, [N, H, W, C].
     label: int32 [N].
     is_labelled: bool [S, N].
-    labelled: int32 [S, n], indexes of the labelled examples.
+    order: of the epoch.
   """
 
   image: Array
   label: Array
   is_labelled: Array
-  labelled: Array
-
-
-class Order(flax.struct.PyTreeNode):
-  """In which order an epoch visits the examples, int32 [N] and [n]."""
-
-  unlabelled: Array
-  labelled: Array
+  order: Order
 
 
 class Block(flax.struct.PyTreeNode):
@@ -126,11 +124,7 @@ class Feed:
     """Full batches in the training split."""
     return self.num_examples // self.batch_size
 
-  def order(self, rng: Key, data: Any, epoch: Array) -> Any:
-    """What `batch` has to know of an epoch; within the loop over steps."""
-    raise NotImplementedError
-
-  def batch(self, data: Any, order: Any, step: Array, device: Array) -> Batch:
+  def batch(self, data: Any, step: Array, device: Array) -> Batch:
     """A device's share of the batch of a step; within the loop over steps."""
     raise NotImplementedError
 
@@ -147,28 +141,35 @@ class Feed:
     size = self.batch_size // self.num_devices
     return device * size + jnp.arange(size)
 
+  def _order(self, keys: Key, source: Source, epoch: int) -> Order:
+    """The order of an epoch: a function of keys and epoch alone.
+
+    Args:
+      keys: typed keys [R], of the runs that have an order of all examples of
+        their own.
+      source: of the labelled examples, whose order each run has of its own.
+      epoch: from 0 on.
+    """
+    every = np.arange(self.num_examples, dtype=np.int32)
+    every = np.broadcast_to(every, (len(keys), len(every)))
+    return Order(
+      _permutations(keys, epoch, 'unlabelled', every),
+      _permutations(source.keys, epoch, 'labelled', source.labelled),
+    )
+
 
 class Resident(Feed):
   """Each device holds all images, and the host does nothing between steps."""
 
-  SEED_AXES = Data(image=None, label=None, is_labelled=0, labelled=0)
+  SEED_AXES = Data(image=None, label=None, is_labelled=0, order=0)
   DEVICE_AXES = None
 
-  def order(self, rng: Key, data: Data, epoch: Array) -> Order:
-    """The order of an epoch: a function of key and epoch alone."""
-    return Order(
-      _permuted(rng, epoch, 'unlabelled', self.num_examples),
-      _permuted(rng, epoch, 'labelled', data.labelled),
-    )
-
-  def batch(
-    self, data: Data, order: Order, step: Array, device: Array
-  ) -> Batch:
+  def batch(self, data: Data, step: Array, device: Array) -> Batch:
     """Gathered by index."""
     step = step % self.steps_per_epoch
     size = self.batch_size // self.num_devices
     start = step * self.batch_size + device * size
-    index = lax.dynamic_slice(order.unlabelled, (start,), (size,))
+    index = lax.dynamic_slice(data.order.unlabelled, (start,), (size,))
     batch = {
       'image': self.scaling(data.image[index]),
       'position': self._positions(device),
@@ -178,19 +179,22 @@ class Resident(Feed):
     if self.labelled_batch_size:
       size = self.labelled_batch_size // self.num_devices
       start = step * self.labelled_batch_size + device * size
-      position = (start + jnp.arange(size)) % order.labelled.shape[0]
-      index = order.labelled[position]
+      position = (start + jnp.arange(size)) % data.order.labelled.shape[0]
+      index = data.order.labelled[position]
       batch['labelled_image'] = self.scaling(data.image[index])
       batch['labelled_label'] = data.label[index]
     return batch
 
   def chunks(self, source: Source, step: int) -> Iterator[tuple[Data, int]]:
-    """The training split, which serves for ever."""
-    del step
-    data = Data(
-      source.split.image, source.label, source.is_labelled, source.labelled
+    """The training split, in the order of one epoch after the other."""
+    own = processes.own(source.devices)
+    stays = jax.device_put(
+      (source.split.image, source.label, source.is_labelled), own
     )
-    yield jax.device_put(data, processes.own(source.devices)), _FOR_EVER
+    for epoch in itertools.count(step // self.steps_per_epoch):
+      order = self._order(source.keys, source, epoch)
+      until = (epoch + 1) * self.steps_per_epoch
+      yield Data(*stays, jax.device_put(order, own)), until
 
 
 class Streamed(Feed):
@@ -203,16 +207,8 @@ class Streamed(Feed):
   SEED_AXES = Block(first=None, common=None, own=0)
   DEVICE_AXES = Block(first=None, common=0, own=0)
 
-  def order(self, rng: Key, data: Block, epoch: Array) -> tuple[()]:
-    """Nothing: the block is in order."""
-    del rng, data, epoch
-    return ()
-
-  def batch(
-    self, data: Block, order: tuple[()], step: Array, device: Array
-  ) -> Batch:
+  def batch(self, data: Block, step: Array, device: Array) -> Batch:
     """Taken from the block."""
-    del order
     batch = {
       name: lax.dynamic_index_in_dim(x, step - data.first, keepdims=False)
       for name, x in {**data.common, **data.own}.items()
@@ -238,14 +234,10 @@ class Streamed(Feed):
         yield data, step
 
   def _draw(self, source: Source, epoch: int) -> Order:
-    """The order of an epoch, of all runs; NumPy's [N] and [S, n]."""
+    """The order of an epoch, of the first run and of all; NumPy's."""
     # The devices would keep the thread waiting for the steps they are at.
     with jax.default_device(_host()):
-      order = Order(
-        _permutation(source.keys[0], epoch, 'unlabelled', self.num_examples),
-        _permutations(source.keys, epoch, 'labelled', source.labelled),
-      )
-      return jax.device_get(order)
+      return jax.device_get(self._order(source.keys[:1], source, epoch))
 
   def _read(
     self,
@@ -272,7 +264,8 @@ class Streamed(Feed):
     """Indexes of the examples of some steps, [K, B]."""
     size, found = self.batch_size, []
     for epoch, step in (divmod(step, self.steps_per_epoch) for step in steps):
-      found.append(draw(epoch).unlabelled[step * size : (step + 1) * size])
+      [order] = draw(epoch).unlabelled
+      found.append(order[step * size : (step + 1) * size])
     return np.stack(found)
 
   def _labelled(
@@ -301,19 +294,15 @@ def _host() -> jax.Device | None:
     return None
 
 
-def _permuted(rng: Key, epoch: Array, name: str, examples: Any) -> Array:
-  """Examples, or the numbers below one, in the order of an epoch."""
-  key = randomness.fold_in(randomness.named(rng, 'order'), epoch)
-  return jax.random.permutation(randomness.named(key, name), examples)
+@functools.partial(jax.jit, static_argnums=2)
+def _permutations(keys: Key, epoch: Array, name: str, examples: Array) -> Array:
+  """Each run's examples in its order of an epoch, [R, n]."""
 
+  def permuted(key, examples):
+    key = randomness.fold_in(randomness.named(key, 'order'), epoch)
+    return jax.random.permutation(randomness.named(key, name), examples)
 
-_permutation = jax.jit(_permuted, static_argnums=(2, 3))
-_permutations = jax.jit(
-  lambda rng, epoch, name, examples: jax.vmap(
-    lambda rng, examples: _permuted(rng, epoch, name, examples)
-  )(rng, examples),
-  static_argnums=2,
-)
+  return jax.vmap(permuted)(keys, examples)
 
 
 def example_batch(
