@@ -36,5 +36,5 @@ tpu_plan: .venv_tpu/installed
 # By itself: JAX would look for a TPU wherever libtpu is installed.
 .venv_tpu/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv_tpu
-	.venv_tpu/bin/pip install --quiet --editable '.[tpu_plan]'
+	.venv_tpu/bin/pip install --quiet --editable '.[tpu]'
 	touch $@

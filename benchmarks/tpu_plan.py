@@ -199,11 +199,12 @@ def main() -> None:
   options = parser.parse_args()
   refuse_changed_files()
   jax.config.update('jax_platforms', 'cpu')
-  result = {'plans': [], **made_by('libtpu')}
-  print(f'| {" | ".join(HEAD)} |\n|{"---|" * len(HEAD)}', flush=True)
   with command_line.one_line_errors('tpu_plan'):
-    for plan in PLANS:
-      found = describe(compile_call(build(plan)))
+    built = {plan: build(plan) for plan in PLANS}
+    result = {'plans': [], **made_by('libtpu')}
+    print(f'| {" | ".join(HEAD)} |\n|{"---|" * len(HEAD)}', flush=True)
+    for plan, experiment in built.items():
+      found = describe(compile_call(experiment))
       result['plans'].append({**dataclasses.asdict(plan), **found})
       command_line.write_result(options.output, result)
       print(row(plan, found), flush=True)

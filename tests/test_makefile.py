@@ -1,6 +1,8 @@
 """Tests of the targets of the Makefile, without running them."""
 
+import configparser
 import os
+import re
 import subprocess
 
 from tests.programs import ROOT
@@ -32,3 +34,14 @@ def test_check_runs_the_tests_on_another_python_too():
     '.venv312/bin/python -m pytest -q -n 2 --dist loadfile '
     '-m "whole or not whole"',
   ]
+
+
+def test_extras_are_found_by_every_pip():
+  """That of Python 3.11 looks for `a_b` among names where it is `a-b`."""
+  declared = configparser.ConfigParser()
+  declared.read(ROOT / 'setup.cfg')
+  extras = set(declared['options.extras_require'])
+  assert not [name for name in extras if not re.fullmatch('[a-z0-9]+', name)]
+  for target in ('test', 'check', 'tpu_plan'):
+    installed = re.findall(r"'\.\[(.*?)\]'", '\n'.join(commands_of(target)))
+    assert installed and extras.issuperset(installed)

@@ -1,5 +1,6 @@
 """Tests of benchmarks.tpu_plan, without the compiler for TPUs."""
 
+import sys
 import types
 
 import jax
@@ -48,6 +49,11 @@ def test_no_compiler_for_tpus(monkeypatch):
   monkeypatch.setattr(topologies, 'get_topology_desc', missing)
   with pytest.raises(errors.InputError, match='expected libtpu: make tpu_plan'):
     tpu_plan.build(PLANS[0])
+  # Nor does its version, which a result has, end in a traceback.
+  monkeypatch.setattr(tpu_plan, 'refuse_changed_files', lambda: None)
+  monkeypatch.setattr(sys, 'argv', ['tpu_plan'])
+  with pytest.raises(SystemExit, match='expected libtpu: make tpu_plan'):
+    tpu_plan.main()
 
 
 def test_the_call_is_that_of_all_devices():
