@@ -394,6 +394,20 @@ def test_weights_born_infinite_are_found_at_the_end_of_the_call(part):
     np.testing.assert_array_equal(first, expected)
 
 
+@pytest.mark.parametrize('platform', ['cpu', 'cuda', 'tpu'])
+def test_between_cpus_a_phase_is_one_message(platform):
+  """Accelerators have a compiler that puts them together without a copy."""
+  # Without batch normalization, which asks for messages of its own.
+  system = tiny.system('aae', num_devices=2)
+  call = jax.jit(lambda state, data: system.run(state, data, Request(1)))
+  traced = call.trace(system.experiment.abstract_state(), system.data)
+  lowered = traced.lower(lowering_platforms=(platform,))
+  messages = lowered.as_text().count('"stablehlo.all_reduce"')
+  # And one on what is asked for.
+  of_cpus = 1 + len(system.experiment.spec.system.phases)
+  assert messages == of_cpus if platform == 'cpu' else messages > 2 * of_cpus
+
+
 @pytest.mark.parametrize('num_devices', [1, 2])
 @pytest.mark.parametrize('num_seeds', [1, 2])
 def test_every_example_counts_once_an_epoch(num_devices, num_seeds):
