@@ -124,23 +124,21 @@ def draw(growth: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Figure:
 
 
 def main() -> None:
-  """Measures, writes the result, draws it and says it."""
+  """Measures and says it, writes the result and draws it."""
   parser = command_line.make_parser('growth', __doc__)
   command_line.add_output(parser, 'growth.json')
   options = parser.parse_args()
   refuse_changed_files()
   with command_line.one_line_errors('growth'):
     result: dict[str, Any] = {'repetitions': REPETITIONS, **idle_maker()}
-    result['milliseconds_per_step'] = {
-      thing: measure_growth(thing) for thing in SIZES
-    }
+    result['milliseconds_per_step'] = growth = {}
+    for thing in SIZES:
+      growth[thing] = measure_growth(thing)
+      for size, of_one in growth[thing].items():
+        told = [f'{name} {value:8.2f} ms' for name, value in of_one.items()]
+        print(f'{size:>8} {TITLES[thing]:26}{"  ".join(told)}', flush=True)
   command_line.write_result(options.output, result)
-  figure = draw(result['milliseconds_per_step'])
-  (ROOT / PICTURE).write_bytes(drawing.to_png(figure))
-  for thing, found in result['milliseconds_per_step'].items():
-    for size, of_one in found.items():
-      told = [f'{name} {value:8.2f} ms' for name, value in of_one.items()]
-      print(f'{size:>8} {TITLES[thing]:26}{"  ".join(told)}')
+  (ROOT / PICTURE).write_bytes(drawing.to_png(draw(growth)))
 
 
 if __name__ == '__main__':
