@@ -5,7 +5,7 @@
 The paper errs in 6.08 % of the test images, in 4.20 % with
 --config.num_labels=1000, and in 3.90 % with --config.latent_size=10, whose
 figure is a linear map that puts the cluster heads on a circle. Measured here,
-in 40 epochs, with one draw of the labels each: 14.4 % in 2-D with 100 labels,
+in 40 epochs, with one draw of the labels each: 14.2 % in 2-D with 100 labels,
 5.1 with 1000, and 5.7 in 10-D with 100 (benchmarks/results/2d_100.json,
 2d_1000.json, 10d_100.json). Fifteen minutes on two busy cores.
 

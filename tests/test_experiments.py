@@ -729,7 +729,9 @@ def test_labelled_draw_is_balanced_and_from_the_training_split():
   data = tiny.data(built)
   np.testing.assert_array_equal(data.image, tiny.DATASET.train.image)
   np.testing.assert_array_equal(data.label, label)
-  for draw, is_labelled in zip(data.labelled, data.is_labelled, strict=True):
+  for draw, is_labelled in zip(
+    data.order.labelled, data.is_labelled, strict=True
+  ):
     np.testing.assert_array_equal(np.flatnonzero(is_labelled), np.sort(draw))
 
 
