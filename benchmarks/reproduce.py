@@ -26,6 +26,7 @@ from typing import Any
 
 from etils import epath
 from flax import traverse_util
+import ml_collections
 
 from aae_jax import errors, experiments, measured, recipes, training
 from aae_jax.runs import Run
@@ -105,8 +106,8 @@ def has_accelerator() -> bool:
   return answer.stdout.split()[-1] != 'cpu'
 
 
-def config_of(row: Row, seeds: Sequence[int]) -> dict[str, Any]:
-  """The configuration of a run, as a workdir has it.
+def configure(row: Row, seeds: Sequence[int]) -> ml_collections.ConfigDict:
+  """The configuration of a run.
 
   Args:
     row: whose run.
@@ -116,7 +117,12 @@ def config_of(row: Row, seeds: Sequence[int]) -> dict[str, Any]:
   path = ROOT / f'configs/{name}.py'
   config = runpy.run_path(str(path))['get_config'](*variant)
   config.update_from_flattened_dict(_overrides(row, seeds))
-  return json.loads(config.to_json())
+  return config
+
+
+def config_of(row: Row, seeds: Sequence[int]) -> dict[str, Any]:
+  """The same as a workdir has it."""
+  return json.loads(configure(row, seeds).to_json())
 
 
 def _argument(config: str) -> str:

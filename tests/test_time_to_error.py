@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import tiny
 
+from aae_jax import experiments
 from benchmarks import time_to_error
+from benchmarks.reproduce import configure
+from benchmarks.rows import METHODS, ROWS
 from benchmarks.time_to_error import Learner
 from benchmarks.timing import training_of
 from configs import digits_semi_supervised
@@ -18,24 +21,44 @@ from configs import digits_semi_supervised
 
 def test_first_look_that_is_good_enough_counts():
   """Five looks an epoch of ten steps; looking takes no time of the training."""
-  made, errors = [], iter([30.0, 9.0, 11.0, 6.0, 5.5, 5.0, 4.0])
+  made, errors = [], iter([30.0, 9.0, 11.0, 6.0, 5.5, 5.0, 2.0, 1.0])
   seconds = itertools.count()
   learner = Learner(made.append, lambda: next(errors))
   found = time_to_error.follow(
-    learner, (10.0, 6.0, 5.0), 10, 4, clock=lambda: float(next(seconds))
+    learner, 10, 4, clock=lambda: float(next(seconds))
   )
-  assert made == [2] * 6
-  assert found['seconds'] == {'10': 2.0, '6': 4.0, '5': 6.0}
-  assert found['epochs'] == {'10': 0.4, '6': 0.8, '5': 1.2}
+  assert made == [2] * 7
+  assert found['seconds'] == {'10': 2.0, '6': 4.0, '5': 6.0, '2': 7.0}
+  assert found['epochs'] == {'10': 0.4, '6': 0.8, '5': 1.2, '2': 1.4}
   assert found['curve'][1] == (0.4, 2.0, 9.0)
 
 
 def test_what_is_not_reached_has_no_number():
   learner = Learner(lambda num_steps: None, lambda: 7.0)
-  found = time_to_error.follow(learner, (10.0, 6.0), 5, 2)
+  found = time_to_error.follow(learner, 5, 2)
   assert len(found['curve']) == 10
   assert found['seconds']['6'] is None and found['epochs']['6'] is None
   assert found['epochs']['10'] == 0.2
+
+
+def test_training_is_left_after_five_minutes():
+  seconds = itertools.count(step=100)
+  learner = Learner(lambda num_steps: None, lambda: 7.0)
+  found = time_to_error.follow(
+    learner, 5, 2, clock=lambda: float(next(seconds))
+  )
+  assert [look[1] for look in found['curve']] == [100.0, 200.0, 300.0]
+
+
+def test_every_method_that_classifies_while_it_is_trained_takes_part():
+  """The others have no curve; the settings are those of the rows."""
+  taken = set()
+  for method in METHODS:
+    config = configure(ROWS[method.row], [0])
+    system = experiments.build_system(config, tiny.DATASET.schema)
+    if system.unfinished.model.classify:
+      taken.add(method.row)
+  assert {*time_to_error.TITLES} == taken | {'peer'}
 
 
 def test_ours_is_looked_at_after_its_steps():
@@ -69,6 +92,7 @@ def run(monkeypatch, tmp_path, *arguments, missing=None):
     monkeypatch.setattr(
       time_to_error, name, lambda *_: contextlib.nullcontext(learner)
     )
+  monkeypatch.setattr(time_to_error, 'PICTURE', tmp_path / 'found.png')
   monkeypatch.setattr(time_to_error, 'build', lambda _: (experiment, None))
   monkeypatch.setattr(time_to_error, 'missing_peer', lambda: missing)
   monkeypatch.setattr(time_to_error, 'idle_maker', lambda *_: {})
@@ -82,18 +106,32 @@ def run(monkeypatch, tmp_path, *arguments, missing=None):
 
 def test_trainings_that_reach_nothing_are_told(monkeypatch, tmp_path, capsys):
   found = run(monkeypatch, tmp_path)
-  assert list(found) == ['peer_missing', 'pure', 'peer', 'any']
-  assert set(found['any']['seconds']) == {'10', '6', '5', '2'}
-  assert capsys.readouterr().out.count('not reached') == 3 + 3 + 4
+  assert list(found['trainings']) == list(time_to_error.TITLES)
+  assert set(found['trainings']['peer']['seconds']) == {'10', '6', '5', '2'}
+  told = capsys.readouterr().out
+  assert told.count('not reached') == 4 * len(time_to_error.TITLES)
 
 
 def test_trainings_are_those_that_are_named(monkeypatch, tmp_path):
-  found = run(monkeypatch, tmp_path, 'any')
-  assert list(found) == ['peer_missing', 'any']
+  found = run(monkeypatch, tmp_path, 'mnist_100_any')
+  assert list(found['trainings']) == ['mnist_100_any']
+  assert (tmp_path / 'found.png').stat().st_size
 
 
 def test_a_peer_that_is_missing_is_told(monkeypatch, tmp_path, capsys):
-  found = run(monkeypatch, tmp_path, missing='no PyTorch')
+  found = run(monkeypatch, tmp_path, 'peer', 'mnist_100', missing='no PyTorch')
   assert found['peer_missing'] == 'no PyTorch'
-  assert list(found) == ['peer_missing', 'pure', 'any']
+  assert list(found['trainings']) == ['mnist_100']
   assert 'without peer: no PyTorch' in capsys.readouterr().out
+
+
+def test_a_line_for_each_training():
+  """In the order of the table, error over seconds."""
+  curve = [(0.2, 10.0, 30.0), (0.4, 20.0, 8.0)]
+  figure = time_to_error.draw(
+    {name: {'curve': curve} for name in ('peer', 'mnist_100_vat')}
+  )
+  (axes,) = figure.axes
+  assert [line.get_label() for line in axes.lines] == ['VAT', 'AAE in PyTorch']
+  assert list(axes.lines[0].get_xdata()) == [10.0, 20.0]
+  assert list(axes.lines[0].get_ydata()) == [30.0, 8.0]
