@@ -9,9 +9,9 @@ cluster empty, and clustering_16.json). 35 minutes on one core.
 
 `configs/mnist_clustering.py:any` adds what is no part of the paper's system:
 augmentation, consistency and marginal entropy. 2.0 % with 30 clusters after 50
-epochs, which take a quarter of an hour (mean of three runs, standard deviation
-0.3; benchmarks/results/clustering_30_any.json), 11.2 % with 16 (one run;
-clustering_16_any.json).
+epochs, half an hour of a core of a busy machine (mean of three runs, standard
+deviation 0.3; benchmarks/results/clustering_30_any.json), 11.2 % with 16 (one
+run; clustering_16_any.json).
 """
 
 import functools
