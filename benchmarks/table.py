@@ -201,7 +201,7 @@ def draw(found: Mapping[str, Results]) -> Figure | None:
     panels, (0, 1), ('epochs', 'seconds of training'), strict=True
   ):
     for name, curve in curves.items():
-      style = _style(name, curves)
+      style = line_style(name, curves)
       axes.plot(curve[:, column], curve[:, 2], label=name, **style)
       axes.fill_between(
         curve[:, column], *curve[:, 3:].T, alpha=0.15, color=style['color']
@@ -214,7 +214,7 @@ def draw(found: Mapping[str, Results]) -> Figure | None:
   return figure
 
 
-def _style(name: str, names: Iterable[str]) -> dict[str, Any]:
+def line_style(name: str, names: Iterable[str]) -> dict[str, Any]:
   """One of colour and marker for both recipes of a row; the pure is dashed."""
   pure = name.removesuffix('_any')
   rows = list(dict.fromkeys(name.removesuffix('_any') for name in names))

@@ -30,7 +30,7 @@ from benchmarks.command_line import ROOT
 from benchmarks.provenance import refuse_changed_files
 from benchmarks.reproduce import configure
 from benchmarks.rows import METHODS, ROWS
-from benchmarks.table import log_axes
+from benchmarks.table import line_style, log_axes
 from benchmarks.timing import idle_maker, missing_peer, training_of
 
 PICTURE = 'docs/time_to_error.png'
@@ -165,19 +165,11 @@ def draw(trainings: Mapping[str, Mapping[str, Any]]) -> Figure:
   """
   figure = Figure(figsize=(8, 4.5), dpi=drawing.DPI, layout='constrained')
   axes = figure.subplots()
-  for place, (name, title) in enumerate(TITLES.items()):
-    if name not in trainings:
-      continue
-    style, colour = divmod(place, len(drawing.COLOURS))
-    _, seconds, error = zip(*trainings[name]['curve'], strict=True)
-    axes.plot(
-      seconds,
-      error,
-      ('-', '--')[style],
-      color=drawing.COLOURS[colour],
-      label=title,
-      linewidth=2.5 if title.startswith('AAE') else 1.2,
-    )
+  for name, title in TITLES.items():
+    if name in trainings:
+      _, seconds, error = zip(*trainings[name]['curve'], strict=True)
+      style = line_style(name, TITLES)
+      axes.plot(seconds, error, label=title, markevery=0.1, **style)
   log_axes(axes, 'seconds of training')
   axes.set_ylabel('validation error, %')
   figure.legend(loc='outside right center', frameon=False)
@@ -193,14 +185,17 @@ def main() -> None:
   refuse_changed_files()
   with command_line.one_line_errors('time_to_error'):
     missing = missing_peer()
-    maker = idle_maker(*([] if missing else ['torch']))
     trainings = {}
+    result = {
+      'peer_missing': missing,
+      'trainings': trainings,
+      **idle_maker(*([] if missing else ['torch'])),
+    }
     for name in options.trainings or TITLES:
       if name == PEER and missing:
         print(f'without {PEER}: {missing}')
         continue
       trainings[name] = found = measure(name)
-      result = {'peer_missing': missing, 'trainings': trainings, **maker}
       command_line.write_result(options.output, result)
       (ROOT / PICTURE).write_bytes(drawing.to_png(draw(trainings)))
       for goal, seconds in found['seconds'].items():
