@@ -151,6 +151,9 @@ ROWS = {
     'mnist_dimensionality_reduction_clustering',
     lines=_clustering('MNIST, 2-D, 20 clusters', '13.95'),
   ),
+  '2d_unsupervised_any': Row(
+    'mnist_dimensionality_reduction_clustering:any', draws=3
+  ),
   '10d_100': Row(
     'mnist_dimensionality_reduction',
     {'latent_size': 10},
