@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import sys
+import textwrap
 import time
 from typing import Any
 
@@ -42,6 +43,35 @@ def make_parser(name: str, text: str) -> argparse.ArgumentParser:
 def add_output(parser: argparse.ArgumentParser, file: str) -> None:
   """Adds `--output`, where the result goes, unless said a file of `RESULTS`."""
   parser.add_argument('--output', default=RESULTS / file, metavar='FILE')
+
+
+def add_names(
+  parser: argparse.ArgumentParser, argument: str, known: Iterable[str]
+) -> None:
+  """Adds the names of what a program is to do, which does all without one.
+
+  Args:
+    parser: of the program.
+    argument: what one of them is called.
+    known: all names, which --help lists.
+  """
+  known = list(known)
+
+  def name(value: str) -> str:
+    if value not in known:
+      raise argparse.ArgumentTypeError(
+        f'unknown {argument} {value!r}; known: {", ".join(known)}.'
+      )
+    return value
+
+  parser.add_argument(
+    'names',
+    nargs='*',
+    type=name,
+    default=[],
+    metavar=argument.upper(),
+    help=textwrap.fill(f'all unless said: {", ".join(known)}', 56),
+  )
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ def main() -> None:
   """Makes what the command line names, or everything."""
   parser = command_line.make_parser('gallery', __doc__)
   parser.add_argument('--data', choices=page.DATA)
-  parser.add_argument('names', nargs='*', choices=[*EXHIBITS, []], default=[])
+  command_line.add_names(parser, 'exhibit', EXHIBITS)
   arguments = parser.parse_args()
   with command_line.one_line_errors('gallery'):
     place = Place(arguments.data or choose_data(), FOLDER)

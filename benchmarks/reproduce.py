@@ -289,7 +289,7 @@ def parse_neutral(arguments: Sequence[str]) -> dict[str, str]:
 def main() -> None:
   """Trains the rows that the command line names, or all."""
   parser = command_line.make_parser('reproduce', __doc__)
-  parser.add_argument('rows', nargs='*', choices=[*ROWS, []], default=[])
+  command_line.add_names(parser, 'row', ROWS)
   parser.add_argument('--seeds', type=int, help='0 to SEEDS - 1')
   known, others = parser.parse_known_intermixed_args()
   with command_line.one_line_errors('reproduce'):
@@ -301,7 +301,7 @@ def main() -> None:
       raise errors.InputError(
         f'{ROOT} is not a clone; expected one, whose commit the results name.'
       )
-    for name in known.rows or ROWS:
+    for name in known.names or ROWS:
       reproduce(name, known.seeds or ROWS[name].draws, neutral)
 
 

@@ -12,7 +12,8 @@ turn, so that all of them meet the same machine, in calls of half a second:
             is one of the semi-supervised AAE
   compiled  the same by torch.compile
   before    the first setting's step of another checkout, with --before=DIR
-  without   the first setting's step with a part of it left out
+  without   the step with a part of it left out; of the first setting, and of
+            the same with batches of 1000
 
 The products and the updates of the limit are timed apart as well; and the
 products twice over, which takes twice as long if the compiler has removed none.
@@ -102,13 +103,22 @@ SETTINGS = {
   for setting in [Setting(system, units, batch_size, num_seeds)]
 }
 
+TAKEN_APART = (FIRST, dataclasses.replace(FIRST, batch_size=1000))
+"""The settings whose step is measured without each of its parts."""
+
 WITHOUT = {
   'input noise': {'encoder.input_noise': 0.0},
   'batch normalization': {'encoder.batch_norm': False},
+  # A leaky rectifier that lets everything through: the compiler removes it.
+  'rectifiers': {
+    f'{network}.{key}': value
+    for network in ('encoder', 'decoder', 'discriminator')
+    for key, value in (('activation', 'leaky_relu'), ('slope', 1.0))
+  },
   'averages': {'ema_decay': 0.0},
   'balanced prior': {'prior_y.balanced': False},
 }
-"""Parts of the first step, none with a matrix product or an update."""
+"""Parts of their step, none with a matrix product or an update."""
 
 RANDOM_IMAGES = "random images of MNIST's shape"
 
@@ -263,10 +273,10 @@ def make_programs(
   return programs
 
 
-def make_without() -> dict[str, Program]:
-  """The first setting's step without each of the parts."""
+def make_without(setting: Setting) -> dict[str, Program]:
+  """The step of a setting without each of its parts."""
   return {
-    f'without {part}': make_ours(build_experiment(**changes)[0])
+    f'without {part}': make_ours(build_experiment(setting, **changes)[0])
     for part, changes in WITHOUT.items()
   }
 
@@ -321,12 +331,12 @@ def measure_setting(setting: Setting, before: str | None) -> dict[str, Any]:
   built, config = build_experiment(setting)
   programs = make_programs(config, built)
   with contextlib.ExitStack() as stack:
-    if setting == FIRST:
-      programs |= make_without()
-      if before is not None:
-        checkout = Checkout(before)
-        stack.callback(checkout.end)
-        programs['before'] = checkout
+    if setting in TAKEN_APART:
+      programs |= make_without(setting)
+    if setting == FIRST and before is not None:
+      checkout = Checkout(before)
+      stack.callback(checkout.end)
+      programs['before'] = checkout
     steps = {
       name: steps_that_fill(program, SECONDS)
       for name, program in programs.items()
@@ -342,7 +352,7 @@ def measure_setting(setting: Setting, before: str | None) -> dict[str, Any]:
 def main() -> None:
   """Measures, writes the result after each setting and says it."""
   parser = command_line.make_parser('step_time', __doc__)
-  parser.add_argument('settings', nargs='*', choices=[*SETTINGS, []])
+  command_line.add_names(parser, 'setting', SETTINGS)
   parser.add_argument('--before', metavar='DIR', help='another checkout')
   command_line.add_output(parser, 'step_time.json')
   options = parser.parse_args()
@@ -356,7 +366,7 @@ def main() -> None:
       'repetitions': REPETITIONS,
       **idle_maker(*([] if missing_peer() else ['torch'])),
     }
-    for name in options.settings or SETTINGS:
+    for name in options.names or SETTINGS:
       found = measure_setting(SETTINGS[name], options.before)
       result['settings'][name] = found
       command_line.write_result(options.output, result)

@@ -180,7 +180,7 @@ def main() -> None:
   """Measures; after each training writes the result, draws it and says it."""
   parser = command_line.make_parser('time_to_error', __doc__)
   command_line.add_output(parser, 'time_to_error.json')
-  parser.add_argument('trainings', nargs='*', choices=[*TITLES, []])
+  command_line.add_names(parser, 'training', TITLES)
   options = parser.parse_args()
   refuse_changed_files()
   with command_line.one_line_errors('time_to_error'):
@@ -191,7 +191,7 @@ def main() -> None:
       'trainings': trainings,
       **idle_maker(*([] if missing else ['torch'])),
     }
-    for name in options.trainings or TITLES:
+    for name in options.names or TITLES:
       if name == PEER and missing:
         print(f'without {PEER}: {missing}')
         continue

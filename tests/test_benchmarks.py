@@ -90,6 +90,21 @@ def test_help_names_the_command():
   assert 'First line.\n\n  an example\n' in parser.format_help()
 
 
+def test_names_are_those_that_are_known(capsys):
+  parser = command_line.make_parser('reproduce', '')
+  command_line.add_names(parser, 'row', ['mnist_100', 'gan'])
+  assert parser.parse_args([]).names == []
+  assert parser.parse_args(['gan', 'mnist_100']).names == ['gan', 'mnist_100']
+  with pytest.raises(SystemExit):
+    parser.parse_args(['gan', 'gans'])
+  assert capsys.readouterr().err == (
+    'usage: python -m benchmarks.reproduce [-h] [ROW ...]\n'
+    'python -m benchmarks.reproduce: error: argument ROW: '
+    "unknown row 'gans'; known: mnist_100, gan.\n"
+  )
+  assert 'all unless said: mnist_100, gan' in parser.format_help()
+
+
 def test_results_have_their_place_unless_said():
   parser = command_line.make_parser('table', '')
   command_line.add_output(parser, 'a.json')

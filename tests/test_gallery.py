@@ -468,7 +468,8 @@ def test_unknown_name(monkeypatch, capsys):
   monkeypatch.setattr(sys, 'argv', ['gallery.py', 'aee'])
   with pytest.raises(SystemExit):
     gallery.main()
-  assert "invalid choice: 'aee'" in capsys.readouterr().err
+  error = capsys.readouterr().err
+  assert "unknown exhibit 'aee'; known: autoencoder, vae_gaussian" in error
 
 
 @pytest.mark.parametrize(

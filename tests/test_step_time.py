@@ -4,11 +4,12 @@ import ast
 import importlib.util
 import math
 
+import jax
 import numpy as np
 import pytest
 
 from aae_jax import errors, experiments
-from benchmarks import step_time, timing
+from benchmarks import limit, step_time, timing
 from benchmarks.command_line import ROOT
 from configs import digits_semi_supervised
 
@@ -104,6 +105,24 @@ def test_all_settings_are_told_apart():
   assert next(iter(step_time.SETTINGS)) == 'semi_supervised_aae/400/100/1'
   assert step_time.FIRST == next(iter(step_time.SETTINGS.values()))
   assert 'aae/1000/1000/4' in step_time.SETTINGS
+  assert {*step_time.TAKEN_APART} < {*step_time.SETTINGS.values()}
+
+
+def test_what_is_left_out_has_no_matrix_product():
+  """Or the products of the limit would be others."""
+  images = step_time.random_images(1000)
+
+  def products(**changes):
+    config = step_time.configure(step_time.FIRST, **changes)
+    built = step_time.assemble(config, images, jax.devices()[:1])
+    return [
+      [x.aval.str_short() for x in equation.invars]
+      for equation in limit.matrix_products(built)
+    ]
+
+  whole = products()
+  for part, changes in step_time.WITHOUT.items():
+    assert products(**changes) == whole, part
 
 
 def test_nothing_is_timed_on_a_busy_machine(capsys):
