@@ -99,6 +99,9 @@ def _clustering(title: str, paper: str) -> Sequence[Line]:
   return (Line(f'{title}: clustering error', 'clustering_error', paper),)
 
 
+_ABLATION = {'epochs': 20}
+"""`mnist_100_any` in fewer epochs, and rows without one of its parts."""
+
 ROWS = {
   'mnist_100': Row(
     'mnist_semi_supervised',
@@ -225,6 +228,28 @@ ROWS = {
   'mnist_100_catgan': Row('mnist_catgan'),
   'mnist_100_sdgm': Row('mnist_sdgm'),
   'mnist_100_adgm': Row('mnist_adgm'),
+  'ablation': Row('mnist_semi_supervised:any', _ABLATION, draws=3),
+  'ablation_consistency': Row(
+    'mnist_semi_supervised:any',
+    {**_ABLATION, 'additions': ('marginal_entropy',)},
+    draws=3,
+  ),
+  'ablation_marginal_entropy': Row(
+    'mnist_semi_supervised:any',
+    {**_ABLATION, 'additions': ('consistency',)},
+    draws=3,
+  ),
+  'ablation_augmentation': Row(
+    'mnist_semi_supervised:any',
+    {
+      **_ABLATION,
+      'encoder.augmentation.shift': 0.0,
+      'encoder.augmentation.turn': 0.0,
+      'encoder.augmentation.scale': 0.0,
+    },
+    draws=3,
+  ),
+  'ablation_autoencoder': Row('mnist_vat:any', _ABLATION, draws=3),
   'digits_100': Row('digits_semi_supervised', draws=10),
   'mnist_aae_gaussian': Row('mnist_aae'),
   'mnist_aae_gaussian_mixture': Row(

@@ -133,6 +133,28 @@ def test_row_is_what_its_line_says(name, facts):
   assert {key: config[key] for key in facts} == facts
 
 
+@pytest.mark.parametrize(
+  'part, keys',
+  [
+    ('consistency', {'additions'}),
+    ('marginal_entropy', {'additions'}),
+    ('augmentation', {'encoder'}),
+    ('autoencoder', {'system', 'decoder', 'discriminator', 'optimizer'}),
+  ],
+)
+def test_ablation_goes_without_its_part_alone(part, keys):
+  whole = reproduce.config_of(ROWS['ablation'], range(3))
+  without = reproduce.config_of(ROWS[f'ablation_{part}'], range(3))
+  assert whole['epochs'] == without['epochs'] == 20
+  assert keys <= {key for key in whole if whole[key] != without[key]}
+  if part == 'autoencoder':
+    assert whole['encoder'] == without['encoder']
+    assert whole['consistency'] == without['consistency']
+    assert whole['marginal_entropy'] == without['marginal_entropy']
+  else:
+    assert keys == {key for key in whole if whole[key] != without[key]}
+
+
 def test_pair_on_the_part_of_svhn_has_the_same_draws():
   pair = ROWS['svhn_part'], ROWS['svhn_part_classifier']
   assert [row.draws for row in pair] == [5, 5]
