@@ -231,12 +231,20 @@ ROWS = {
   'ablation': Row('mnist_semi_supervised:any', _ABLATION, draws=3),
   'ablation_consistency': Row(
     'mnist_semi_supervised:any',
-    {**_ABLATION, 'additions': ('marginal_entropy',)},
+    {
+      **_ABLATION,
+      'additions': ('marginal_entropy',),
+      'consistency.begin': 0.0,
+    },
     draws=3,
   ),
   'ablation_marginal_entropy': Row(
     'mnist_semi_supervised:any',
-    {**_ABLATION, 'additions': ('consistency',)},
+    {
+      **_ABLATION,
+      'additions': ('consistency',),
+      'marginal_entropy.marginal_weight': 1.0,
+    },
     draws=3,
   ),
   'ablation_augmentation': Row(

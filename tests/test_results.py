@@ -4,9 +4,11 @@ import json
 import pathlib
 
 from flax import traverse_util
+import numpy as np
 import pytest
 
-from aae_jax import recipes, training
+from aae_jax import experiments, recipes, training
+from aae_jax.datasets import Dataset, Split
 from benchmarks import reproduce
 from benchmarks.rows import ROWS
 
@@ -133,11 +135,23 @@ def test_row_is_what_its_line_says(name, facts):
   assert {key: config[key] for key in facts} == facts
 
 
+@pytest.mark.parametrize('name', ROWS)
+def test_configuration_of_a_row_is_accepted(name):
+  config = reproduce.configure(ROWS[name], [0])
+  shape = {'digits': (8, 8, 1), 'mnist': (28, 28, 1)}.get(
+    config.dataset.name, (32, 32, 3)
+  )
+  label = np.arange(10, dtype=np.int32)
+  images = Split(np.zeros((10, *shape), np.uint8), label)
+  dataset = Dataset('', images, images, images, num_classes=10)
+  assert experiments.build_spec(config, dataset.schema).epochs == config.epochs
+
+
 @pytest.mark.parametrize(
   'part, keys',
   [
-    ('consistency', {'additions'}),
-    ('marginal_entropy', {'additions'}),
+    ('consistency', {'additions', 'consistency'}),
+    ('marginal_entropy', {'additions', 'marginal_entropy'}),
     ('augmentation', {'encoder'}),
     ('autoencoder', {'system', 'decoder', 'discriminator', 'optimizer'}),
   ],
