@@ -86,6 +86,7 @@ def test_every_file_is_of_a_row_or_of_another_program():
     'growth',
     'kill_and_resume',
     'start',
+    'step_parts',
     'step_time',
     'time_to_error',
     'tpu_plan',
