@@ -27,15 +27,24 @@ def test_a_limit_is_that_of_as_many_seeds(timed):
   assert growth.measure_growth('batch')['50'] == {'ours': 50, 'limit': 3}
 
 
-def test_one_thing_grows_at_a_time():
-  for thing, size in (('units', 8), ('seeds', 2), ('images', 300)):
-    ours = growth.make_programs(thing, size)['ours']
-    ours(1)
-  experiment = growth.build('images', 300)
-  spec = experiment.spec
-  assert experiment.dataset.train.num_images == 300
-  assert (spec.batch_size, len(spec.seeds)) == (100, 1)
-  assert len(growth.build('seeds', 3).spec.seeds) == 3
+@pytest.mark.parametrize('thing', growth.SIZES)
+def test_one_thing_grows_at_a_time(thing, monkeypatch):
+  def assemble(config, images):
+    return {
+      'units': config.encoder.hidden[0],
+      'batch': config.batch_size,
+      'seeds': config.num_seeds,
+      'images': images.train.num_images,
+    }
+
+  monkeypatch.setattr(growth.step_time, 'assemble', assemble)
+  usual = {'units': 400, 'batch': 100, 'seeds': 1, 'images': 60_000}
+  assert growth.build(thing, 300) == {**usual, thing: 300}
+
+
+def test_what_is_timed_makes_steps():
+  for program in growth.make_programs('images', 300).values():
+    program(1)
 
 
 def test_a_panel_for_each_thing(timed):

@@ -25,10 +25,10 @@ from tests.programs import ROOT
     pytest.param('m2_supervised', 25, 60, marks=pytest.mark.whole),
     # A VAE needs more epochs before its codes tell digits apart.
     pytest.param('m1_m2', 75, 85, marks=pytest.mark.whole),
-    ('adgm', 20, 60),
+    pytest.param('adgm', 20, 60, marks=pytest.mark.whole),
     pytest.param('sdgm', 20, 60, marks=pytest.mark.whole),
     # Codes of random weights tell digits apart, though not as well.
-    ('m1_tsvm', 28, 30),
+    pytest.param('m1_tsvm', 28, 30, marks=pytest.mark.whole),
   ],
 )
 def test_it_learns(name, most, control):
