@@ -59,9 +59,7 @@ def add_names(
 
   def name(value: str) -> str:
     if value not in known:
-      raise argparse.ArgumentTypeError(
-        f'unknown {argument} {value!r}; known: {", ".join(known)}.'
-      )
+      raise argparse.ArgumentTypeError(errors.unknown(argument, value, known))
     return value
 
   parser.add_argument(

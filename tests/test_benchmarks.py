@@ -100,7 +100,7 @@ def test_names_are_those_that_are_known(capsys):
   assert capsys.readouterr().err == (
     'usage: python -m benchmarks.reproduce [-h] [ROW ...]\n'
     'python -m benchmarks.reproduce: error: argument ROW: '
-    "unknown row 'gans'; known: mnist_100, gan.\n"
+    "unknown row 'gans'; known: gan, mnist_100. Did you mean 'gan'?\n"
   )
   assert 'all unless said: mnist_100, gan' in parser.format_help()
 

@@ -469,7 +469,7 @@ def test_unknown_name(monkeypatch, capsys):
   with pytest.raises(SystemExit):
     gallery.main()
   error = capsys.readouterr().err
-  assert "unknown exhibit 'aee'; known: autoencoder, vae_gaussian" in error
+  assert "unknown exhibit 'aee'; known: aae_gaussian, aae_gaussian_" in error
 
 
 @pytest.mark.parametrize(

@@ -144,5 +144,5 @@ def test_all_is_as_before_afterwards():
 def test_runs_killed_at_random_moments_lose_nothing(tmp_path):
   result = kill_and_resume.kill_and_resume(10, tmp_path, seed=0)
   assert result['kills'] == 10
-  assert result['resumed'] >= 4
+  assert result['resumed'] >= 5
   assert result['identical']
