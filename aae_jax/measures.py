@@ -4,6 +4,9 @@ Some are means over images, and can be followed in a training. Others are of
 whole samples: a distance of two, the names of clusters, the density of a
 sampler; they are computed once, at the end of a run. `NUMBERS` has them all;
 which of them a run gets follows from what its `Model` has.
+
+scikit-learn is imported where it is used: it takes longer than JAX, and no run
+needs it to start.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +16,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn import metrics as sklearn_metrics
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from aae_jax import losses, randomness, statistics
 from aae_jax import trained as trained_lib
@@ -411,6 +408,8 @@ def _energy_distance(run: _Run) -> dict[str, float]:
 
 
 def _clustering(run: _Run) -> dict[str, float]:
+  from sklearn import metrics
+
   probabilities = run.of_images(run.model.cluster, run.dataset.test)
   cluster, label = probabilities.argmax(axis=1), run.dataset.test.label
   num_clusters = probabilities.shape[1]
@@ -424,15 +423,18 @@ def _clustering(run: _Run) -> dict[str, float]:
   return numbers | {
     'clustering_error': 100 * np.mean(names[cluster] != label),
     'clustering_accuracy': statistics.clustering_accuracy(cluster, label),
-    'clustering_nmi': sklearn_metrics.normalized_mutual_info_score(
-      label, cluster
-    ),
-    'clustering_ari': sklearn_metrics.adjusted_rand_score(label, cluster),
+    'clustering_nmi': metrics.normalized_mutual_info_score(label, cluster),
+    'clustering_ari': metrics.adjusted_rand_score(label, cluster),
   }
 
 
 def _probes(run: _Run) -> dict[str, float]:
   """How well the style tells the label, which only the decoder should know."""
+  from sklearn.linear_model import LogisticRegression
+  from sklearn.neural_network import MLPClassifier
+  from sklearn.pipeline import make_pipeline
+  from sklearn.preprocessing import StandardScaler
+
   train = some(run.dataset.train.labelled, MAX_CODES)
   # A classifier needs two classes.
   if len(np.unique(train.label)) < 2:
@@ -454,6 +456,8 @@ def _probes(run: _Run) -> dict[str, float]:
 
 
 def _neighbours(run: _Run) -> dict[str, float]:
+  from sklearn.neighbors import KNeighborsClassifier
+
   train = some(run.dataset.train.labelled, MAX_NEIGHBOURS)
   train, test = (
     Split(run.of_images(run.model.embed, split), split.label)

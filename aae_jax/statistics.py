@@ -1,19 +1,21 @@
-"""Numbers of arrays: of samples, clusters and codes, whatever made them."""
+"""Numbers of arrays: of samples, clusters and codes, whatever made them.
 
+SciPy and scikit-learn are imported where they are used, as in `measures`.
+"""
+
+from typing import TYPE_CHECKING
 import warnings
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 import numpy as np
-from scipy import optimize
-from scipy.spatial import distance
-from sklearn import metrics as sklearn_metrics
-from sklearn.base import ClassifierMixin
-from sklearn.exceptions import ConvergenceWarning
 
 from aae_jax.datasets import Split
 from aae_jax.types import Array
+
+if TYPE_CHECKING:
+  from sklearn.base import ClassifierMixin
 
 BLOCK_SIZE = 500
 """Images whose distances to all samples are in memory at once: 20 MB."""
@@ -37,6 +39,8 @@ def energy_distance(first: np.ndarray, second: np.ndarray) -> float:
   Returns:
     In the unit of the points.
   """
+  from scipy.spatial import distance
+
   between = distance.cdist(first, second).mean()
   within = distance.pdist(first).mean() + distance.pdist(second).mean()
   return 2 * between - within
@@ -73,13 +77,16 @@ def clustering_accuracy(cluster: np.ndarray, label: np.ndarray) -> float:
   Returns:
     In %.
   """
-  counts = sklearn_metrics.cluster.contingency_matrix(label, cluster)
+  from scipy import optimize
+  from sklearn.metrics import cluster as of_clusters
+
+  counts = of_clusters.contingency_matrix(label, cluster)
   matched = optimize.linear_sum_assignment(counts, maximize=True)
   return 100 * counts[matched].sum() / len(label)
 
 
 def classification_error(
-  classifier: ClassifierMixin, train: Split, test: Split
+  classifier: 'ClassifierMixin', train: Split, test: Split
 ) -> float:
   """The error of a classifier on one sample after fitting it to another.
 
@@ -91,6 +98,8 @@ def classification_error(
   Returns:
     In %.
   """
+  from sklearn.exceptions import ConvergenceWarning
+
   with warnings.catch_warnings():
     # The number of iterations is a part of what the probe is.
     warnings.simplefilter('ignore', ConvergenceWarning)

@@ -6,6 +6,8 @@ import os
 import pathlib
 import shutil
 import signal
+import subprocess
+import sys
 
 import jax
 import ml_collections
@@ -32,6 +34,7 @@ from aae_jax.interruption import Interruption
 from aae_jax.train_step import Request
 from tests import tiny
 
+SLOW_IMPORTS = {'tensorflow', 'sklearn', 'matplotlib', 'scipy.stats'}
 SEEDS = range(4, 6)
 TOTAL_STEPS = 20  # Four epochs of 44 images in batches of 8.
 DATASET = dataclasses.replace(tiny.DATASET, validation=tiny.make_split(9, 3))
@@ -808,6 +811,14 @@ def test_no_sound_seed_is_left(compiled, tmp_path):
   compiled.before_call = poison(seed=slice(None), step=5)
   with pytest.raises(errors.DivergenceError, match='seed 4 .* at step 5;'):
     train(config, tmp_path / 'run')
+
+
+def test_a_run_starts_without_what_takes_long_to_import():
+  code = (
+    'import sys; from aae_jax import program, training;'
+    f'assert not {SLOW_IMPORTS} & set(sys.modules)'
+  )
+  subprocess.run([sys.executable, '-c', code], check=True)
 
 
 def test_workdir_that_cannot_be_written(compiled, tmp_path):

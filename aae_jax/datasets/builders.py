@@ -17,7 +17,6 @@ import zlib
 
 from etils import epath
 import numpy as np
-import scipy.io
 import tensorflow_datasets as tfds
 
 from aae_jax.errors import InputError
@@ -373,6 +372,8 @@ def parse_svhn(name: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
     InputError: if it is no MATLAB file, lacks an array, or a label is not one
       of 1 to 10.
   """
+  import scipy.io  # Longer to import than the rest of this file.
+
   try:
     arrays = scipy.io.loadmat(io.BytesIO(data))
   except Exception as error:  # Damaged bytes fail anywhere inside scipy.
