@@ -1,6 +1,8 @@
 """Four devices on the CPU, for all tests; set before jax is imported.
 
-XLA is told to compile fast, not to make fast code: tests run a step or two.
+XLA is told to compile fast, not to make fast code: tests run a step or two. AVX
+has no multiplication fused with an addition, which its older emitters make here
+and not there: so programs that compute the same are equal bit for bit.
 What it has compiled is kept in pytest's own cache, for other files, for the
 programs that tests run, and for the next run of all.
 """
@@ -14,6 +16,8 @@ os.environ['XLA_FLAGS'] = ' '.join(
     '--xla_force_host_platform_device_count=4',
     '--xla_backend_optimization_level=0',
     '--xla_llvm_disable_expensive_passes=true',
+    '--xla_cpu_use_fusion_emitters=false',
+    '--xla_cpu_max_isa=AVX',
   ]
 )
 # However small it is, it is taken from the cache faster than compiled.
