@@ -16,11 +16,12 @@ def get_config(variant='fast'):
   """What the semi-supervised AAE is compared with."""
   config = recipes.start('classifier', 'svhn_cropped', hidden=(256,))
   recipes.convolutional(config, channels=(32, 64, 128))
-  config.encoder.update(input_dropout=0.2, noise=0.3)
+  config.encoder.update(standardize=True, input_dropout=0.2, noise=0.3)
+  config.encoder.augmentation.update(shift=2.0, turn=10.0, scale=0.15)
   recipes.adam(config, 'classification')
   config.num_labels = 1000
   config.schedule.name = 'linear'
   config.ema_decay = 0.999
-  config.epochs = 30
+  config.epochs = 60
   config.num_seeds = 3
   return recipes.variant(config, variant)

@@ -21,7 +21,8 @@ def get_config(variant='fast'):
   config = recipes.start('semi_supervised_aae', 'svhn_cropped', hidden=(256,))
   recipes.convolutional(config, channels=(32, 64, 128))
   config.decoder.channels = (16, 32, 64)
-  config.encoder.update(input_dropout=0.2, noise=0.3)
+  config.encoder.update(standardize=True, input_dropout=0.2, noise=0.3)
+  config.encoder.augmentation.update(shift=2.0, turn=10.0, scale=0.15)
   config.discriminator.hidden = (400, 400)
   recipes.adam(
     config,
