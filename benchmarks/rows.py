@@ -209,6 +209,7 @@ ROWS = {
       'a part of SVHN (4,434 training images), 1000 labels', 'not comparable'
     ),
   ),
+  'svhn_part_any': Row('svhn_semi_supervised:any', _PART_OF_SVHN, draws=5),
   'svhn_part_classifier': Row(
     'svhn_classifier',
     _PART_OF_SVHN,
@@ -216,6 +217,9 @@ ROWS = {
     lines=_classification(
       'the same draws, the encoder on the labels alone', 'not comparable'
     ),
+  ),
+  'svhn_part_classifier_any': Row(
+    'svhn_classifier:any', _PART_OF_SVHN, draws=5
   ),
   'svhn_part_supervised': Row('svhn_supervised', _PART_OF_SVHN),
   'mnist_100_nn': Row('mnist_classifier', draws=5),

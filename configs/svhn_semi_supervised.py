@@ -22,7 +22,6 @@ def get_config(variant='fast'):
   recipes.convolutional(config, channels=(32, 64, 128))
   config.decoder.channels = (16, 32, 64)
   config.encoder.update(standardize=True, input_dropout=0.2, noise=0.3)
-  config.encoder.augmentation.update(shift=2.0, turn=10.0, scale=0.15)
   config.discriminator.hidden = (400, 400)
   recipes.adam(
     config,
@@ -37,6 +36,12 @@ def get_config(variant='fast'):
   config.num_labels = 1000
   config.schedule.name = 'linear'
   config.ema_decay = 0.999
-  config.epochs = 30
+  config.epochs = 20
   config.num_seeds = 3
-  return recipes.variant(config, variant)
+  return recipes.variant(config, variant, any=_any)
+
+
+def _any(config):
+  config.encoder.augmentation.update(shift=2.0, turn=10.0, scale=0.15)
+  config.additions = ('consistency',)
+  config.consistency.update(begin=3.0, radius=1.5)
