@@ -106,7 +106,7 @@ SETTINGS = {
 TAKEN_APART = (FIRST, dataclasses.replace(FIRST, batch_size=1000))
 """The settings whose step is measured without each of its parts."""
 
-WITHOUT = {
+PARTS = {
   'input noise': {'encoder.input_noise': 0.0},
   'batch normalization': {'encoder.batch_norm': False},
   # A leaky rectifier that lets everything through: the compiler removes it.
@@ -118,11 +118,15 @@ WITHOUT = {
   'averages': {'ema_decay': 0.0},
   'balanced prior': {'prior_y.balanced': False},
 }
-"""Parts of their step, none with a matrix product or an update."""
+"""The parts of their step that have no matrix product and no update, and the
+changes that leave each out."""
 
-WITHOUT['all of these'] = {
-  key: value for changes in WITHOUT.values() for key, value in changes.items()
+WITHOUT = PARTS | {
+  'all of these': {
+    key: value for changes in PARTS.values() for key, value in changes.items()
+  }
 }
+"""All that is left out of their step in turn."""
 
 RANDOM_IMAGES = "random images of MNIST's shape"
 

@@ -1,8 +1,9 @@
 """Four devices on the CPU, for all tests; set before jax is imported.
 
-XLA is told to compile fast, not to make fast code: tests run a step or two. AVX
-has no multiplication fused with an addition, which its older emitters make here
-and not there: so programs that compute the same are equal bit for bit.
+XLA is told to compile fast, not to make fast code: tests run a step or two. Its
+older emitters compile in half the time, but fuse a multiplication with an
+addition in one program and not in another; AVX cannot, so that programs which
+compute the same are equal bit for bit.
 What it has compiled is kept in pytest's own cache, for other files, for the
 programs that tests run, and for the next run of all.
 """

@@ -170,6 +170,9 @@ def test_ablation_goes_without_its_part_alone(part, keys):
     assert keys == {key for key in whole if whole[key] != without[key]}
 
 
-def test_pair_on_the_part_of_svhn_has_the_same_draws():
-  pair = ROWS['svhn_part'], ROWS['svhn_part_classifier']
+@pytest.mark.parametrize('end', ['', '_any'])
+def test_pair_on_the_part_of_svhn_has_the_same_draws_and_encoder(end):
+  pair = ROWS[f'svhn_part{end}'], ROWS[f'svhn_part_classifier{end}']
   assert [row.draws for row in pair] == [5, 5]
+  one, other = (reproduce.config_of(row, [0]) for row in pair)
+  assert one['encoder'] == other['encoder']

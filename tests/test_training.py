@@ -34,7 +34,15 @@ from aae_jax.interruption import Interruption
 from aae_jax.train_step import Request
 from tests import tiny
 
-SLOW_IMPORTS = {'tensorflow', 'sklearn', 'matplotlib', 'scipy.stats'}
+SLOW_IMPORTS = {
+  'tensorflow',
+  'sklearn',
+  'matplotlib',
+  'scipy.io',
+  'scipy.optimize',
+  'scipy.spatial',
+  'scipy.stats',
+}
 SEEDS = range(4, 6)
 TOTAL_STEPS = 20  # Four epochs of 44 images in batches of 8.
 DATASET = dataclasses.replace(tiny.DATASET, validation=tiny.make_split(9, 3))
