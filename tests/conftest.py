@@ -6,8 +6,12 @@ addition in one program and not in another; AVX cannot, so that programs which
 compute the same are equal bit for bit.
 What it has compiled is kept in pytest's own cache, for other files, for the
 programs that tests run, and for the next run of all.
+Tracing takes as long as compiling: programs do without the lines of Python that
+made them, and Python looks for dead cycles less often, of which tracing makes
+few among very many objects.
 """
 
+import gc
 import os
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
@@ -23,6 +27,8 @@ os.environ['XLA_FLAGS'] = ' '.join(
 )
 # However small it is, it is taken from the cache faster than compiled.
 os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0'
+os.environ['JAX_TRACEBACK_IN_LOCATIONS_LIMIT'] = '0'
+gc.set_threshold(50_000)
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402

@@ -30,31 +30,32 @@ def test_keeps_the_conventions_of_scikit_learn(estimator, check):
 
 
 def problem(seed, num_unlabelled):
-  """Small arguments of the loss."""
+  """Small arguments of the loss, of two classes."""
   rng = np.random.default_rng(seed)
   rows = np.column_stack(
     [rng.normal(size=(5 + num_unlabelled, 3)), np.ones(5 + num_unlabelled)]
   )
-  sign = np.array([1.0, -1.0, -1.0, 1.0, -1.0])
-  return rng.normal(size=4), rows[:5], sign, rows[5:], 0.3, 0.7
+  signs = np.array([[1.0, -1.0, -1.0, 1.0, -1.0], [-1.0, 1.0, -1.0, -1.0, 1.0]])
+  return rng.normal(size=8), rows[:5], signs, rows[5:], 0.3, 0.7
 
 
 def expected_loss(
-  parameters, labelled, sign, unlabelled, regularization, unlabelled_weight
+  parameters, labelled, signs, unlabelled, regularization, unlabelled_weight
 ):
-  """By plain loops over the rows."""
-  *weights, offset = parameters.tolist()
-
-  def decision(row):
-    return sum(w * x for w, x in zip(weights, row, strict=False)) + offset
-
-  loss = regularization * sum(w * w for w in weights)
-  for row, s in zip(labelled, sign, strict=True):
-    hinge = math.log(1 + math.exp(20 * (1 - s * decision(row)))) / 20
-    loss += hinge / len(labelled)
-  for row in unlabelled:
-    near = math.exp(-3 * decision(row) ** 2)
-    loss += unlabelled_weight * near / len(unlabelled)
+  """By plain loops over the classes and the rows."""
+  loss = 0.0
+  for of_class, sign in zip(parameters.reshape(2, 4), signs, strict=True):
+    *weights, offset = of_class.tolist()
+    decision = lambda row, weights=weights, offset=offset: (
+      sum(w * x for w, x in zip(weights, row, strict=False)) + offset
+    )
+    loss += regularization * sum(w * w for w in weights)
+    for row, s in zip(labelled, sign, strict=True):
+      hinge = math.log(1 + math.exp(20 * (1 - s * decision(row)))) / 20
+      loss += hinge / len(labelled)
+    for row in unlabelled:
+      near = math.exp(-3 * decision(row) ** 2)
+      loss += unlabelled_weight * near / len(unlabelled)
   return loss
 
 
@@ -74,10 +75,15 @@ def test_gradient(seed, num_unlabelled):
   def loss(parameters):
     return svm.loss_and_gradient(parameters, *others)[0]
 
-  steps = 1e-6 * np.eye(4)
-  expected = [
-    (loss(parameters + step) - loss(parameters - step)) / 2e-6 for step in steps
-  ]
+  steps = 1e-6 * np.eye(8)
+  expected = np.array(
+    [
+      (loss(parameters + step) - loss(parameters - step)) / 2e-6
+      for step in steps
+    ]
+  )
+  if num_unlabelled:
+    expected[3::4] = 0  # Of the offsets, which are held.
   _, gradient = svm.loss_and_gradient(parameters, *others)
   np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-8)
 
@@ -85,10 +91,10 @@ def test_gradient(seed, num_unlabelled):
 def test_loss_far_from_the_border():
   """Where the exponentials are neither finite nor different from 0."""
   row = np.array([[100.0, 1.0]])
-  arguments = np.array([1.0, 0.0]), row, np.array([-1.0]), row, 0.0, 1.0
+  arguments = np.array([1.0, 0.0]), row, np.array([[-1.0]]), row, 0.0, 1.0
   loss, gradient = svm.loss_and_gradient(*arguments)
   assert loss == pytest.approx(101)
-  np.testing.assert_allclose(gradient, [100, 1])
+  np.testing.assert_allclose(gradient, [100, 0])
 
 
 @pytest.fixture(scope='module')
@@ -190,7 +196,22 @@ def test_the_unlabelled_rows_come_in_slowly(blobs, monkeypatch):
   TransductiveSVC(unlabelled_weight=2.0).fit(x[known], partial[known])
   assert weights == [0, 2e-6, 2e-4, 0.02, 0.2, 1, 2]
   np.testing.assert_array_equal(starts[1:], ends[:-1])
-  assert not starts[0][:-1].any()
+  assert not starts[0].reshape(-1, 3)[:, :-1].any()
+
+
+def test_a_class_is_fitted_as_by_itself(blobs):
+  """All at once are as one after the other."""
+  x, _, partial = blobs
+  machine = TransductiveSVC().fit(x, partial)
+  for place in range(3):
+    own = np.where(partial == -1, -1, partial == place)
+    alone = TransductiveSVC().fit(x, own)
+    np.testing.assert_allclose(alone.coef_[0], machine.coef_[place], rtol=1e-2)
+    np.testing.assert_allclose(
+      alone.decision_function(x),
+      machine.decision_function(x)[:, place],
+      atol=0.02,
+    )
 
 
 def test_two_classes_have_one_decision(blobs):
