@@ -142,7 +142,7 @@ def test_all_is_as_before_afterwards():
 
 
 def test_runs_killed_at_random_moments_lose_nothing(tmp_path):
-  result = kill_and_resume.kill_and_resume(6, tmp_path, seed=0)
-  assert result['kills'] == 6
-  assert result['resumed'] >= 3
+  result = kill_and_resume.kill_and_resume(4, tmp_path, seed=0)
+  assert result['kills'] == 4
+  assert result['resumed'] >= 2
   assert result['identical']

@@ -129,6 +129,8 @@ def test_rows_of_the_paper_have_its_settings():
     ('supervised', {'latent_size': 15}),
     ('svhn_part', {'num_labels': 1000}),
     ('svhn_part_classifier', {'num_labels': 1000}),
+    ('svhn_part_vat', {'num_labels': 1000}),
+    ('svhn_part_m1_m2', {'num_labels': 1000}),
   ],
 )
 def test_row_is_what_its_line_says(name, facts):
@@ -170,9 +172,16 @@ def test_ablation_goes_without_its_part_alone(part, keys):
     assert keys == {key for key in whole if whole[key] != without[key]}
 
 
-@pytest.mark.parametrize('end', ['', '_any'])
-def test_pair_on_the_part_of_svhn_has_the_same_draws_and_encoder(end):
-  pair = ROWS[f'svhn_part{end}'], ROWS[f'svhn_part_classifier{end}']
+@pytest.mark.parametrize(
+  'name, other',
+  [
+    ('svhn_part', 'svhn_part_classifier'),
+    ('svhn_part_any', 'svhn_part_classifier_any'),
+    ('svhn_part_vat', 'svhn_part_classifier'),
+  ],
+)
+def test_pair_on_the_part_of_svhn_has_the_same_draws_and_encoder(name, other):
+  pair = ROWS[name], ROWS[other]
   assert [row.draws for row in pair] == [5, 5]
   one, other = (reproduce.config_of(row, [0]) for row in pair)
   assert one['encoder'] == other['encoder']
