@@ -16,7 +16,9 @@ def get_config(variant='fast'):
   recipes.adam(config, 'elbo')
   config.binarize = True
   config.latent_size = 50
-  config.svm.update(gamma=0.01, unlabelled_weight=3.0)
+  config.svm.update(
+    n_components=2000, unlabelled_weight=0.3, regularization=3e-4
+  )
   config.num_labels = 100
   config.batch_size = 200
   config.schedule.name = 'linear'

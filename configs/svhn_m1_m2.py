@@ -11,10 +11,10 @@ from aae_jax import recipes
 
 
 def get_config(variant='fast'):
-  """Fully connected, of pixels that are Gaussian."""
+  """Fully connected; the label must outweigh the density of a code."""
   config = recipes.start('m1_m2', 'svhn_cropped', hidden=(500,))
-  config.decoder.output = 'linear'
   recipes.adam(config, 'elbo', 'bound')
+  config.weights.bound.classification_weight = 30.0
   config.latent_size = 50
   config.num_labels = 1000
   config.schedule.name = 'linear'
