@@ -227,12 +227,6 @@ ROWS = {
     draws=5,
     lines=_classification('the same draws, VAT', 'not comparable'),
   ),
-  'svhn_part_m1_m2': Row(
-    'svhn_m1_m2',
-    _PART_OF_SVHN,
-    draws=5,
-    lines=_classification('the same draws, VAE (M1 + M2)', 'not comparable'),
-  ),
   'svhn_part_supervised': Row('svhn_supervised', _PART_OF_SVHN),
   'mnist_100_nn': Row('mnist_classifier', draws=5),
   'mnist_100_m1_tsvm': Row('mnist_m1_tsvm', draws=3),

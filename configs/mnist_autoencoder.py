@@ -3,9 +3,10 @@
   python train.py --config=configs/mnist_autoencoder.py
 
 Nothing is compared with a number of the paper; its codes leave holes. A
-Gaussian fitted to its codes decodes to a Parzen log-likelihood of 209.5 nats in
-2-D, and 264.1 nats in 8-D (one run each;
-benchmarks/results/mnist_autoencoder*.json). Three minutes on two cores.
+Gaussian fitted to its codes decodes to a Parzen log-likelihood of 213.4 nats in
+2-D, and 271.7 nats in 8-D (one run each;
+benchmarks/results/mnist_autoencoder*.json). Five minutes of a core
+of a busy machine.
 """
 
 from aae_jax import recipes

@@ -7,9 +7,9 @@ part of SVHN add --config.dataset.manual_dir=DIR
 --config.dataset.allow_unverified=True.
 
 Measured on a part, 4,434 training and 1,952 test images: a linear probe of the
-style errs in 81.25 %, where 90 % is chance (one run;
-benchmarks/results/svhn_part_supervised.json), with the random numbers of an
-older version. Seven minutes on one core.
+style errs in 81.0 %, where 90 % is chance (one run;
+benchmarks/results/svhn_part_supervised.json). Thirteen minutes of a core of a
+busy machine.
 """
 
 from aae_jax import recipes

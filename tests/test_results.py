@@ -14,22 +14,6 @@ from benchmarks.rows import ROWS
 
 RESULTS = pathlib.Path(__file__).parent.parent / 'benchmarks/results'
 
-BEFORE_NAMED_KEYS = {
-  '096e4d9fff34a9c2dbf9555ecf208296cfff34ae',
-  '2d330400030a0529370c177f904ae073bc3ff945',
-  '65b803719d5d62fedfc0762bfc6b1d2f29abf660',
-  '730b49d233fe56fcfd9b5e79c67227e1f467cccd',
-  'bf4e7eeda3b149afc570aff9b8fec84e685641c2',
-  'dc6048083f0aac27e6f2b5dc43103c3087584cdf',
-  'f1b86396a41290d9e91e8501015d96647b7d852a',
-  'f6ff749a6b75e03f922d0c0d31ff0af3b2837824',
-  'fa3093108027c28c7ea8bb26133d56cc6b9fd102',
-}
-"""Commits of measurements made with other random numbers and options.
-
-The README says of them that they will be made anew.
-"""
-
 
 def read(name):
   return json.loads((RESULTS / f'{name}.json').read_text())
@@ -39,11 +23,7 @@ def commits(results):
   """Of all the processes that trained."""
   if 'trained' in results:
     return {process['commit'] for process in results['trained']}
-  return {results['commit'].removesuffix('-dirty')}
-
-
-def is_exempt(results):
-  return commits(results) <= BEFORE_NAMED_KEYS
+  return {results['commit']}
 
 
 def flat(tree):
@@ -58,8 +38,6 @@ def test_config_is_what_the_command_builds_today(name):
   if not (RESULTS / f'{name}.json').exists():
     pytest.skip('not measured yet')
   results = read(name)
-  if is_exempt(results):
-    pytest.skip('measured before the random numbers were settled')
   seeds = results['seeds']
   assert seeds == list(range(len(seeds)))
   now = flat(reproduce.config_of(ROWS[name], seeds))
@@ -70,8 +48,6 @@ def test_config_is_what_the_command_builds_today(name):
 @pytest.mark.parametrize('path', sorted(RESULTS.glob('*.json')), ids=str)
 def test_results_are_of_code_that_can_be_found_again(path):
   results = json.loads(path.read_text())
-  if path.stem in ROWS and is_exempt(results):
-    pytest.skip('measured before the random numbers were settled')
   for commit in commits(results):
     assert len(commit) == 40 and int(commit, 16)
   assert '-dirty' not in path.read_text()
@@ -130,7 +106,6 @@ def test_rows_of_the_paper_have_its_settings():
     ('svhn_part', {'num_labels': 1000}),
     ('svhn_part_classifier', {'num_labels': 1000}),
     ('svhn_part_vat', {'num_labels': 1000}),
-    ('svhn_part_m1_m2', {'num_labels': 1000}),
   ],
 )
 def test_row_is_what_its_line_says(name, facts):
