@@ -158,5 +158,5 @@ def test_ablation_goes_without_its_part_alone(part, keys):
 def test_pair_on_the_part_of_svhn_has_the_same_draws_and_encoder(name, other):
   pair = ROWS[name], ROWS[other]
   assert [row.draws for row in pair] == [5, 5]
-  one, other = (reproduce.config_of(row, [0]) for row in pair)
-  assert one['encoder'] == other['encoder']
+  configs = [reproduce.config_of(row, [0]) for row in pair]
+  assert configs[0]['encoder'] == configs[1]['encoder']
